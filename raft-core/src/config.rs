@@ -1,0 +1,204 @@
+//! What an operator chooses for one server, and what makes no sense.
+
+use std::time::Duration;
+
+use crate::types::{ClusterId, ServerId};
+
+/// The settings of one server. All servers of a cluster should share all but `server_id` and `seed`.
+///
+/// ```
+/// use raft_core::{Config, ServerId};
+///
+/// let config = Config::new(ServerId(1), [1, 2, 3].map(ServerId));
+/// assert!(config.validate().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The cluster this server belongs to; messages of others are refused.
+    pub cluster_id: ClusterId,
+    /// This server.
+    pub server_id: ServerId,
+    /// Every server with a vote, this one included.
+    pub voters: Vec<ServerId>,
+    /// A follower that hears nothing for a random time from this on becomes a candidate (Raft §5.2).
+    pub election_timeout_min: Duration,
+    /// The random time stays below this. Twice the minimum spreads candidates well.
+    pub election_timeout_max: Duration,
+    /// How often a leader shows that it lives; well below `election_timeout_min`, and above the
+    /// time a message takes.
+    pub heartbeat_interval: Duration,
+    /// Chooses the random times. Two servers with the same seed still choose differently.
+    pub seed: u64,
+    /// The size of the entries in one AppendEntries request, in bytes. One entry is always sent,
+    /// however large.
+    pub append_bytes_max: usize,
+    /// How many entries may be on their way to one follower before the leader waits.
+    pub in_flight_entries_max: u64,
+    /// The size of the largest command the leader takes, in bytes.
+    pub command_bytes_max: usize,
+    /// A planted bug, for tutorials and to prove that the tester finds it.
+    #[cfg(feature = "defects")]
+    pub defect: Option<crate::defect::Defect>,
+}
+
+impl Config {
+    /// Settings that suit servers some milliseconds apart: 50 ms heartbeats, elections after 300 to
+    /// 600 ms of silence. Over a slow bus, take at least ten times its slowest hop instead.
+    #[must_use]
+    pub fn new(server_id: ServerId, voters: impl IntoIterator<Item = ServerId>) -> Self {
+        Self {
+            cluster_id: ClusterId::default(),
+            server_id,
+            voters: voters.into_iter().collect(),
+            election_timeout_min: Duration::from_millis(300),
+            election_timeout_max: Duration::from_millis(600),
+            heartbeat_interval: Duration::from_millis(50),
+            seed: 0,
+            append_bytes_max: 64 * 1024,
+            in_flight_entries_max: 1024,
+            command_bytes_max: 128 * 1024,
+            #[cfg(feature = "defects")]
+            defect: None,
+        }
+    }
+
+    /// Checks that the settings make sense together.
+    ///
+    /// # Errors
+    ///
+    /// The first that does not.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.voters.is_empty() {
+            return Err(ConfigError::NoVoters);
+        }
+        if !self.voters.contains(&self.server_id) {
+            return Err(ConfigError::NotAVoter { server_id: self.server_id });
+        }
+        if let Some(place) =
+            (1..self.voters.len()).find(|&i| self.voters[..i].contains(&self.voters[i]))
+        {
+            return Err(ConfigError::VoterTwice { server_id: self.voters[place] });
+        }
+        if self.heartbeat_interval.is_zero() {
+            return Err(ConfigError::Zero { setting: "heartbeat_interval" });
+        }
+        if self.heartbeat_interval >= self.election_timeout_min {
+            return Err(ConfigError::HeartbeatTooSlow {
+                heartbeat_interval: self.heartbeat_interval,
+                election_timeout_min: self.election_timeout_min,
+            });
+        }
+        if self.election_timeout_min >= self.election_timeout_max {
+            return Err(ConfigError::NoRandomness {
+                election_timeout_min: self.election_timeout_min,
+                election_timeout_max: self.election_timeout_max,
+            });
+        }
+        let sizes = [
+            ("append_bytes_max", self.append_bytes_max as u64),
+            ("in_flight_entries_max", self.in_flight_entries_max),
+            ("command_bytes_max", self.command_bytes_max as u64),
+        ];
+        match sizes.into_iter().find(|&(_, value)| value == 0) {
+            Some((setting, _)) => Err(ConfigError::Zero { setting }),
+            None => Ok(()),
+        }
+    }
+
+    /// True if this planted bug is switched on; never in a build without the feature `defects`.
+    #[cfg(feature = "defects")]
+    pub(crate) fn has_defect(&self, defect: crate::defect::Defect) -> bool {
+        self.defect == Some(defect)
+    }
+}
+
+/// Why settings make no sense together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A cluster has at least one server.
+    #[error("a cluster needs at least one server")]
+    NoVoters,
+    /// The server is not one of the cluster's.
+    #[error("{server_id} is not among the voters")]
+    NotAVoter {
+        /// The server.
+        server_id: ServerId,
+    },
+    /// One server is named twice.
+    #[error("{server_id} is named twice among the voters")]
+    VoterTwice {
+        /// The server.
+        server_id: ServerId,
+    },
+    /// Followers would call elections between two heartbeats.
+    #[error(
+        "heartbeat_interval {heartbeat_interval:?} must be shorter than election_timeout_min \
+         {election_timeout_min:?}"
+    )]
+    HeartbeatTooSlow {
+        /// The interval between heartbeats.
+        heartbeat_interval: Duration,
+        /// The shortest silence that starts an election.
+        election_timeout_min: Duration,
+    },
+    /// Without randomness, split votes repeat for ever (Raft §5.2).
+    #[error(
+        "election_timeout_min {election_timeout_min:?} must be shorter than election_timeout_max \
+         {election_timeout_max:?}"
+    )]
+    NoRandomness {
+        /// The shortest silence that starts an election.
+        election_timeout_min: Duration,
+        /// The longest.
+        election_timeout_max: Duration,
+    },
+    /// A setting that must be positive is zero.
+    #[error("{setting} must be more than zero")]
+    Zero {
+        /// Its name.
+        setting: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused_by_name() {
+        let ms = Duration::from_millis;
+        let base = || Config::new(ServerId(1), [1, 2, 3].map(ServerId));
+        let refused = |change: fn(&mut Config)| {
+            let mut config = base();
+            change(&mut config);
+            config.validate().unwrap_err().to_string()
+        };
+        assert_eq!(base().validate(), Ok(()));
+        assert_eq!(refused(|c| c.voters.clear()), "a cluster needs at least one server");
+        assert_eq!(refused(|c| c.server_id = ServerId(4)), "s4 is not among the voters");
+        assert_eq!(refused(|c| c.voters.push(ServerId(2))), "s2 is named twice among the voters");
+        assert_eq!(
+            refused(|c| c.heartbeat_interval = c.election_timeout_min),
+            "heartbeat_interval 300ms must be shorter than election_timeout_min 300ms"
+        );
+        assert_eq!(
+            refused(|c| c.election_timeout_max = c.election_timeout_min),
+            "election_timeout_min 300ms must be shorter than election_timeout_max 300ms"
+        );
+        assert_eq!(
+            refused(|c| c.heartbeat_interval = Duration::ZERO),
+            "heartbeat_interval must be more than zero"
+        );
+        assert_eq!(refused(|c| c.append_bytes_max = 0), "append_bytes_max must be more than zero");
+        assert_eq!(
+            refused(|c| c.in_flight_entries_max = 0),
+            "in_flight_entries_max must be more than zero"
+        );
+        assert_eq!(
+            refused(|c| c.command_bytes_max = 0),
+            "command_bytes_max must be more than zero"
+        );
+        assert!(base().heartbeat_interval < ms(100));
+    }
+}

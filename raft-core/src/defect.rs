@@ -1,0 +1,52 @@
+//! A handful of planted bugs, each one line of the protocol gone wrong (feature `defects`).
+//!
+//! They exist to be found: in the tutorials, in the demonstration, and in the test that proves that
+//! the tester works. A server runs at most one, and none unless its configuration names it.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Defect {
+    /// A candidate counts votes instead of voters, so that a duplicated response elects it: the bug
+    /// of the CloudMessaging sample.
+    VoteCountedTwice,
+}
+
+impl Defect {
+    /// Every planted bug.
+    pub const ALL: [Self; 1] = [Self::VoteCountedTwice];
+
+    /// The name it has on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::VoteCountedTwice => "vote-counted-twice",
+        }
+    }
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Defect {
+    type Err = UnknownDefect;
+
+    fn from_str(name: &str) -> Result<Self, UnknownDefect> {
+        let found = Self::ALL.into_iter().find(|defect| defect.name() == name);
+        found.ok_or_else(|| UnknownDefect { name: name.to_owned() })
+    }
+}
+
+/// No planted bug has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no planted defect is called {name:?}; there is: vote-counted-twice")]
+pub struct UnknownDefect {
+    /// The name that was given.
+    pub name: String,
+}

@@ -1,0 +1,185 @@
+//! What of a server is durable already, and which promises wait for the rest.
+//!
+//! A granted vote and an acknowledged append are promises: if the server forgot them in a crash, it
+//! could give them again to someone else (Raft §5.2; Fig. 2: "updated on stable storage before
+//! responding to RPCs"). Saves may take long and overlap with further steps, so promises queue here.
+//!
+//! Guarantees: a promise leaves after the save it depends on and never in a later term.
+//! Relies on:  saves becoming durable in the order of their numbers.
+
+use std::collections::VecDeque;
+
+use crate::message::Envelope;
+use crate::types::{Index, SaveNumber, Term};
+
+/// The saves under way.
+///
+/// Invariants:
+/// - `saved <= issued`, and `pending` holds exactly the saves between them, in order.
+/// - Every entry up to `durable_index` is durable as it stands in the log now.
+/// - Every waiting promise depends on a pending save.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Durability {
+    issued: SaveNumber,
+    saved: SaveNumber,
+    pending: VecDeque<Pending>,
+    durable_index: Index,
+    promises: VecDeque<Promise>,
+}
+
+/// One save under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pending {
+    number: SaveNumber,
+    has_hard_state: bool,
+    /// The first and the last index of its entries.
+    entries: Option<(Index, Index)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Promise {
+    after: SaveNumber,
+    /// The sender's term when it promised.
+    term: Term,
+    envelope: Envelope,
+}
+
+impl Durability {
+    /// Everything up to `durable_index` was recovered from storage.
+    pub(crate) fn recovered(durable_index: Index) -> Self {
+        Self { durable_index, ..Self::default() }
+    }
+
+    /// The last entry that is durable, with all before it.
+    pub(crate) fn durable_index(&self) -> Index {
+        self.durable_index
+    }
+
+    /// The last save asked for.
+    pub(crate) fn issued(&self) -> SaveNumber {
+        self.issued
+    }
+
+    /// The last save confirmed.
+    pub(crate) fn saved(&self) -> SaveNumber {
+        self.saved
+    }
+
+    /// True if a change of hard state is on its way to the disk.
+    pub(crate) fn is_hard_state_pending(&self) -> bool {
+        self.pending.iter().any(|save| save.has_hard_state)
+    }
+
+    /// Numbers a new save.
+    pub(crate) fn issue(
+        &mut self,
+        has_hard_state: bool,
+        entries: Option<(Index, Index)>,
+    ) -> SaveNumber {
+        self.issued = self.issued.next();
+        if let Some((first, _)) = entries {
+            // What stood there was replaced in memory, so its old copy on disk counts no more.
+            self.durable_index = self.durable_index.min(first.previous());
+        }
+        self.pending.push_back(Pending { number: self.issued, has_hard_state, entries });
+        self.issued
+    }
+
+    /// Queues a promise behind every save issued so far, or gives it back if there is none.
+    pub(crate) fn promise(&mut self, term: Term, envelope: Envelope) -> Option<Envelope> {
+        if self.saved == self.issued {
+            return Some(envelope);
+        }
+        self.promises.push_back(Promise { after: self.issued, term, envelope });
+        None
+    }
+
+    /// Confirms all saves up to `number`. False if no such save was issued.
+    pub(crate) fn confirm(&mut self, number: SaveNumber) -> bool {
+        if number > self.issued {
+            return false;
+        }
+        while self.pending.front().is_some_and(|save| save.number <= number) {
+            let save = self.pending.pop_front().expect("the front was just seen");
+            self.saved = save.number;
+            if let Some((_, last)) = save.entries {
+                self.durable_index = last;
+            }
+        }
+        // A save still under way may replace entries that an earlier one just made durable.
+        for (first, _) in self.pending.iter().filter_map(|save| save.entries) {
+            self.durable_index = self.durable_index.min(first.previous());
+        }
+        true
+    }
+
+    /// Takes the next promise whose save is confirmed.
+    pub(crate) fn next_kept_promise(&mut self, current_term: Term) -> Option<Envelope> {
+        while self.promises.front().is_some_and(|promise| promise.after <= self.saved) {
+            let promise = self.promises.pop_front().expect("the front was just seen");
+            // Nobody needs a promise of an old term any more, and not sending is always safe.
+            if promise.term == current_term {
+                return Some(promise.envelope);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issue(durability: &mut Durability, first: u64, last: u64) -> SaveNumber {
+        durability.issue(false, Some((Index(first), Index(last))))
+    }
+
+    #[test]
+    fn entries_are_durable_once_their_save_is_confirmed() {
+        let mut durability = Durability::default();
+        let first = issue(&mut durability, 1, 3);
+        let second = issue(&mut durability, 4, 4);
+        assert_eq!(durability.durable_index(), Index(0));
+        assert!(durability.confirm(first));
+        assert_eq!(durability.durable_index(), Index(3));
+        assert!(durability.confirm(second));
+        assert_eq!(durability.durable_index(), Index(4));
+    }
+
+    #[test]
+    fn one_confirmation_covers_all_saves_before_it() {
+        let mut durability = Durability::default();
+        issue(&mut durability, 1, 3);
+        let second = issue(&mut durability, 4, 4);
+        assert!(durability.confirm(second));
+        assert_eq!(durability.durable_index(), Index(4));
+        assert!(durability.confirm(SaveNumber(1)), "a late confirmation changes nothing");
+        assert_eq!(durability.durable_index(), Index(4));
+    }
+
+    #[test]
+    fn a_replaced_entry_is_not_durable_when_its_old_version_is_confirmed() {
+        let mut durability = Durability::recovered(Index(2));
+        let old = issue(&mut durability, 3, 6);
+        let new = issue(&mut durability, 5, 5);
+        assert!(durability.confirm(old));
+        assert_eq!(durability.durable_index(), Index(4));
+        assert!(durability.confirm(new));
+        assert_eq!(durability.durable_index(), Index(5));
+    }
+
+    #[test]
+    fn a_replaced_entry_that_was_durable_is_so_no_more() {
+        let mut durability = Durability::recovered(Index(9));
+        let new = issue(&mut durability, 4, 5);
+        assert_eq!(durability.durable_index(), Index(3));
+        assert!(durability.confirm(new));
+        assert_eq!(durability.durable_index(), Index(5));
+    }
+
+    #[test]
+    fn a_save_nobody_issued_cannot_be_confirmed() {
+        let mut durability = Durability::default();
+        assert!(!durability.confirm(SaveNumber(1)));
+    }
+}

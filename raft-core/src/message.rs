@@ -1,0 +1,315 @@
+//! Everything that servers and clients say to each other.
+//!
+//! Guarantees: a message is data; nothing here acts.
+//! Elsewhere:  its bytes are in [`crate::codec`], who carries it in [`crate::cluster_manager`].
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::log::Entry;
+use crate::types::{ClientId, ClusterId, Index, LogId, SequenceNumber, ServerId, Term};
+
+/// Who sends, or who is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// One server.
+    Server(ServerId),
+    /// One client.
+    Client(ClientId),
+    /// Every server of the cluster except the sender.
+    AllServers,
+}
+
+impl From<ServerId> for Address {
+    fn from(server: ServerId) -> Self {
+        Self::Server(server)
+    }
+}
+
+impl From<ClientId> for Address {
+    fn from(client: ClientId) -> Self {
+        Self::Client(client)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(server) => server.fmt(f),
+            Self::Client(client) => client.fmt(f),
+            Self::AllServers => f.write_str("all"),
+        }
+    }
+}
+
+/// A message with its sender and its receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The cluster both belong to.
+    pub cluster_id: ClusterId,
+    /// Who sends.
+    pub from: Address,
+    /// Who is meant.
+    pub to: Address,
+    /// What is said.
+    pub message: Message,
+}
+
+/// What is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A candidate asks for a vote.
+    VoteRequest(VoteRequest),
+    /// A server answers a candidate.
+    VoteResponse(VoteResponse),
+    /// A leader replicates entries, or only shows that it lives.
+    AppendEntriesRequest(AppendEntriesRequest),
+    /// A follower answers its leader.
+    AppendEntriesResponse(AppendEntriesResponse),
+    /// A client asks for a command to be replicated and applied.
+    ClientRequest(ClientRequest),
+    /// A server answers a client.
+    ClientResponse(ClientResponse),
+}
+
+/// A candidate asks for a vote (the paper's RequestVote; Raft §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VoteRequest {
+    /// The candidate's term.
+    pub term: Term,
+    /// Who asks.
+    pub candidate_id: ServerId,
+    /// The index of the candidate's last entry; 0 if its log is empty.
+    pub last_log_index: Index,
+    /// The term of the candidate's last entry; 0 if its log is empty.
+    pub last_log_term: Term,
+}
+
+/// A server answers a candidate (Raft §5.2).
+///
+/// The voter is the sender of the envelope: votes are counted by voter, never by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VoteResponse {
+    /// The voter's term, for the candidate to update itself.
+    pub term: Term,
+    /// True if the candidate received this term's vote of the sender.
+    pub vote_granted: bool,
+}
+
+/// A leader replicates entries; without entries it is a heartbeat (Raft §5.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendEntriesRequest {
+    /// The leader's term.
+    pub term: Term,
+    /// Who leads, so that followers can redirect clients.
+    pub leader_id: ServerId,
+    /// The index of the entry just before `entries`; 0 if they start the log.
+    pub prev_log_index: Index,
+    /// The term of the entry at `prev_log_index`; 0 if they start the log.
+    pub prev_log_term: Term,
+    /// Contiguous from `prev_log_index + 1`, with terms that never decrease.
+    pub entries: Vec<Entry>,
+    /// The leader's commit index.
+    pub leader_commit: Index,
+}
+
+impl AppendEntriesRequest {
+    /// The index of the last entry that the request vouches for: its last one, or the one before.
+    #[must_use]
+    pub fn last_index(&self) -> Index {
+        self.prev_log_index + self.entries.len() as u64
+    }
+}
+
+/// A follower answers its leader (Raft §5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendEntriesResponse {
+    /// The follower's term, for the leader to update itself.
+    pub term: Term,
+    /// Whether the logs match, and where.
+    pub result: AppendEntriesResult,
+}
+
+/// Whether a follower's log matches its leader's, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendEntriesResult {
+    /// The follower holds, durably, what the leader holds up to `match_index`.
+    Success {
+        /// The last entry the request vouched for; not the follower's last entry, which may be an
+        /// old leader's.
+        match_index: Index,
+    },
+    /// The follower has no entry with the request's `prev_log_index` and `prev_log_term`.
+    Conflict {
+        /// The request's `prev_log_index`, so that a late answer is told from a new one.
+        prev_log_index: Index,
+        /// Where the leader should look next.
+        hint: ConflictHint,
+    },
+    /// The request's term is over: no word about the log. `term` tells the old leader so.
+    StaleTerm,
+}
+
+/// Lets a leader skip a whole term of conflicting entries in one round trip (Raft §5.3, last
+/// paragraphs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConflictHint {
+    /// The term of the follower's entry at `prev_log_index`; `None` if its log ends before it.
+    pub term: Option<Term>,
+    /// The first index the follower holds of `term`, or the first index it lacks.
+    pub index: Index,
+}
+
+/// A client asks for a command to be replicated, committed and applied, exactly once however often
+/// it asks (dissertation §6.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientRequest {
+    /// Who asks.
+    pub client_id: ClientId,
+    /// Which of its requests this is; a retry keeps the number.
+    pub sequence_number: SequenceNumber,
+    /// What the state machine is to do, in its own encoding.
+    pub command: Bytes,
+}
+
+/// A server answers a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientResponse {
+    /// Who asked.
+    pub client_id: ClientId,
+    /// Which of its requests this answers.
+    pub sequence_number: SequenceNumber,
+    /// What became of it.
+    pub result: ClientResult,
+}
+
+/// What became of a client's request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientResult {
+    /// The command is committed and applied, at `log_id`, and will never be applied again.
+    Applied {
+        /// Where the command stands in the log.
+        log_id: LogId,
+        /// What the state machine answered, in its own encoding.
+        response: Bytes,
+    },
+    /// This server does not lead. The request was not taken here; try `leader`.
+    NotLeader {
+        /// The best hint, which may be out of date.
+        leader: Option<ServerId>,
+    },
+    /// A later request of the same client was applied already, so this one is a late duplicate and
+    /// its answer is no longer kept.
+    Superseded,
+    /// The command is larger than the leader replicates; it was not taken and never will be.
+    TooLarge {
+        /// The size of the command, in bytes.
+        command_bytes: u64,
+        /// The largest size the leader takes, in bytes.
+        command_bytes_max: u64,
+    },
+}
+
+/// No term or index of a message reaches this. It leaves room to count on for longer than any
+/// cluster lives, so arithmetic on what others say cannot overflow.
+const ABSURD: u64 = 1 << 60;
+
+impl Envelope {
+    /// Checks that the message is one that a correct server or client could have sent.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, in a few words.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let require = |holds: bool, reason| if holds { Ok(()) } else { Err(reason) };
+        match &self.message {
+            Message::VoteRequest(VoteRequest {
+                term,
+                candidate_id,
+                last_log_index,
+                last_log_term,
+            }) => {
+                require((1..ABSURD).contains(&term.0), "no such term")?;
+                require(
+                    self.from == Address::Server(*candidate_id),
+                    "the candidate is not the sender",
+                )?;
+                check_log_id(LogId::new(*last_log_term, *last_log_index))?;
+                require(last_log_term < term, "a candidate's term is above its log's")
+            }
+            Message::VoteResponse(VoteResponse { term, vote_granted: _ }) => {
+                require((1..ABSURD).contains(&term.0), "no such term")
+            }
+            Message::AppendEntriesRequest(request) => {
+                let &AppendEntriesRequest { term, leader_id, leader_commit, .. } = request;
+                require((1..ABSURD).contains(&term.0), "no such term")?;
+                require(self.from == Address::Server(leader_id), "the leader is not the sender")?;
+                require(leader_commit.0 < ABSURD, "no such index")?;
+                let mut last = LogId::new(request.prev_log_term, request.prev_log_index);
+                check_log_id(last)?;
+                for entry in &request.entries {
+                    require(entry.index == last.index.next(), "its entries are not contiguous")?;
+                    require(entry.term >= last.term, "the terms of its entries decrease")?;
+                    last = entry.log_id();
+                    check_log_id(last)?;
+                }
+                require(last.term <= term, "its entries are of a later term than itself")
+            }
+            Message::AppendEntriesResponse(AppendEntriesResponse { term, result }) => {
+                require((1..ABSURD).contains(&term.0), "no such term")?;
+                match *result {
+                    AppendEntriesResult::Success { match_index } => {
+                        require(match_index.0 < ABSURD, "no such index")
+                    }
+                    AppendEntriesResult::Conflict { prev_log_index, hint } => {
+                        require(prev_log_index.0 < ABSURD, "no such index")?;
+                        require((1..ABSURD).contains(&hint.index.0), "no such index in its hint")?;
+                        let is_term = |term: Term| (1..ABSURD).contains(&term.0);
+                        require(hint.term.is_none_or(is_term), "no such term in its hint")
+                    }
+                    AppendEntriesResult::StaleTerm => Ok(()),
+                }
+            }
+            Message::ClientRequest(_) | Message::ClientResponse(_) => Ok(()),
+        }
+    }
+}
+
+/// An index and a term that an entry can have, or those before the first one.
+fn check_log_id(LogId { term, index }: LogId) -> Result<(), &'static str> {
+    if index.0 >= ABSURD || term.0 >= ABSURD {
+        return Err("no such entry");
+    }
+    if (index == Index::ZERO) != (term == Term(0)) {
+        return Err("only the place before the first entry has term 0");
+    }
+    Ok(())
+}
+
+impl Message {
+    /// The term a message of the protocol carries; client messages have none.
+    #[must_use]
+    pub fn term(&self) -> Option<Term> {
+        match self {
+            Self::VoteRequest(request) => Some(request.term),
+            Self::VoteResponse(response) => Some(response.term),
+            Self::AppendEntriesRequest(request) => Some(request.term),
+            Self::AppendEntriesResponse(response) => Some(response.term),
+            Self::ClientRequest(_) | Self::ClientResponse(_) => None,
+        }
+    }
+
+    /// The message's name, as the protocol calls it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::VoteRequest(_) => "VoteRequest",
+            Self::VoteResponse(_) => "VoteResponse",
+            Self::AppendEntriesRequest(_) => "AppendEntriesRequest",
+            Self::AppendEntriesResponse(_) => "AppendEntriesResponse",
+            Self::ClientRequest(_) => "ClientRequest",
+            Self::ClientResponse(_) => "ClientResponse",
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Follower, candidate, leader, and what only that role remembers (Raft §5.1).
+//!
+//! Guarantees: stepping down forgets what the role knew, because it goes with the variant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::progress::Progress;
+use crate::types::{ClientId, SaveNumber, SequenceNumber, ServerId};
+
+/// What a server is at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Answers candidates and leaders, and waits.
+    Follower(Follower),
+    /// Asks to be elected.
+    Candidate(Candidate),
+    /// Takes requests and replicates them.
+    Leader(Leader),
+}
+
+/// What a follower remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Follower {
+    /// The leader of the current term, once it has spoken.
+    pub leader: Option<ServerId>,
+}
+
+/// What a candidate remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Who granted it the vote of this term. We count voters, not votes: a message may come twice.
+    pub votes: BTreeSet<ServerId>,
+    /// Its own vote counts once this save is durable.
+    pub(crate) own_vote: SaveNumber,
+    /// What the sample's bug counts too.
+    #[cfg(feature = "defects")]
+    pub(crate) repeated_votes: usize,
+}
+
+/// What a leader remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// What it knows of every other server.
+    pub progress: BTreeMap<ServerId, Progress>,
+    /// The last request of each client in the log that is not applied yet, so that a retry adds no
+    /// second copy.
+    pub(crate) in_flight: BTreeMap<ClientId, SequenceNumber>,
+}
+
+impl Leader {
+    pub(crate) fn remember_in_flight(&mut self, client: ClientId, number: SequenceNumber) {
+        let last = self.in_flight.entry(client).or_insert(number);
+        *last = number.max(*last);
+    }
+
+    /// The request was handed to the state machine: from now on the sessions know of it.
+    pub(crate) fn forget_in_flight(&mut self, client: ClientId, number: SequenceNumber) {
+        if self.in_flight.get(&client).is_some_and(|&last| last <= number) {
+            self.in_flight.remove(&client);
+        }
+    }
+}
+
+impl Role {
+    /// The role's name, as the paper calls it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Follower(_) => "follower",
+            Self::Candidate(_) => "candidate",
+            Self::Leader(_) => "leader",
+        }
+    }
+
+    /// True for a leader.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        matches!(self, Self::Leader(_))
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,179 @@
+//! What an operator sees of a server, and the one notation for printing what happens:
+//! `s1@2` is server 1 in term 2, `7@2` is entry 7 of term 2, `→` a message sent, `⇨` a change of role.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::effect::{Effect, Save};
+use crate::error::Refusals;
+use crate::log::Entry;
+use crate::message::{
+    Address, AppendEntriesResult, ClientRequest, ClientResponse, ClientResult, Envelope, Message,
+};
+use crate::progress::Progress;
+use crate::role::Role;
+use crate::server::Server;
+use crate::types::{Index, LogId, ServerId, Term};
+
+/// A snapshot of one server, for people and dashboards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The server.
+    pub server_id: ServerId,
+    /// Its role's name.
+    pub role: &'static str,
+    /// The latest term it has seen.
+    pub current_term: Term,
+    /// Whom it voted for in that term.
+    pub voted_for: Option<ServerId>,
+    /// The leader of that term, if it knows it.
+    pub leader: Option<ServerId>,
+    /// Its last entry.
+    pub last: LogId,
+    /// Its last durable entry.
+    pub durable_index: Index,
+    /// The last entry it knows to be committed.
+    pub commit_index: Index,
+    /// The last entry applied.
+    pub last_applied: Index,
+    /// What it knows of its followers, if it leads.
+    pub progress: BTreeMap<ServerId, Progress>,
+    /// How often it refused an input, by reason.
+    pub refusals: Refusals,
+}
+
+impl Server {
+    /// What an operator sees of the server now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let progress = match self.role() {
+            Role::Leader(leader) => leader.progress.clone(),
+            Role::Follower(_) | Role::Candidate(_) => BTreeMap::new(),
+        };
+        Status {
+            server_id: self.id(),
+            role: self.role().name(),
+            current_term: self.current_term(),
+            voted_for: self.hard_state().voted_for,
+            leader: self.leader_hint(),
+            last: self.log().last(),
+            durable_index: self.durable_index(),
+            commit_index: self.commit_index(),
+            last_applied: self.last_applied(),
+            progress,
+            refusals: self.refusals().clone(),
+        }
+    }
+}
+
+/// `s1@2 leader last=7@2 commit=7 applied=7`.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { server_id, current_term, role, last, commit_index, last_applied, .. } = self;
+        write!(f, "{server_id}@{current_term} {role}")?;
+        write!(f, " last={last} commit={commit_index} applied={last_applied}")
+    }
+}
+
+/// `s2@2 → s1 VoteRequest last=1@1`.
+impl fmt::Display for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to, message, .. } = self;
+        match (from, message.term()) {
+            (Address::Server(from), Some(term)) => write!(f, "{from}@{term}")?,
+            (from, _) => write!(f, "{from}")?,
+        }
+        write!(f, " → {to} {message}")
+    }
+}
+
+/// `VoteRequest last=1@1`: the name and what matters, without the term, which stands before it.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::VoteRequest(request) => {
+                write!(f, " last={}", LogId::new(request.last_log_term, request.last_log_index))
+            }
+            Self::VoteResponse(response) => {
+                f.write_str(if response.vote_granted { " granted" } else { " refused" })
+            }
+            Self::AppendEntriesRequest(request) => {
+                write!(f, " prev={}", LogId::new(request.prev_log_term, request.prev_log_index))?;
+                write_range(f, &request.entries)?;
+                write!(f, " commit={}", request.leader_commit)
+            }
+            Self::AppendEntriesResponse(response) => match response.result {
+                AppendEntriesResult::Success { match_index } => write!(f, " match={match_index}"),
+                AppendEntriesResult::Conflict { prev_log_index, hint } => {
+                    write!(f, " conflict prev={prev_log_index} hint={}", hint.index)?;
+                    hint.term.map_or(Ok(()), |term| write!(f, "@{term}"))
+                }
+                AppendEntriesResult::StaleTerm => f.write_str(" stale term"),
+            },
+            Self::ClientRequest(ClientRequest { client_id, sequence_number, command }) => {
+                write!(f, " {client_id}{sequence_number} ({} bytes)", command.len())
+            }
+            Self::ClientResponse(ClientResponse { client_id, sequence_number, result }) => {
+                write!(f, " {client_id}{sequence_number} {result}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for ClientResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applied { log_id, .. } => write!(f, "applied {log_id}"),
+            Self::NotLeader { leader: Some(leader) } => write!(f, "not leader, try {leader}"),
+            Self::NotLeader { leader: None } => f.write_str("not leader"),
+            Self::Superseded => f.write_str("superseded"),
+            Self::TooLarge { command_bytes, command_bytes_max } => {
+                write!(f, "too large: {command_bytes} bytes, at most {command_bytes_max}")
+            }
+        }
+    }
+}
+
+/// `s3@2 save term=2 voted_for=s3`, without the server before it.
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Save(save) => save.fmt(f),
+            Self::Send(envelope) => write!(f, "→ {} {}", envelope.to, envelope.message),
+            Self::Apply(apply) => {
+                f.write_str("apply")?;
+                for (place, entry) in apply.entries.iter().enumerate() {
+                    write!(f, "{}{entry}", if place == 0 { " " } else { ", " })?;
+                }
+                write!(
+                    f,
+                    "{}through {}",
+                    if apply.entries.is_empty() { " " } else { ", " },
+                    apply.through
+                )
+            }
+            Self::NotifyElectedLeader { term } => write!(f, "elected leader of term {term}"),
+            Self::NotifyCommit { index } => write!(f, "commit {index}"),
+        }
+    }
+}
+
+impl fmt::Display for Save {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("save")?;
+        if let Some(hard_state) = &self.hard_state {
+            write!(f, " {hard_state}")?;
+        }
+        write_range(f, &self.entries)
+    }
+}
+
+/// ` entries=2@2..4@2`, or nothing.
+fn write_range(f: &mut fmt::Formatter<'_>, entries: &[Entry]) -> fmt::Result {
+    match entries {
+        [] => Ok(()),
+        [only] => write!(f, " entry={}", only.log_id()),
+        [first, .., last] => write!(f, " entries={}..{}", first.log_id(), last.log_id()),
+    }
+}
