@@ -1,1 +1,448 @@
+//! A server's hard state and log in one append-only file (feature `file-storage`).
+//!
+//! The file starts with a header that names its cluster and server; a record follows for each call
+//! of [`Storage::save`]:
+//!
+//! | bytes | what |
+//! | --- | --- |
+//! | 4 | length of the body |
+//! | 4 | CRC-32 of the body |
+//! | body | for each save: hard state (or none), number of entries, each with its length |
+//!
+//! Guarantees: what `save` returned for is there after a crash. A record that a crash tore is cut
+//!             off; damage anywhere else is reported with its place, and nothing is changed.
+//! Relies on:  the file system keeping what `fdatasync` returned for.
+//! Elsewhere:  when a save may be confirmed is the driver's business. Old entries are never
+//!             collected here: this suits logs that fit in memory.
 
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf, Bytes};
+
+use crate::codec;
+use crate::effect::Save;
+use crate::storage::{HardState, Recovered, Storage, StorageError};
+use crate::types::{ClusterId, SaveNumber, ServerId, Term};
+
+/// The first bytes of every file; the last one is the format version.
+const MAGIC: [u8; 8] = *b"RAFTLOG\x01";
+/// Magic, cluster, server, CRC-32 of these.
+const HEADER_BYTES: usize = 8 + 8 + 8 + 4;
+/// Length and CRC-32 before a record's body.
+const PREFIX_BYTES: usize = 8;
+const FILE_NAME: &str = "raft.log";
+
+/// One server's storage in a folder of its own.
+///
+/// ```
+/// use raft_core::{ClusterId, FileStorage, HardState, Save, SaveNumber, ServerId, Storage, Term};
+///
+/// let folder = tempfile::tempdir()?;
+/// let hard_state = HardState { current_term: Term(3), voted_for: Some(ServerId(2)) };
+/// let mut storage = FileStorage::open(folder.path(), ClusterId(1), ServerId(1))?;
+/// storage.load()?;
+/// storage.save(&[Save { number: SaveNumber(1), hard_state: Some(hard_state), entries: vec![] }])?;
+/// drop(storage);
+///
+/// let mut storage = FileStorage::open(folder.path(), ClusterId(1), ServerId(1))?;
+/// assert_eq!(storage.load()?.hard_state, hard_state);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct FileStorage {
+    path: PathBuf,
+    /// Locked for as long as it is open.
+    file: File,
+    /// Reused for every record.
+    buffer: Vec<u8>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Opened, not read yet: nobody knows where the next record goes.
+    Opened,
+    /// The next record goes to the end.
+    Ready,
+    /// A write failed, so nobody knows what is in the file.
+    Failed,
+}
+
+impl FileStorage {
+    /// Opens the storage in `folder`, and makes both if there are none.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be used, belongs to another server, or is in use by another process.
+    pub fn open(
+        folder: impl AsRef<Path>,
+        cluster_id: ClusterId,
+        server_id: ServerId,
+    ) -> Result<Self, StorageError> {
+        let folder = folder.as_ref();
+        let path = folder.join(FILE_NAME);
+        let failed = |action, path: &Path| {
+            let path = path.display().to_string();
+            move |source| StorageError::Io { action, path, source }
+        };
+        std::fs::create_dir_all(folder).map_err(failed("create", folder))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(&path).map_err(failed("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StorageError::InUse { path: folder.display().to_string() });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
+        }
+        let expected = header(cluster_id, server_id);
+        let mut found = Vec::new();
+        let header_bytes = HEADER_BYTES as u64;
+        Read::by_ref(&mut file)
+            .take(header_bytes)
+            .read_to_end(&mut found)
+            .map_err(failed("read", &path))?;
+        if found.len() < HEADER_BYTES && expected.starts_with(&found) {
+            // New, or torn while it was made: nothing was saved yet.
+            file.rewind()
+                .and_then(|()| file.write_all(&expected))
+                .and_then(|()| file.sync_all())
+                .map_err(failed("write", &path))?;
+            // The name must survive as well, not only the bytes behind it.
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(failed("sync", folder))?;
+        } else if found != expected {
+            return Err(wrong_header(&path, &found, cluster_id, server_id));
+        }
+        Ok(Self { path, file, buffer: Vec::new(), state: State::Opened })
+    }
+
+    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> StorageError + use<> {
+        let path = self.path.display().to_string();
+        move |source| StorageError::Io { action, path, source }
+    }
+
+    fn append(&mut self, saves: &[Save]) -> Result<(), StorageError> {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&[0; PREFIX_BYTES]);
+        for save in saves {
+            encode_save(save, &mut self.buffer).map_err(|error| {
+                self.failed("encode for")(io::Error::new(io::ErrorKind::InvalidInput, error))
+            })?;
+        }
+        let body = &self.buffer[PREFIX_BYTES..];
+        let length = u32::try_from(body.len())
+            .map_err(|_| self.failed("write")(io::Error::from(io::ErrorKind::FileTooLarge)))?;
+        let checksum = crc32fast::hash(body);
+        self.buffer[..4].copy_from_slice(&length.to_le_bytes());
+        self.buffer[4..PREFIX_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        self.file.write_all(&self.buffer).map_err(self.failed("write"))?;
+        self.file.sync_data().map_err(self.failed("sync"))
+    }
+}
+
+impl Storage for FileStorage {
+    fn load(&mut self) -> Result<Recovered, StorageError> {
+        let mut bytes = Vec::new();
+        self.file
+            .seek(SeekFrom::Start(HEADER_BYTES as u64))
+            .and_then(|_| self.file.read_to_end(&mut bytes))
+            .map_err(self.failed("read"))?;
+        let records = Bytes::from(bytes);
+        let mut recovered = Recovered::default();
+        let mut rest = records.clone();
+        while !rest.is_empty() {
+            let offset = (HEADER_BYTES + records.len() - rest.len()) as u64;
+            let corrupt = |reason: String| StorageError::Corrupt {
+                path: self.path.display().to_string(),
+                offset,
+                reason,
+            };
+            let Some(mut body) = whole_record(&rest) else {
+                // A crash tears only the last record. If a whole one follows, this is no torn tail:
+                // what is damaged was promised to someone.
+                if (1..rest.len()).any(|at| whole_record(&rest.slice(at..)).is_some()) {
+                    return Err(corrupt("the record is damaged, and whole ones follow".to_owned()));
+                }
+                tracing::warn!(path = %self.path.display(), offset, bytes = rest.len(), "torn tail cut off");
+                self.file
+                    .set_len(offset)
+                    .and_then(|()| self.file.sync_all())
+                    .map_err(self.failed("truncate"))?;
+                break;
+            };
+            rest.advance(PREFIX_BYTES + body.len());
+            while !body.is_empty() {
+                let save = decode_save(&mut body).map_err(&corrupt)?;
+                recovered.replay(save).map_err(|error| corrupt(error.to_string()))?;
+            }
+        }
+        self.file.seek(SeekFrom::End(0)).map_err(self.failed("seek in"))?;
+        self.state = State::Ready;
+        Ok(recovered)
+    }
+
+    fn save(&mut self, saves: &[Save]) -> Result<(), StorageError> {
+        match self.state {
+            State::Ready => {}
+            State::Opened | State::Failed => {
+                let refusal = if self.state == State::Opened {
+                    "the storage was not loaded"
+                } else {
+                    "an earlier write failed, so nobody knows what the file holds"
+                };
+                return Err(self.failed("write")(io::Error::other(refusal)));
+            }
+        }
+        // After a failed write or sync the kernel may drop what it could not write, and the next
+        // sync would succeed without it: so this file is never written again.
+        let result = self.append(saves);
+        if result.is_err() {
+            self.state = State::Failed;
+        }
+        result
+    }
+}
+
+fn header(cluster_id: ClusterId, server_id: ServerId) -> Vec<u8> {
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    header.extend_from_slice(&MAGIC);
+    header.extend_from_slice(&cluster_id.0.to_le_bytes());
+    header.extend_from_slice(&server_id.0.to_le_bytes());
+    header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
+    header
+}
+
+/// Says what is wrong with a header that is not the expected one.
+fn wrong_header(
+    path: &Path,
+    found: &[u8],
+    cluster_id: ClusterId,
+    server_id: ServerId,
+) -> StorageError {
+    let path = path.display().to_string();
+    let corrupt = |reason: &str| {
+        let reason = reason.to_owned();
+        StorageError::Corrupt { path: path.clone(), offset: 0, reason }
+    };
+    let Some(mut found) = found.get(..HEADER_BYTES) else {
+        return corrupt("it does not start like the log of a server");
+    };
+    if found[..7] != MAGIC[..7] {
+        return corrupt("it does not start like the log of a server");
+    }
+    if crc32fast::hash(&found[..HEADER_BYTES - 4]).to_le_bytes() != found[HEADER_BYTES - 4..] {
+        return corrupt("its header is damaged");
+    }
+    if found[7] != MAGIC[7] {
+        return corrupt("it was written by another version of this program");
+    }
+    found.advance(MAGIC.len());
+    let (cluster, server) = (ClusterId(found.get_u64_le()), ServerId(found.get_u64_le()));
+    StorageError::Foreign {
+        path: path.clone(),
+        found: format!("{server} of cluster {cluster}"),
+        expected: format!("{server_id} of cluster {cluster_id}"),
+    }
+}
+
+/// The body of the record that `bytes` start with, if it is whole.
+fn whole_record(bytes: &Bytes) -> Option<Bytes> {
+    let mut prefix = bytes.get(..PREFIX_BYTES)?;
+    let (length, checksum) = (prefix.get_u32_le() as usize, prefix.get_u32_le());
+    let end = PREFIX_BYTES.checked_add(length)?;
+    if length == 0 || end > bytes.len() {
+        return None;
+    }
+    let body = bytes.slice(PREFIX_BYTES..end);
+    (crc32fast::hash(&body) == checksum).then_some(body)
+}
+
+fn encode_save(save: &Save, buffer: &mut Vec<u8>) -> Result<(), codec::EncodeError> {
+    match save.hard_state {
+        None => buffer.push(0),
+        Some(HardState { current_term, voted_for }) => {
+            buffer.push(if voted_for.is_some() { 2 } else { 1 });
+            buffer.extend_from_slice(&current_term.0.to_le_bytes());
+            if let Some(candidate) = voted_for {
+                buffer.extend_from_slice(&candidate.0.to_le_bytes());
+            }
+        }
+    }
+    buffer.extend_from_slice(&(save.entries.len() as u32).to_le_bytes());
+    for entry in &save.entries {
+        let length_at = buffer.len();
+        buffer.extend_from_slice(&[0; 4]);
+        codec::encode_entry(entry, buffer)?;
+        let length = (buffer.len() - length_at - 4) as u32;
+        buffer[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+    }
+    Ok(())
+}
+
+/// Takes the next save off a record's body.
+fn decode_save(body: &mut Bytes) -> Result<Save, String> {
+    let short = |_| "the record ends early".to_owned();
+    let hard_state = match body.try_get_u8().map_err(short)? {
+        0 => None,
+        kind @ (1 | 2) => {
+            let current_term = Term(body.try_get_u64_le().map_err(short)?);
+            let voted_for = match kind {
+                1 => None,
+                _ => Some(ServerId(body.try_get_u64_le().map_err(short)?)),
+            };
+            Some(HardState { current_term, voted_for })
+        }
+        kind => return Err(format!("unknown kind of record {kind}")),
+    };
+    let count = body.try_get_u32_le().map_err(short)?;
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        let length = body.try_get_u32_le().map_err(short)? as usize;
+        if length > body.len() {
+            return Err("the record ends early".to_owned());
+        }
+        let entry = codec::decode_entry(&body.split_to(length));
+        entries.push(entry.map_err(|error| error.to_string())?);
+    }
+    // Numbers start anew with every run, so none is stored.
+    Ok(Save { number: SaveNumber(0), hard_state, entries })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Entry, Payload};
+    use crate::message::ClientRequest;
+    use crate::types::{ClientId, Index, SequenceNumber};
+
+    fn open(folder: &Path) -> Result<FileStorage, StorageError> {
+        FileStorage::open(folder, ClusterId(7), ServerId(1))
+    }
+
+    fn entry(index: u64, term: u64) -> Entry {
+        let request = ClientRequest {
+            client_id: ClientId(1),
+            sequence_number: SequenceNumber(index),
+            command: Bytes::from(format!("command {index}")),
+        };
+        Entry { term: Term(term), index: Index(index), payload: Payload::Command(request) }
+    }
+
+    fn save(term: u64, entries: Vec<Entry>) -> Save {
+        let hard_state = HardState { current_term: Term(term), voted_for: Some(ServerId(term)) };
+        Save { number: SaveNumber(1), hard_state: Some(hard_state), entries }
+    }
+
+    /// A storage with three records, and where each of them ends.
+    fn three_records(folder: &Path) -> Vec<u64> {
+        let mut storage = open(folder).unwrap();
+        storage.load().unwrap();
+        let saves = [
+            save(1, vec![entry(1, 1), entry(2, 1)]),
+            save(2, vec![]),
+            save(2, vec![entry(2, 2), entry(3, 2)]),
+        ];
+        let mut ends = vec![HEADER_BYTES as u64];
+        for save in saves {
+            storage.save(&[save]).unwrap();
+            ends.push(storage.file.metadata().unwrap().len());
+        }
+        ends
+    }
+
+    fn bytes(folder: &Path) -> Vec<u8> {
+        std::fs::read(folder.join(FILE_NAME)).unwrap()
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_again() {
+        let folder = tempfile::tempdir().unwrap();
+        three_records(folder.path());
+        let recovered = open(folder.path()).unwrap().load().unwrap();
+        let hard_state = HardState { current_term: Term(2), voted_for: Some(ServerId(2)) };
+        assert_eq!(recovered.hard_state, hard_state);
+        assert_eq!(recovered.entries, [entry(1, 1), entry(2, 2), entry(3, 2)]);
+    }
+
+    #[test]
+    fn a_tail_torn_at_any_byte_is_cut_off_and_writing_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let ends = three_records(folder.path());
+        let whole = bytes(folder.path());
+        for length in ends[2]..ends[3] {
+            std::fs::write(folder.path().join(FILE_NAME), &whole[..length as usize]).unwrap();
+            let mut storage = open(folder.path()).unwrap();
+            assert_eq!(storage.load().unwrap().entries, [entry(1, 1), entry(2, 1)]);
+            storage.save(&[save(3, vec![entry(3, 3)])]).unwrap();
+            drop(storage);
+            let recovered = open(folder.path()).unwrap().load().unwrap();
+            assert_eq!(recovered.entries, [entry(1, 1), entry(2, 1), entry(3, 3)]);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_before_the_last_record_is_refused_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let ends = three_records(folder.path());
+        let whole = bytes(folder.path());
+        for at in ends[0]..ends[2] {
+            let mut damaged = whole.clone();
+            damaged[at as usize] ^= 1;
+            std::fs::write(folder.path().join(FILE_NAME), &damaged).unwrap();
+            let error = open(folder.path()).unwrap().load().unwrap_err();
+            let expected = if at < ends[1] { ends[0] } else { ends[1] };
+            assert!(
+                matches!(error, StorageError::Corrupt { offset, .. } if offset == expected),
+                "byte {at}: {error}"
+            );
+            assert_eq!(bytes(folder.path()), damaged, "a damaged file is left alone");
+        }
+    }
+
+    #[test]
+    fn a_header_torn_while_it_was_made_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(folder.path()).unwrap());
+        let whole = bytes(folder.path());
+        for length in 0..whole.len() {
+            std::fs::write(folder.path().join(FILE_NAME), &whole[..length]).unwrap();
+            assert_eq!(open(folder.path()).unwrap().load().unwrap(), Recovered::default());
+            assert_eq!(bytes(folder.path()), whole);
+        }
+    }
+
+    #[test]
+    fn a_storage_of_someone_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(folder.path()).unwrap());
+        let other = FileStorage::open(folder.path(), ClusterId(7), ServerId(2)).unwrap_err();
+        assert!(matches!(other, StorageError::Foreign { .. }), "{other}");
+        std::fs::write(folder.path().join(FILE_NAME), "something else, and long enough").unwrap();
+        let no_log = open(folder.path()).unwrap_err();
+        assert!(matches!(no_log, StorageError::Corrupt { offset: 0, .. }), "{no_log}");
+    }
+
+    #[test]
+    fn two_processes_cannot_share_a_storage() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = open(folder.path()).unwrap();
+        let second = open(folder.path()).unwrap_err();
+        assert!(matches!(second, StorageError::InUse { .. }), "{second}");
+        drop(first);
+        open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_written_before_the_end_of_the_file_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut storage = open(folder.path()).unwrap();
+        assert!(storage.save(&[save(1, vec![])]).is_err());
+        storage.load().unwrap();
+        assert!(storage.save(&[save(1, vec![])]).is_ok());
+    }
+}

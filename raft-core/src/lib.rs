@@ -118,7 +118,7 @@ pub use progress::{Progress, ProgressState};
 pub use quorum::Quorum;
 pub use role::{Candidate, Follower, Leader, Role};
 pub use server::{Input, NewServerError, Server};
-pub use server_manager::ServerManager;
+pub use server_manager::{RoleChange, ServerManager};
 pub use state_machine::{
     CommandList, CommandOutcome, RestoreError, StateMachine, UnreadableCommand, apply_encoded,
     decode_outcome,
