@@ -1,0 +1,2 @@
+//! The Service Bus emulator as a program.
+fn main() {}

@@ -1,0 +1,226 @@
+//! Sockets: who knocks, what they speak, and one task for each.
+//!
+//! Guarantees: a peer that says nothing, half a word or too much costs one task for a bounded
+//! time; a goodbye is delivered before the socket is closed.
+
+use std::future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::engine::{Connection, FRAME_BYTES_MAX, Settings};
+use super::management;
+use crate::bus::Bus;
+
+/// How long a peer may take to show what it speaks.
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a closed connection may go on talking before the socket is dropped.
+const LINGER: Duration = Duration::from_millis(500);
+/// Room for each read.
+const READ_BYTES: usize = 32 * 1024;
+/// How long accepting pauses when the system has no more sockets.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Face {
+    /// AMQP or HTTP, whichever the first bytes show.
+    Any,
+    /// HTTP alone.
+    Management,
+}
+
+/// What connections are told while they run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Control {
+    pub(super) is_stopping: bool,
+    /// Each increment cuts all connections.
+    pub(super) blips: u64,
+}
+
+/// What all connections share.
+pub(super) struct Host {
+    pub(super) bus: Bus,
+    pub(super) settings: Arc<Settings>,
+    connections_max: usize,
+}
+
+impl Host {
+    pub(super) fn new(bus: Bus, settings: Arc<Settings>, connections_max: usize) -> Self {
+        Self { bus, settings, connections_max }
+    }
+}
+
+/// Accepts connections until told to stop; then waits for those that are left.
+pub(super) async fn accept(
+    listener: TcpListener,
+    face: Face,
+    host: Arc<Host>,
+    mut control: watch::Receiver<Control>,
+) {
+    let mut connections = JoinSet::new();
+    let watched = control.clone();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if connections.len() < host.connections_max => {
+                    connections.spawn(serve(stream, face, Arc::clone(&host), watched.clone()));
+                }
+                Ok(_) => tracing::warn!("connection refused: there are too many"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            () = stopped(&mut control) => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn stopped(control: &mut watch::Receiver<Control>) {
+    // An error means that the emulator is gone, which is as good a reason.
+    _ = control.wait_for(|control| control.is_stopping).await;
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    face: Face,
+    host: Arc<Host>,
+    mut control: watch::Receiver<Control>,
+) {
+    control.mark_unchanged();
+    // Small frames must not wait for each other; without it everything merely is slower.
+    _ = stream.set_nodelay(true);
+    let first = tokio::select! {
+        first = timeout(FIRST_BYTES_TIMEOUT, first_bytes(&mut stream)) => first,
+        _ = control.changed() => return,
+    };
+    let Ok(Ok(first)) = first else { return };
+    let result = if face == Face::Any && first.starts_with(b"AMQP") {
+        serve_amqp(stream, first, &host, control).await
+    } else {
+        management::serve(Prefixed { first, stream }, host, control).await
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection lost");
+    }
+}
+
+/// Reads until it is clear whether the peer speaks AMQP.
+async fn first_bytes(stream: &mut TcpStream) -> io::Result<BytesMut> {
+    let mut first = BytesMut::with_capacity(READ_BYTES);
+    while first.len() < 4 && b"AMQP".starts_with(&first) {
+        if stream.read_buf(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(first)
+}
+
+async fn serve_amqp(
+    mut stream: TcpStream,
+    mut input: BytesMut,
+    host: &Host,
+    mut control: watch::Receiver<Control>,
+) -> io::Result<()> {
+    let bus = &host.bus;
+    let mut connection = Connection::new(bus.clone(), Arc::clone(&host.settings));
+    let told = connection.listener();
+    let (mut reader, mut writer) = stream.split();
+    loop {
+        let now = bus.now();
+        connection.read(now, &mut input);
+        connection.pump(now);
+        let has_output = connection.output().has_remaining();
+        if connection.is_closed() && !has_output {
+            break;
+        }
+        // With a whole frame in `input` the connection waits for its output to be written.
+        let may_read = !connection.is_closed() && input.len() < FRAME_BYTES_MAX;
+        input.reserve(if may_read { READ_BYTES } else { 0 });
+        let deadline = connection.next_timeout().map(|at| Instant::now() + at.saturating_sub(now));
+        tokio::select! {
+            read = reader.read_buf(&mut input), if may_read => {
+                if read? == 0 {
+                    return Ok(());
+                }
+            }
+            written = writer.write_buf(connection.output()), if has_output => {
+                written?;
+                connection.note_written(bus.now());
+            }
+            queues = told.told() => connection.tell(queues),
+            () = sleep_or_never(deadline) => connection.handle_timeout(bus.now()),
+            changed = control.changed() => {
+                if changed.is_err() || !control.borrow_and_update().is_stopping {
+                    return Ok(());
+                }
+                connection.close(bus.now());
+            }
+        }
+    }
+    // Closing a socket with unread input would reset it and lose our last frames.
+    writer.shutdown().await?;
+    let mut discarded = vec![0; 4096];
+    let drain = async { while reader.read(&mut discarded).await.is_ok_and(|count| count > 0) {} };
+    _ = timeout(LINGER, drain).await;
+    Ok(())
+}
+
+async fn sleep_or_never(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => future::pending().await,
+    }
+}
+
+/// A stream of which the first bytes were read already.
+pub(super) struct Prefixed {
+    first: BytesMut,
+    stream: TcpStream,
+}
+
+impl AsyncRead for Prefixed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let count = self.first.len().min(buffer.remaining());
+        buffer.put_slice(&self.first.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Prefixed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

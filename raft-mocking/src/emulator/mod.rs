@@ -1,0 +1,294 @@
+//! A Service Bus namespace on loopback: AMQP 1.0 and the Atom management API on one port.
+//!
+//! Guarantees: everything stops when the [`Emulator`] is dropped; nothing listens beyond
+//! 127.0.0.1; a wrong key is refused unless [`EmulatorBuilder::check_keys`] says otherwise.
+//! Relies on:  a tokio runtime with I/O and time.
+//! Elsewhere:  what topics and subscriptions do is in [`crate::broker`]; [`Emulator::bus`] is a
+//! face of the same broker without the network.
+
+mod amqp;
+mod engine;
+mod listener;
+mod management;
+mod sas;
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::engine::Settings;
+use self::listener::{Control, Face, Host};
+use self::sas::{DEFAULT_KEY, DEFAULT_KEY_NAME, KeyRing};
+use crate::broker::{BrokerConfig, Meter};
+use crate::bus::Bus;
+
+/// A running emulator. Dropping it stops everything.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), raft_mocking::emulator::EmulatorError> {
+/// use raft_mocking::emulator::Emulator;
+///
+/// let emulator = Emulator::start().await?;
+/// let connection_string = emulator.connection_string(); // for any Service Bus client
+/// # assert!(connection_string.starts_with("Endpoint=sb://localhost:"));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Emulator {
+    bus: Bus,
+    amqp_address: SocketAddr,
+    admin_address: Option<SocketAddr>,
+    key: (String, String),
+    control: watch::Sender<Control>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Why an emulator did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmulatorError {
+    /// Another program listens on the port.
+    #[error("port {port} on 127.0.0.1 is taken; choose another, or 0 for any free one")]
+    PortTaken {
+        /// The port that was asked for.
+        port: u16,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The port cannot be listened on for another reason.
+    #[error("cannot listen on port {port} of 127.0.0.1")]
+    Listen {
+        /// The port that was asked for.
+        port: u16,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// How an emulator is to be started; see [`Emulator::builder`].
+#[derive(Debug, Clone)]
+pub struct EmulatorBuilder {
+    amqp_port: u16,
+    admin_port: Option<u16>,
+    is_checking_keys: bool,
+    key: Option<(String, String)>,
+    broker: BrokerConfig,
+    idle_timeout: Duration,
+    links_max: usize,
+    connections_max: usize,
+}
+
+impl Default for EmulatorBuilder {
+    fn default() -> Self {
+        Self {
+            amqp_port: 0,
+            admin_port: None,
+            is_checking_keys: true,
+            key: None,
+            broker: BrokerConfig::default(),
+            idle_timeout: Duration::from_secs(240),
+            links_max: 1_000,
+            connections_max: 5_000,
+        }
+    }
+}
+
+impl EmulatorBuilder {
+    /// The port for AMQP and management alike; 0, the default, takes any free one.
+    #[must_use]
+    pub fn amqp_port(mut self, port: u16) -> Self {
+        self.amqp_port = port;
+        self
+    }
+
+    /// One more port for management alone, as Microsoft's emulator has (5300); 0 for any.
+    #[must_use]
+    pub fn admin_port(mut self, port: u16) -> Self {
+        self.admin_port = Some(port);
+        self
+    }
+
+    /// Whether tokens must be signed with a known key; on by default.
+    #[must_use]
+    pub fn check_keys(mut self, is_checking: bool) -> Self {
+        self.is_checking_keys = is_checking;
+        self
+    }
+
+    /// A key of your own, which [`Emulator::connection_string`] then shows. The public key of
+    /// emulators is known besides.
+    #[must_use]
+    pub fn key(mut self, name: impl Into<String>, key: impl Into<String>) -> Self {
+        self.key = Some((name.into(), key.into()));
+        self
+    }
+
+    /// The largest message or batch, in bytes; 256 KB by default.
+    #[must_use]
+    pub fn message_bytes_max(mut self, bytes: u64) -> Self {
+        self.broker.message_bytes_max = bytes;
+        self
+    }
+
+    /// All limits of the broker, and its seed.
+    #[must_use]
+    pub fn broker(mut self, config: BrokerConfig) -> Self {
+        self.broker = config;
+        self
+    }
+
+    /// When a silent connection is taken for dead; 240 s by default.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// The most links of one connection; 1,000 by default.
+    #[must_use]
+    pub fn links_max(mut self, count: usize) -> Self {
+        self.links_max = count;
+        self
+    }
+
+    /// The most connections; 5,000 by default, as in the service.
+    #[must_use]
+    pub fn connections_max(mut self, count: usize) -> Self {
+        self.connections_max = count;
+        self
+    }
+
+    /// Starts the emulator.
+    ///
+    /// # Errors
+    /// A port cannot be listened on.
+    pub async fn start(self) -> Result<Emulator, EmulatorError> {
+        let amqp = listen(self.amqp_port).await?;
+        let admin = match self.admin_port {
+            Some(port) => Some(listen(port).await?),
+            None => None,
+        };
+        let (amqp, amqp_address) = amqp;
+        let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let bus = Bus::with_config(self.broker, epoch);
+        let default_key = (DEFAULT_KEY_NAME.to_owned(), DEFAULT_KEY.to_owned());
+        let key = self.key.unwrap_or_else(|| default_key.clone());
+        let settings = Settings {
+            keys: KeyRing {
+                is_checking: self.is_checking_keys,
+                keys: vec![key.clone(), default_key],
+            },
+            idle_timeout: self.idle_timeout,
+            links_max: self.links_max,
+            counter: AtomicU64::new(1),
+        };
+        let (control, watched) = watch::channel(Control::default());
+        let host = Arc::new(Host::new(bus.clone(), Arc::new(settings), self.connections_max));
+        let accept = |listener, face| {
+            tokio::spawn(listener::accept(listener, face, Arc::clone(&host), watched.clone()))
+        };
+        let mut tasks = vec![accept(amqp, Face::Any)];
+        let admin_address = admin.map(|(listener, address)| {
+            tasks.push(accept(listener, Face::Management));
+            address
+        });
+        tracing::info!(%amqp_address, ?admin_address, "listening");
+        Ok(Emulator { bus, amqp_address, admin_address, key, control, tasks })
+    }
+}
+
+impl Emulator {
+    /// Starts an emulator on a free port, with the limits of the Standard tier.
+    ///
+    /// # Errors
+    /// The system has no free port.
+    pub async fn start() -> Result<Self, EmulatorError> {
+        Self::builder().start().await
+    }
+
+    /// An emulator that is not started yet.
+    pub fn builder() -> EmulatorBuilder {
+        EmulatorBuilder::default()
+    }
+
+    /// What a Service Bus client needs to connect.
+    pub fn connection_string(&self) -> String {
+        let (name, key) = &self.key;
+        format!(
+            "Endpoint=sb://localhost:{};SharedAccessKeyName={name};SharedAccessKey={key};\
+             UseDevelopmentEmulator=true;",
+            self.amqp_address.port()
+        )
+    }
+
+    /// Where AMQP and management are served.
+    pub fn amqp_address(&self) -> SocketAddr {
+        self.amqp_address
+    }
+
+    /// Where management alone is served, if that was asked for.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// The same broker without the network: to create entities, send, receive.
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// What has been billed so far.
+    pub fn meter(&self) -> Meter {
+        self.bus.meter()
+    }
+
+    /// Cuts every connection without a word, as a broker that is moved does. New ones are welcome.
+    pub fn drop_connections(&self) {
+        self.control.send_modify(|control| control.blips += 1);
+    }
+
+    /// Stops: says goodbye to each connection and waits, 2 s at most, for their answers.
+    pub async fn shutdown(mut self) {
+        self.control.send_modify(|control| control.is_stopping = true);
+        self.bus.close();
+        for task in std::mem::take(&mut self.tasks) {
+            // A task that panicked has stopped, too.
+            _ = task.await;
+        }
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // The tasks own their connections, which end with them.
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emulator")
+            .field("amqp_address", &self.amqp_address)
+            .field("admin_address", &self.admin_address)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn listen(port: u16) -> Result<(TcpListener, SocketAddr), EmulatorError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => EmulatorError::PortTaken { port, source },
+        _ => EmulatorError::Listen { port, source },
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
