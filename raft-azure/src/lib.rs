@@ -1,1 +1,4 @@
-//! Placeholder while the workspace is laid out.
+//! Raft over an Azure Service Bus topic.
+
+pub mod connection_string;
+mod sas;
