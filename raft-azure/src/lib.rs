@@ -1,4 +1,22 @@
 //! Raft over an Azure Service Bus topic.
 
+pub mod amqp;
+mod backoff;
+pub mod bus;
 pub mod connection_string;
+mod counters;
+pub mod publisher;
 mod sas;
+pub mod subscriber;
+mod supervisor;
+mod tls;
+pub mod transport;
+
+pub use amqp::{AmqpBus, AmqpOptions};
+pub use bus::{Bus, BusOptions, ConnectionState, WhenFull};
+pub use connection_string::{ConnectionString, ConnectionStringError};
+pub use counters::Counters;
+pub use publisher::{PublishError, Publisher};
+pub use subscriber::Subscriber;
+pub use tls::TrustedRoots;
+pub use transport::{BusMessage, PropertyValue, ReceivedMessage, TransportError};
