@@ -222,9 +222,10 @@ impl Bus {
     pub async fn close(self) {
         // An error means that every task is gone already.
         let _ = self.closing.send(true);
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        // The supervisor goes last: the links of the others are on its connection.
-        for task in tasks.into_iter().rev() {
+        // The supervisor waits until nobody can ask for a link any more.
+        drop(self.links);
+        let tasks = self.tasks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for task in tasks {
             if let Err(error) = task.await {
                 tracing::warn!(%error, "a task of the bus failed");
             }

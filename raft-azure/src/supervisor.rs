@@ -160,8 +160,9 @@ impl<C: Connector> Supervisor<C> {
         while let Some(mut current) = connection.take() {
             match self.serve(&mut current).await {
                 Served::Closing => {
-                    // Links end first: they need the connection to say good-bye.
-                    self.requests.close();
+                    // Links end first: they need the connection to say good-bye. Each takes a
+                    // bounded time and then drops its way to us; requests go unanswered.
+                    while self.requests.recv().await.is_some() {}
                     current.close().await;
                     break;
                 }
