@@ -232,3 +232,6 @@ impl Bus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

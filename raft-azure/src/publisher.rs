@@ -142,8 +142,12 @@ impl Outbox {
         if size > limit {
             return Err(PublishError::TooLarge { size, limit });
         }
-        if let LinkState::Refused(error) = &*self.link.borrow() {
-            return Err(PublishError::Unavailable { source: error.clone() });
+        match &*self.link.borrow() {
+            LinkState::Refused(TransportError::Closed) => return Err(PublishError::Closed),
+            LinkState::Refused(error) => {
+                return Err(PublishError::Unavailable { source: error.clone() });
+            }
+            LinkState::Attaching | LinkState::Attached => {}
         }
         let mut dropped = 0;
         {
