@@ -1,0 +1,182 @@
+//! `raft-azure server`: one server in this process.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use raft_azure::cluster_manager::Carried;
+use raft_azure::event::{Event, LogEntry, Output, ServerStatus, short};
+use raft_azure::message_receiver::Sifted;
+use raft_azure::{AzureServer, ServerOptions};
+use raft_core::driver::Handle;
+use raft_core::{CommandList, Entry, Payload, RoleChange, Server, ServerId, ServerManager, codec};
+
+use super::{BusArgs, Failure, TimingArgs, asked_to_end, input_lines, output};
+
+/// A server whose parent died must end within five seconds.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Args)]
+pub(super) struct ServerArgs {
+    #[command(flatten)]
+    bus: BusArgs,
+    #[command(flatten)]
+    timing: TimingArgs,
+    /// Which server of the cluster this is: 1 to the cluster's size.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    server_id: u64,
+    /// How many servers the cluster has.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=99))]
+    cluster_size: u64,
+    /// Folder for this server's log. [default: raft-data/TOPIC/server-N]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print one JSON object per line.
+    #[arg(long)]
+    json: bool,
+    /// Started by a parent: stop at the end of standard input, and answer the line `status` there.
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
+    let ServerArgs { bus, timing, server_id, cluster_size, data_dir, json, supervised } = args;
+    if server_id > cluster_size {
+        let error =
+            anyhow::anyhow!("there is no server {server_id} in a cluster of {cluster_size}");
+        return Err(Failure::Usage(error));
+    }
+    let connection_string = bus.required_connection_string()?;
+    let config =
+        timing.config(server_id, cluster_size, bus.cluster_id(), connection_string.is_emulator());
+    config.validate().map_err(|error| Failure::Usage(error.into()))?;
+    let default_dir = || format!("raft-data/{}/server-{server_id}", bus.topic_name).into();
+    let options = ServerOptions {
+        connection_string,
+        topic: bus.topic_name.clone(),
+        config: config.clone(),
+        data_dir: data_dir.unwrap_or_else(default_dir),
+    };
+    let out = output(json);
+    let host = TellingHost { server_id: config.server_id, voters: config.voters, out };
+    let server = AzureServer::start(options, CommandList::new(), host).await?;
+    out.tell(&Event::Joined { server: server_id });
+
+    let (handle, carried, sifted) = (server.handle().clone(), server.carried(), server.sifted());
+    let stop = async move {
+        if !supervised {
+            return asked_to_end().await;
+        }
+        let mut lines = input_lines();
+        let end_of_input = async {
+            while let Some(line) = lines.recv().await {
+                if line.trim() == "status" {
+                    tell_status(&handle, &carried, &sifted, out).await;
+                }
+            }
+        };
+        // Ctrl-C in a terminal reaches the parent as well, which then closes our input; but a child
+        // that is asked alone must stop, too.
+        tokio::select! {
+            () = end_of_input => {}
+            () = asked_to_end() => {}
+        }
+    };
+    let (stopping, is_stopping) = tokio::sync::oneshot::channel();
+    let stop = async move {
+        stop.await;
+        // The time to stop starts now.
+        let _ = stopping.send(());
+    };
+    let too_long = async move {
+        if is_stopping.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(STOP_TIMEOUT).await;
+    };
+    tokio::select! {
+        result = server.run(stop) => result?,
+        () = too_long => tracing::warn!("the bus did not let go in time"),
+    }
+    out.tell(&Event::Stopped { server: server_id });
+    Ok(())
+}
+
+async fn tell_status(
+    handle: &Handle<CommandList>,
+    carried: &Carried,
+    sifted: &Sifted,
+    out: Output,
+) {
+    // If the server has stopped, its end says why.
+    if let Ok(mut status) = handle.inspect(status).await {
+        status.undecodable = sifted.undecodable();
+        status.own = sifted.own();
+        status.too_large = carried.too_large();
+        out.tell(&Event::Status(Box::new(status)));
+    }
+}
+
+fn status(server: &Server, machine: &CommandList) -> ServerStatus {
+    let refusals = server.refusals().iter();
+    ServerStatus {
+        server: server.id().0,
+        role: server.role().name().to_owned(),
+        term: server.current_term().0,
+        leader: server.leader_hint().map(|leader| leader.0),
+        commit_index: server.commit_index().0,
+        last_applied: server.last_applied().0,
+        log: server.log().entries().iter().map(log_entry).collect(),
+        state: machine.commands().iter().map(|(_, command)| short(command)).collect(),
+        refusals: refusals.map(|(&reason, &count)| (reason.to_owned(), count)).collect(),
+        undecodable: 0,
+        own: 0,
+        too_large: 0,
+    }
+}
+
+fn log_entry(entry: &Entry) -> LogEntry {
+    let (index, term) = (entry.index.0, entry.term.0);
+    match &entry.payload {
+        Payload::Noop => LogEntry { index, term, client: None, sequence: None, command: None },
+        Payload::Command(request) => {
+            let command = match codec::decode_value::<String>(&request.command) {
+                Ok(command) => short(&command),
+                Err(_) => format!("({} bytes)", request.command.len()),
+            };
+            LogEntry {
+                index,
+                term,
+                client: Some(request.client_id.0),
+                sequence: Some(request.sequence_number.0),
+                command: Some(command),
+            }
+        }
+    }
+}
+
+/// Tells what happens to the server.
+struct TellingHost {
+    server_id: ServerId,
+    voters: Vec<ServerId>,
+    out: Output,
+}
+
+impl ServerManager for TellingHost {
+    fn server_id(&self) -> ServerId {
+        self.server_id
+    }
+
+    fn remote_server_ids(&self) -> Vec<ServerId> {
+        self.voters.iter().copied().filter(|&voter| voter != self.server_id).collect()
+    }
+
+    fn notify_role_change(&mut self, change: RoleChange) {
+        self.out.tell(&Event::role(change));
+    }
+
+    fn notify_commit(&mut self, entry: &Entry) {
+        let entry = log_entry(entry);
+        self.out.tell(&Event::Commit { server: self.server_id.0, entry });
+    }
+}

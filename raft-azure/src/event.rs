@@ -1,0 +1,273 @@
+//! What the processes of a cluster tell: one line of text for people, or one JSON object per line for
+//! programs. The names of events and fields are stable.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use raft_core::RoleChange;
+use serde::{Deserialize, Serialize};
+
+/// Something that happened in a process of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Event {
+    /// There is no connection string, so the emulator runs inside this process.
+    Emulator {
+        /// Where it listens, as `host:port`.
+        address: String,
+    },
+    /// A server has attached to its subscription and joined the cluster.
+    Joined {
+        /// The server.
+        server: u64,
+    },
+    /// A server's term, role or leader has changed.
+    Role {
+        /// The server.
+        server: u64,
+        /// Its term before.
+        from_term: u64,
+        /// Its role before.
+        from_role: String,
+        /// Its term now.
+        term: u64,
+        /// Its role now: `follower`, `candidate` or `leader`.
+        role: String,
+        /// The leader it knows.
+        leader: Option<u64>,
+    },
+    /// A server learnt that an entry is committed.
+    Commit {
+        /// The server.
+        server: u64,
+        /// The entry.
+        entry: LogEntry,
+    },
+    /// A client asks.
+    Request {
+        /// Its number.
+        sequence: u64,
+        /// What it asks for, cut short if it is long.
+        command: String,
+    },
+    /// A client was answered.
+    Answer {
+        /// The number of its request.
+        sequence: u64,
+        /// Who answered.
+        by: u64,
+        /// Where the command stands in the log.
+        index: u64,
+        /// The term of that entry.
+        term: u64,
+        /// How often the request was sent.
+        attempts: u32,
+        /// How long it took, in microseconds.
+        latency_us: u64,
+        /// How many commands the state machine had applied then, this one included.
+        applied: u64,
+    },
+    /// What a server looks like, asked by whoever started it.
+    Status(Box<ServerStatus>),
+    /// A process has ended in order.
+    Stopped {
+        /// The server.
+        server: u64,
+    },
+    /// The end of a run with a local cluster.
+    Summary {
+        /// How many servers took part.
+        servers: u64,
+        /// How many requests were made.
+        requests: u64,
+        /// How many were committed.
+        committed: u64,
+        /// How long it took, in milliseconds.
+        elapsed_ms: u64,
+    },
+}
+
+/// An entry of the log, as far as people care.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// Its place.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+    /// Whose request it holds; none for the entry that opens a term.
+    pub client: Option<u64>,
+    /// The number of that request.
+    pub sequence: Option<u64>,
+    /// What is asked for, cut short if it is long.
+    pub command: Option<String>,
+}
+
+/// What a server looks like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// The server.
+    pub server: u64,
+    /// Its role.
+    pub role: String,
+    /// Its term.
+    pub term: u64,
+    /// The leader it knows.
+    pub leader: Option<u64>,
+    /// The last entry it knows to be committed.
+    pub commit_index: u64,
+    /// The last entry it has applied.
+    pub last_applied: u64,
+    /// Its whole log.
+    pub log: Vec<LogEntry>,
+    /// What its state machine has been told, in order.
+    pub state: Vec<String>,
+    /// How many inputs the server refused, by reason.
+    pub refusals: std::collections::BTreeMap<String, u64>,
+    /// Messages that arrived and were no frame of ours.
+    pub undecodable: u64,
+    /// Its own broadcasts that came back and were not handled.
+    pub own: u64,
+    /// Messages it could not send because they were too large.
+    pub too_large: u64,
+}
+
+impl Event {
+    /// The event for a change of role.
+    #[must_use]
+    pub fn role(change: RoleChange) -> Self {
+        Self::Role {
+            server: change.server_id.0,
+            from_term: change.from.0.0,
+            from_role: change.from.1.to_owned(),
+            term: change.to.0.0,
+            role: change.to.1.to_owned(),
+            leader: change.leader.map(|leader| leader.0),
+        }
+    }
+}
+
+/// The event as a line for people.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Emulator { address } => {
+                write!(f, "no connection string: using the embedded emulator on {address}")
+            }
+            Self::Joined { server } => write!(f, "s{server} joined"),
+            Self::Role { server, from_term, from_role, term, role, leader } => {
+                if (from_term, from_role) == (term, role) {
+                    write!(f, "s{server}@{term} {role}")?;
+                } else {
+                    write!(f, "s{server}@{from_term} {from_role} ⇨ s{server}@{term} {role}")?;
+                }
+                match leader {
+                    Some(leader) if leader != server => write!(f, " of s{leader}"),
+                    _ => Ok(()),
+                }
+            }
+            Self::Commit { server, entry } => write!(f, "s{server} commit {entry}"),
+            Self::Request { sequence, command } => write!(f, "→ #{sequence} {command}"),
+            Self::Answer { sequence, by, index, term, attempts, latency_us, .. } => {
+                let latency_ms = *latency_us as f64 / 1e3;
+                write!(f, "← #{sequence} committed at {index}@{term}, answered by s{by}")?;
+                write!(f, " in {latency_ms:.1} ms")?;
+                if *attempts > 1 { write!(f, " after asking {attempts} times") } else { Ok(()) }
+            }
+            Self::Status(status) => {
+                let ServerStatus { server, term, role, commit_index, last_applied, .. } = &**status;
+                write!(f, "s{server}@{term} {role} commit={commit_index} applied={last_applied}")
+            }
+            Self::Stopped { server } => write!(f, "s{server} stopped"),
+            Self::Summary { servers, requests, committed, elapsed_ms } => write!(
+                f,
+                "{committed} of {requests} requests committed by {servers} servers in {elapsed_ms} ms"
+            ),
+        }
+    }
+}
+
+/// `4@2 c1#3 request 3`.
+impl fmt::Display for LogEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.index, self.term)?;
+        match (self.client, self.sequence, &self.command) {
+            (Some(client), Some(sequence), Some(command)) => {
+                write!(f, " c{client}#{sequence} {command}")
+            }
+            _ => f.write_str(" noop"),
+        }
+    }
+}
+
+/// Where a process tells its events: standard output, as text or as JSON.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    is_json: bool,
+}
+
+impl Output {
+    /// Text for people, or JSON for programs.
+    #[must_use]
+    pub fn new(is_json: bool) -> Self {
+        Self { is_json }
+    }
+
+    /// Tells an event. Whoever reads may have gone away, which is no reason to fail.
+    pub fn tell(self, event: &Event) {
+        let line = if self.is_json {
+            serde_json::to_string(event).expect("an event has only text keys")
+        } else {
+            event.to_string()
+        };
+        self.line(&line);
+    }
+
+    /// Writes a line as it is.
+    pub fn line(self, line: &str) {
+        let mut out = io::stdout().lock();
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+}
+
+/// A command cut to a length that fits on a line.
+#[must_use]
+pub fn short(command: &str) -> String {
+    const CHARS_MAX: usize = 40;
+    if command.chars().count() <= CHARS_MAX {
+        return command.to_owned();
+    }
+    let start: String = command.chars().take(CHARS_MAX).collect();
+    format!("{start}… ({} bytes)", command.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_of_either_kind() {
+        let event = Event::Role {
+            server: 1,
+            from_term: 1,
+            from_role: "leader".to_owned(),
+            term: 2,
+            role: "follower".to_owned(),
+            leader: Some(3),
+        };
+        assert_eq!(event.to_string(), "s1@1 leader ⇨ s1@2 follower of s3");
+        let json = serde_json::to_string(&event).unwrap();
+        assert_eq!(
+            json,
+            r#"{"event":"role","server":1,"from_term":1,"from_role":"leader","term":2,"role":"follower","leader":3}"#
+        );
+        assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
+    }
+
+    #[test]
+    fn a_long_command_is_cut() {
+        assert_eq!(short("x = 1"), "x = 1");
+        let long = short(&"é".repeat(100));
+        assert!(long.ends_with("… (200 bytes)"), "{long}");
+    }
+}
