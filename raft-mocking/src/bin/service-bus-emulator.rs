@@ -1,2 +1,157 @@
-//! The Service Bus emulator as a program.
-fn main() {}
+//! A Service Bus namespace on loopback, as a program: AMQP 1.0 and management for any SDK.
+
+use std::io::Write as _;
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use clap::Parser;
+use raft_mocking::emulator::Emulator;
+use tracing_subscriber::EnvFilter;
+
+const EXAMPLES: &str = "\
+Examples:
+  service-bus-emulator
+  service-bus-emulator --amqp-port 0 --admin-port 0 --json
+  service-bus-emulator --topic rafttopic:server-1,server-2
+
+Clients connect with the connection string that is printed at the start. Management is served on
+the AMQP port as well. Set RUST_LOG=raft_mocking=debug to see what happens.";
+
+/// An Azure Service Bus emulator on 127.0.0.1: topics and subscriptions over AMQP 1.0, management
+/// over HTTP. One process, no Docker.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Args {
+    /// Port for AMQP and management; 0 for any free one
+    #[arg(long, env = "SERVICE_BUS_EMULATOR_AMQP_PORT", default_value_t = 5672)]
+    amqp_port: u16,
+    /// Port for management alone; 0 for any free one
+    #[arg(long, env = "SERVICE_BUS_EMULATOR_ADMIN_PORT", default_value_t = 5300)]
+    admin_port: u16,
+    /// Largest message or batch, in bytes
+    #[arg(
+        long,
+        env = "SERVICE_BUS_EMULATOR_MAX_MESSAGE_SIZE",
+        default_value_t = 256 * 1024,
+        value_parser = clap::value_parser!(u64).range(1024..=100 * 1024 * 1024)
+    )]
+    max_message_size: u64,
+    /// Accept every token, whatever its key
+    #[arg(long, env = "SERVICE_BUS_EMULATOR_NO_CHECK_KEYS")]
+    no_check_keys: bool,
+    /// Create a topic at the start, with subscriptions; may be repeated (in the variable: with ';')
+    #[arg(
+        long = "topic",
+        env = "SERVICE_BUS_EMULATOR_TOPICS",
+        value_name = "NAME[:SUB,SUB]",
+        value_delimiter = ';'
+    )]
+    topics: Vec<TopicArg>,
+    /// Print one JSON object per line instead of text
+    #[arg(long, env = "SERVICE_BUS_EMULATOR_JSON")]
+    json: bool,
+}
+
+/// A topic to create, with its subscriptions.
+#[derive(Debug, Clone)]
+struct TopicArg {
+    name: String,
+    subscriptions: Vec<String>,
+}
+
+impl FromStr for TopicArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, subscriptions) = text.split_once(':').unwrap_or((text, ""));
+        if name.is_empty() {
+            return Err("the topic has no name".to_owned());
+        }
+        let names = subscriptions.split(',').filter(|name| !name.is_empty());
+        Ok(Self { name: name.to_owned(), subscriptions: names.map(str::to_owned).collect() })
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+
+    let emulator = Emulator::builder()
+        .amqp_port(args.amqp_port)
+        .admin_port(args.admin_port)
+        .message_bytes_max(args.max_message_size)
+        .check_keys(!args.no_check_keys)
+        .start()
+        .await?;
+    for topic in &args.topics {
+        create(&emulator, topic).with_context(|| format!("cannot create topic {}", topic.name))?;
+    }
+    // Before the ready line, so that whoever waits for it may stop us at once.
+    let stop = stop_signal()?;
+    announce(&emulator, args.json).context("cannot print the ready line")?;
+    stop.await;
+    let operations = emulator.meter().operations();
+    emulator.shutdown().await;
+    let line = if args.json {
+        serde_json::json!({"event": "stopped", "billable_operations": operations}).to_string()
+    } else {
+        format!("Stopped after {operations} billable operations.")
+    };
+    // Whoever read the output may be gone by now.
+    _ = writeln!(std::io::stdout(), "{line}");
+    Ok(())
+}
+
+fn create(emulator: &Emulator, topic: &TopicArg) -> anyhow::Result<()> {
+    emulator.bus().create_topic(&topic.name, Default::default())?;
+    for name in &topic.subscriptions {
+        emulator.bus().create_subscription(&topic.name, name, Default::default())?;
+    }
+    Ok(())
+}
+
+fn announce(emulator: &Emulator, is_json: bool) -> std::io::Result<()> {
+    let (amqp, admin) = (emulator.amqp_address(), emulator.admin_address());
+    let connection_string = emulator.connection_string();
+    let mut out = std::io::stdout().lock();
+    if is_json {
+        let ready = serde_json::json!({
+            "event": "ready",
+            "amqp_port": amqp.port(),
+            "admin_port": admin.map(|address| address.port()),
+            "connection_string": connection_string,
+        });
+        writeln!(out, "{ready}")?;
+    } else {
+        let admin = admin.map(|address| format!(", management on {address}")).unwrap_or_default();
+        writeln!(out, "Ready: AMQP and management on {amqp}{admin}.")?;
+        writeln!(out, "{connection_string}")?;
+    }
+    out.flush()
+}
+
+/// Ends when the process is asked to stop.
+#[cfg(unix)]
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Ends when the process is asked to stop.
+#[cfg(not(unix))]
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}

@@ -1,16 +1,414 @@
-//! The management API: Atom over HTTP.
+//! The management API: entities as Atom over HTTP, and a sign of health.
+//!
+//! Guarantees: each request is authorised like a link (unless keys are not checked), billed as one
+//! management call if it succeeds, and answered with the service's status code.
+//! Elsewhere:  the documents are in [`atom`].
 
+mod atom;
+mod time;
+mod xml;
+
+use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 
+use self::atom::{Description, Entry};
+use self::xml::{Element, XmlWriter};
 use super::listener::{Control, Host, Prefixed};
+use super::sas::TokenError;
+use crate::broker::{BrokerError, Rule, SubscriptionInfo, TopicInfo};
 
+/// No description comes near this.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+/// The largest page of a list, and the default.
+const PAGE_MAX: usize = 100;
+
+/// Serves one HTTP connection.
 pub(super) async fn serve(
-    _stream: Prefixed,
-    _host: Arc<Host>,
-    _control: watch::Receiver<Control>,
+    stream: Prefixed,
+    host: Arc<Host>,
+    mut control: watch::Receiver<Control>,
 ) -> io::Result<()> {
-    Ok(())
+    let service = service_fn(move |request| {
+        let host = Arc::clone(&host);
+        async move { Ok::<_, Infallible>(respond(&host, request).await) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    // The timer ends connections whose request never gets complete.
+    http.timer(TokioTimer::new());
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        served = connection.as_mut() => return served.map_err(io::Error::other),
+        changed = control.changed() => {
+            if changed.is_err() || !control.borrow_and_update().is_stopping {
+                return Ok(());
+            }
+        }
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await.map_err(io::Error::other)
+}
+
+/// Why a request failed.
+#[derive(Debug)]
+struct ApiError {
+    status: StatusCode,
+    detail: String,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into() }
+    }
+
+    fn bad_request(detail: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, format!("SubCode=40000. {detail}"))
+    }
+
+    fn bad_value(name: &str, value: &str) -> Self {
+        let value: String = value.chars().take(64).collect();
+        Self::bad_request(format!("The value '{value}' of '{name}' is invalid."))
+    }
+
+    fn not_implemented(what: &str) -> Self {
+        let detail = format!("'{what}' is not implemented by this emulator.");
+        Self::new(StatusCode::NOT_IMPLEMENTED, detail)
+    }
+}
+
+impl From<BrokerError> for ApiError {
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::NotFound { path } => Self::new(
+                StatusCode::NOT_FOUND,
+                format!(
+                    "SubCode=40400. Not Found. The messaging entity '{path}' could not be found."
+                ),
+            ),
+            BrokerError::AlreadyExists { path } => Self::new(
+                StatusCode::CONFLICT,
+                format!("SubCode=40900. Conflict. The messaging entity '{path}' already exists."),
+            ),
+            BrokerError::TooManyEntities { .. } | BrokerError::QuotaExceeded { .. } => {
+                Self::new(StatusCode::FORBIDDEN, format!("SubCode=40300. {error}."))
+            }
+            other => Self::bad_request(format!("{other}.")),
+        }
+    }
+}
+
+impl From<xml::XmlError> for ApiError {
+    fn from(error: xml::XmlError) -> Self {
+        Self::bad_request(format!("{error}."))
+    }
+}
+
+/// What a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Resource {
+    Namespace,
+    Topics,
+    Queues,
+    Topic(String),
+    Subscriptions(String),
+    Subscription(String, String),
+    Rules(String, String),
+    Rule(String, String, String),
+}
+
+impl Resource {
+    fn from_path(path: &str) -> Option<Self> {
+        let path = percent_decode_str(path).decode_utf8().ok()?;
+        let path = path.trim_matches('/');
+        match path.to_ascii_lowercase().as_str() {
+            "" => return None,
+            "$namespaceinfo" => return Some(Self::Namespace),
+            "$resources/topics" => return Some(Self::Topics),
+            "$resources/queues" => return Some(Self::Queues),
+            _ => {}
+        }
+        let segments: Vec<_> = path.split('/').collect();
+        let is_word = |segment: &str, word: &str| segment.eq_ignore_ascii_case(word);
+        let Some(place) = segments.iter().position(|s| is_word(s, "subscriptions")) else {
+            return Some(Self::Topic(path.to_owned()));
+        };
+        let topic = segments[..place].join("/");
+        match &segments[place + 1..] {
+            [] => Some(Self::Subscriptions(topic)),
+            [name] => Some(Self::Subscription(topic, (*name).to_owned())),
+            [name, rules] if is_word(rules, "rules") => {
+                Some(Self::Rules(topic, (*name).to_owned()))
+            }
+            [name, rules, rule] if is_word(rules, "rules") => {
+                Some(Self::Rule(topic, (*name).to_owned(), (*rule).to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The entity whose token the request needs, and that is billed.
+    fn entity(&self) -> String {
+        match self {
+            Self::Namespace | Self::Topics | Self::Queues => String::new(),
+            Self::Topic(topic) | Self::Subscriptions(topic) => topic.clone(),
+            Self::Subscription(topic, name)
+            | Self::Rules(topic, name)
+            | Self::Rule(topic, name, _) => {
+                format!("{topic}/Subscriptions/{name}")
+            }
+        }
+    }
+}
+
+async fn respond(host: &Host, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let result = handle(host, request).await;
+    let (status, body) = match result {
+        Ok((status, body)) => (status, body),
+        Err(error) => {
+            let mut xml = XmlWriter::default();
+            xml.element("Error", &[], |xml| {
+                xml.leaf("Code", error.status.as_str());
+                xml.leaf("Detail", &error.detail);
+            });
+            (error.status, xml.finish())
+        }
+    };
+    tracing::debug!(%method, path, status = status.as_u16(), "management call");
+    let kind = match body.as_bytes().first() {
+        Some(b'{') => "application/json",
+        _ => "application/atom+xml;type=entry;charset=utf-8",
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    response
+}
+
+async fn handle(host: &Host, request: Request<Incoming>) -> Result<(StatusCode, String), ApiError> {
+    let path = request.uri().path();
+    if path == "/health" {
+        return Ok((
+            StatusCode::OK,
+            r#"{"status":"healthy","message":"Service is healthy."}"#.into(),
+        ));
+    }
+    let resource = Resource::from_path(path)
+        .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "SubCode=40400. No such resource."))?;
+    authorise(host, &request, &resource.entity())?;
+    let method = request.method().clone();
+    let is_update = request.headers().contains_key(IF_MATCH);
+    let page = Page::from_query(request.uri().query().unwrap_or_default());
+    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
+    let body = limited
+        .map_err(|_| {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large or broken.")
+        })?
+        .to_bytes();
+    match method {
+        Method::GET => get(host, &resource, page),
+        Method::PUT => {
+            let text = std::str::from_utf8(&body);
+            let text = text.map_err(|_| ApiError::bad_request("The body is not UTF-8.".into()))?;
+            put(host, &resource, &Element::parse(text)?, is_update)
+        }
+        Method::DELETE => delete(host, &resource),
+        _ => Err(not_allowed()),
+    }
+}
+
+fn not_allowed() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "SubCode=40500. The resource has no such method.")
+}
+
+fn authorise(host: &Host, request: &Request<Incoming>, entity: &str) -> Result<(), ApiError> {
+    let keys = &host.settings.keys;
+    if !keys.is_checking {
+        return Ok(());
+    }
+    let refused = |detail: String| ApiError::new(StatusCode::UNAUTHORIZED, detail);
+    let Some(token) = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok())
+    else {
+        return Err(refused("MissingToken: The request has no authorization header.".into()));
+    };
+    let token = token.strip_prefix("Bearer ").unwrap_or(token);
+    keys.verify(token, &entity.to_ascii_lowercase(), host.bus.now())
+        .map(drop)
+        .map_err(|error: TokenError| refused(format!("SubCode=40100. Unauthorized. {error}")))
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, Copy)]
+struct Page {
+    skip: usize,
+    top: usize,
+}
+
+impl Page {
+    fn from_query(query: &str) -> Self {
+        let mut page = Self { skip: 0, top: PAGE_MAX };
+        for pair in query.split('&') {
+            let pair = percent_decode_str(pair).decode_utf8_lossy();
+            match pair.split_once('=') {
+                Some(("$skip", value)) => page.skip = value.parse().unwrap_or(0),
+                Some(("$top", value)) => page.top = value.parse().unwrap_or(PAGE_MAX).min(PAGE_MAX),
+                _ => {}
+            }
+        }
+        page
+    }
+
+    fn of<T>(self, items: impl IntoIterator<Item = T>) -> Vec<T> {
+        items.into_iter().skip(self.skip).take(self.top).collect()
+    }
+}
+
+fn get(host: &Host, resource: &Resource, page: Page) -> Result<(StatusCode, String), ApiError> {
+    let body = host.bus.with_broker(|broker, now| {
+        let feed = |title: &str, entries: Vec<Entry>| atom::feed_document(title, now, &entries);
+        let body = match resource {
+            Resource::Namespace => {
+                let message_kilobytes_max = broker.config().message_bytes_max / 1024;
+                atom::entry_document(&Entry {
+                    path: "$namespaceinfo".to_owned(),
+                    title: "localhost".to_owned(),
+                    created_at: now,
+                    description: Description::Namespace { message_kilobytes_max },
+                })
+            }
+            Resource::Topics => feed("Topics", page.of(broker.topics().map(topic_entry))),
+            Resource::Queues => feed("Queues", Vec::new()),
+            Resource::Topic(topic) => atom::entry_document(&topic_entry(broker.topic(topic)?)),
+            Resource::Subscriptions(topic) => {
+                let all = broker.subscriptions(topic)?;
+                feed("Subscriptions", page.of(all.into_iter().map(subscription_entry)))
+            }
+            Resource::Subscription(topic, name) => {
+                atom::entry_document(&subscription_entry(broker.subscription(topic, name)?))
+            }
+            Resource::Rules(topic, name) => {
+                let created_at = broker.subscription(topic, name)?.created_at;
+                let all = broker.rules(topic, name)?;
+                let entries =
+                    all.into_iter().map(|rule| rule_entry(&resource.entity(), created_at, rule));
+                feed("Rules", page.of(entries))
+            }
+            Resource::Rule(topic, name, rule) => {
+                let created_at = broker.subscription(topic, name)?.created_at;
+                let all = broker.rules(topic, name)?;
+                let path = resource.entity();
+                let found = all.into_iter().find(|known| known.name.eq_ignore_ascii_case(rule));
+                let not_found = || BrokerError::NotFound { path: format!("{path}/Rules/{rule}") };
+                let found = found.ok_or_else(not_found)?;
+                atom::entry_document(&rule_entry(&path, created_at, found))
+            }
+        };
+        broker.record_management_read(&resource.entity());
+        Ok::<_, ApiError>(body)
+    })?;
+    Ok((StatusCode::OK, body))
+}
+
+fn put(
+    host: &Host,
+    resource: &Resource,
+    root: &Element,
+    is_update: bool,
+) -> Result<(StatusCode, String), ApiError> {
+    let body = host.bus.with_broker(|broker, now| {
+        Ok::<_, ApiError>(match resource {
+            Resource::Topic(topic) => {
+                let options = atom::topic_options(atom::description(root, "TopicDescription")?)?;
+                if is_update {
+                    broker.update_topic(topic, options)?;
+                } else {
+                    broker.create_topic(now, topic, options)?;
+                }
+                atom::entry_document(&topic_entry(broker.topic(topic)?))
+            }
+            Resource::Subscription(topic, name) => {
+                let description = atom::description(root, "SubscriptionDescription")?;
+                let options = atom::subscription_options(description)?;
+                let first_rule = description.child("DefaultRuleDescription");
+                let first_rule = first_rule.map(|rule| atom::rule(rule, None)).transpose()?;
+                match first_rule {
+                    _ if is_update => broker.update_subscription(topic, name, options)?,
+                    None => broker.create_subscription(now, topic, name, options).map(drop)?,
+                    Some(rule) => broker
+                        .create_subscription_with_rule(now, topic, name, options, rule)
+                        .map(drop)?,
+                }
+                atom::entry_document(&subscription_entry(broker.subscription(topic, name)?))
+            }
+            Resource::Rule(topic, name, rule) => {
+                let description = atom::description(root, "RuleDescription")?;
+                let rule = atom::rule(description, Some(rule))?;
+                if is_update {
+                    broker.update_rule(topic, name, rule.clone())?;
+                } else {
+                    broker.add_rule(topic, name, rule.clone())?;
+                }
+                atom::entry_document(&rule_entry(&resource.entity(), now, rule))
+            }
+            Resource::Namespace
+            | Resource::Topics
+            | Resource::Queues
+            | Resource::Subscriptions(_)
+            | Resource::Rules(..) => return Err(not_allowed()),
+        })
+    })?;
+    Ok((if is_update { StatusCode::OK } else { StatusCode::CREATED }, body))
+}
+
+fn delete(host: &Host, resource: &Resource) -> Result<(StatusCode, String), ApiError> {
+    host.bus.with_broker(|broker, _| match resource {
+        Resource::Topic(topic) => Ok(broker.delete_topic(topic)?),
+        Resource::Subscription(topic, name) => Ok(broker.delete_subscription(topic, name)?),
+        Resource::Rule(topic, name, rule) => Ok(broker.remove_rule(topic, name, rule)?),
+        Resource::Namespace
+        | Resource::Topics
+        | Resource::Queues
+        | Resource::Subscriptions(_)
+        | Resource::Rules(..) => Err(not_allowed()),
+    })?;
+    // Receivers of what is gone must learn it.
+    host.bus.wake_all();
+    Ok((StatusCode::OK, String::new()))
+}
+
+fn topic_entry(topic: TopicInfo) -> Entry {
+    Entry {
+        path: topic.name.clone(),
+        title: topic.name.clone(),
+        created_at: topic.created_at,
+        description: Description::Topic(topic),
+    }
+}
+
+fn subscription_entry(subscription: SubscriptionInfo) -> Entry {
+    Entry {
+        path: format!("{}/Subscriptions/{}", subscription.topic, subscription.name),
+        title: subscription.name.clone(),
+        created_at: subscription.created_at,
+        description: Description::Subscription(subscription),
+    }
+}
+
+fn rule_entry(subscription: &str, created_at: std::time::Duration, rule: Rule) -> Entry {
+    Entry {
+        path: format!("{subscription}/Rules/{}", rule.name),
+        title: rule.name.clone(),
+        created_at,
+        description: Description::Rule(rule),
+    }
 }
