@@ -1,14 +1,15 @@
-//! The first connect fails fast, with one clear line, and never shows the key.
+//! The first connect fails fast with one clear line, and TLS trusts only what it was told to.
 
 mod support;
 
 use std::time::Duration;
 
 use raft_azure::admin::{Admin, AdminError, AdminOptions};
-use raft_azure::{AmqpBus, AmqpOptions, TransportError, TrustedRoots};
+use raft_azure::{AmqpBus, AmqpOptions, BusMessage, TransportError, TrustedRoots};
+use raft_mocking::emulator::Emulator;
 use support::{TlsListener, connection_string};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 fn options() -> AmqpOptions {
     AmqpOptions { connect_timeout: Duration::from_secs(5), ..AmqpOptions::default() }
@@ -99,4 +100,35 @@ async fn a_root_that_is_no_certificate_is_refused_before_connecting() {
     let options = AmqpOptions { trusted_roots: roots, ..options() };
     let error = AmqpBus::connect(connection_string("localhost", 1, false), options).await;
     assert!(matches!(error, Err(TransportError::Tls { .. })));
+}
+
+#[tokio::test]
+async fn messages_travel_over_tls_to_a_broker_we_trust() {
+    let emulator = Emulator::start().await.unwrap();
+    emulator.bus().create_topic("rafttopic", Default::default()).unwrap();
+    emulator.bus().create_subscription("rafttopic", "server-1", Default::default()).unwrap();
+    let listener = TlsListener::bind().await;
+    let port = listener.port;
+    let roots = TrustedRoots::Only(vec![listener.certificate.clone()]);
+    let broker = emulator.amqp_address();
+    tokio::spawn(async move {
+        loop {
+            let mut client = listener.accept().await;
+            let mut server = TcpStream::connect(broker).await.expect("the emulator listens");
+            tokio::spawn(async move {
+                // Either side may end at any time.
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+
+    let entity = Some("rafttopic".to_owned());
+    let options = AmqpOptions { trusted_roots: roots.clone(), entity, ..options() };
+    let connection_string = connection_string("localhost", port, false);
+    let bus = AmqpBus::connect(connection_string.clone(), options).await.unwrap();
+    let mut subscriber = bus.subscriber("rafttopic", "server-1");
+    let message = BusMessage { body: vec![7; 100_000].into(), ..BusMessage::default() };
+    bus.publisher("rafttopic").publish(message.clone()).unwrap();
+    assert_eq!(subscriber.receive().await.unwrap().message.body, message.body);
+    bus.close().await;
 }
