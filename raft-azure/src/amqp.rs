@@ -275,17 +275,16 @@ impl Connection for AmqpConnection {
 
     async fn authorize(&mut self, entity: &str) -> Result<Duration, TransportError> {
         let endpoint = Arc::clone(&self.endpoint);
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since_epoch| since_epoch.as_secs());
-        // Rounded up: a token of less than a second would have expired before it is sent.
-        let lifetime = endpoint.options.token_lifetime.max(Duration::from_secs(1));
+        let lifetime = endpoint.options.token_lifetime;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        // Whole seconds, rounded up: the token must not die before we think it does.
+        let expires_at = (now + lifetime).as_secs() + 1;
         let audience = endpoint.audience(entity);
         let credential = endpoint.connection_string.credential();
-        let token = sas::token(credential, &audience, now + lifetime.as_secs());
+        let token = sas::token(credential, &audience, expires_at);
         let session = self.begin().await?;
         cbs::put_token(&endpoint, session, entity, &audience, &token).await?;
-        Ok(Duration::from_secs(token.expires_at.saturating_sub(now)).min(lifetime))
+        Ok(Duration::from_secs(token.expires_at).saturating_sub(now).min(lifetime))
     }
 
     async fn open_sender(&mut self, topic: &str) -> Result<AmqpSender, TransportError> {

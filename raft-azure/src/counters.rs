@@ -25,7 +25,9 @@ pub struct Counters {
     pub throttled: u64,
     /// Messages received that were not a message of anybody we know.
     pub undecodable: u64,
-    /// Tokens put on the connection, renewals included.
+    /// Links attached, again after each loss.
+    pub attaches: u64,
+    /// Tokens put for links, renewals included.
     pub tokens: u64,
     /// Estimated billable operations: one per message sent or received and 64 KiB started.
     pub billable_operations: u64,
@@ -43,6 +45,7 @@ pub(crate) struct Meter {
     send_failures: AtomicU64,
     throttled: AtomicU64,
     undecodable: AtomicU64,
+    attaches: AtomicU64,
     tokens: AtomicU64,
     billable_operations: AtomicU64,
 }
@@ -83,6 +86,10 @@ impl Meter {
         add(&self.throttled, 1);
     }
 
+    pub(crate) fn count_attach(&self) {
+        add(&self.attaches, 1);
+    }
+
     pub(crate) fn count_token(&self) {
         add(&self.tokens, 1);
     }
@@ -98,6 +105,7 @@ impl Meter {
             send_failures: load(&self.send_failures),
             throttled: load(&self.throttled),
             undecodable: load(&self.undecodable),
+            attaches: load(&self.attaches),
             tokens: load(&self.tokens),
             billable_operations: load(&self.billable_operations),
         }

@@ -25,6 +25,10 @@ pub(crate) type ReceiverOf<C> = <<C as Connector>::Connection as Connection>::Re
 /// A failed renewal is tried again after so long, while the old token still works.
 const RENEWAL_RETRY: Duration = Duration::from_secs(1);
 
+/// Shortest time between renewals, or a ready-made signature, which every renewal finds closer to
+/// its end, would be put ever faster.
+const RENEWAL_WAIT_MIN: Duration = Duration::from_millis(250);
+
 /// A link and the connection it is on.
 #[derive(Debug)]
 pub(crate) struct Opened<L> {
@@ -245,8 +249,12 @@ impl<C: Connector> Supervisor<C> {
         opened: Result<L, TransportError>,
     ) -> Result<(), TransportError> {
         let broken = match &opened {
+            Ok(_) => {
+                self.shared.meter.count_attach();
+                Ok(())
+            }
             Err(error) if error.breaks_connection() => Err(error.clone()),
-            _ => Ok(()),
+            Err(_) => Ok(()),
         };
         // An error means that whoever asked has gone; the link is dropped with it.
         let _ = reply.send(opened.map(|link| Opened { link, generation: self.generation }));
@@ -261,7 +269,8 @@ impl<C: Connector> Supervisor<C> {
         let lifetime = connection.authorize(entity).await?;
         self.shared.meter.count_token();
         tracing::debug!(entity, lifetime_secs = lifetime.as_secs(), "put a token");
-        self.renewals.insert(entity.to_owned(), Instant::now() + lifetime.mul_f64(0.75));
+        let wait = lifetime.mul_f64(0.75).max(RENEWAL_WAIT_MIN);
+        self.renewals.insert(entity.to_owned(), Instant::now() + wait);
         Ok(())
     }
 

@@ -205,6 +205,7 @@ async fn tokens_are_renewed_while_messages_flow() {
     let counters = bus.counters();
     assert!(counters.tokens >= 6, "two entities, put at first and renewed twice: {counters:?}");
     assert_eq!(counters.reconnects, 0, "{counters:?}");
+    assert_eq!(counters.attaches, 2, "no token ever expired: {counters:?}");
     assert_eq!(counters.received, sent);
 }
 
