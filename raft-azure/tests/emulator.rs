@@ -10,6 +10,8 @@ use raft_azure::{
 };
 use raft_mocking::broker::{CorrelationFilter, Rule};
 use raft_mocking::emulator::Emulator;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 const TOPIC: &str = "rafttopic";
 
@@ -267,4 +269,140 @@ async fn closing_leaves_no_connection_behind() {
     bus.close().await;
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert!(matches!(publisher.publish(message("x", "y")), Err(PublishError::Closed)));
+}
+
+#[tokio::test]
+async fn a_deleted_subscription_ends_its_subscriber() {
+    let emulator = emulator(&["server-1"]).await;
+    let bus = connect(&emulator, options()).await;
+    let mut subscriber = bus.subscriber(TOPIC, "server-1");
+    subscriber.ready().await.unwrap();
+    emulator.bus().delete_subscription(TOPIC, "server-1").unwrap();
+    let error = tokio::time::timeout(Duration::from_secs(10), subscriber.receive()).await;
+    let error = error.expect("the broker detaches the link").unwrap_err();
+    assert!(matches!(error, TransportError::NotFound { .. }), "{}", error.one_line());
+}
+
+#[tokio::test]
+async fn a_topic_that_is_created_again_is_found_again() {
+    let emulator = emulator(&[]).await;
+    let bus = connect(&emulator, options()).await;
+    let publisher = bus.publisher(TOPIC);
+    publisher.ready().await.unwrap();
+    emulator.bus().delete_topic(TOPIC).unwrap();
+    let refused = async {
+        loop {
+            match publisher.publish(message("server-1", "x")) {
+                Err(error) => return error,
+                Ok(()) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    let refused = tokio::time::timeout(Duration::from_secs(10), refused).await.unwrap();
+    assert!(matches!(refused, PublishError::Unavailable { .. }), "{refused}");
+    emulator.bus().create_topic(TOPIC, Default::default()).unwrap();
+    let accepted = async {
+        while publisher.publish(message("server-1", "y")).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        publisher.flush().await
+    };
+    tokio::time::timeout(Duration::from_secs(10), accepted).await.unwrap().unwrap();
+    assert!(bus.counters().sent >= 1);
+}
+
+/// Stands between us and the broker and can fall silent towards us. The broker sees a closed
+/// connection: a link it still believed in would take our messages until it times out.
+struct Proxy {
+    port: u16,
+    frozen: watch::Sender<u64>,
+}
+
+impl Proxy {
+    async fn before(emulator: &Emulator) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let port = listener.local_addr().expect("a bound port").port();
+        let broker = emulator.amqp_address();
+        let frozen = watch::Sender::new(0);
+        let freeze = frozen.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut client, _) = listener.accept().await.expect("a listening socket");
+                let mut server = TcpStream::connect(broker).await.expect("the emulator listens");
+                let mut frozen = freeze.subscribe();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        // Either side may end at any time.
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+                        _ = frozen.changed() => {}
+                    }
+                    drop(server);
+                    // Keeps the client's socket open and reads no more.
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        Self { port, frozen }
+    }
+
+    /// Present connections fall silent; new ones work.
+    fn freeze(&self) {
+        self.frozen.send_modify(|count| *count += 1);
+    }
+
+    async fn connect(&self, options: AmqpOptions) -> AmqpBus {
+        let text = format!(
+            "Endpoint=sb://127.0.0.1:{};SharedAccessKeyName=RootManageSharedAccessKey;\
+             SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true",
+            self.port
+        );
+        AmqpBus::connect(text.parse().expect("a connection string"), options)
+            .await
+            .expect("a connection")
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_falls_silent_is_replaced_when_a_send_gets_no_answer() {
+    let emulator = emulator(&["server-1"]).await;
+    let proxy = Proxy::before(&emulator).await;
+    let bus_options =
+        BusOptions { send_timeout: Duration::from_millis(300), ..BusOptions::default() };
+    let bus = proxy.connect(AmqpOptions { bus: bus_options, ..options() }).await;
+    let mut subscriber = bus.subscriber(TOPIC, "server-1");
+    let publisher = bus.publisher(TOPIC);
+    publisher.publish(message("server-1", "before")).unwrap();
+    assert_eq!(receive(&mut subscriber).await.body(), "before");
+    publisher.flush().await.unwrap();
+
+    let mut state = bus.state();
+    proxy.freeze();
+    publisher.publish(message("server-1", "lost")).unwrap();
+    state.wait_for(|state| *state == ConnectionState::Reconnecting).await.unwrap();
+    publisher.publish(message("server-1", "after")).unwrap();
+    assert_eq!(receive(&mut subscriber).await.body(), "after");
+    let counters = bus.counters();
+    assert_eq!((counters.send_failures, counters.reconnects), (1, 1), "{counters:?}");
+    bus.close().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_falls_silent_is_replaced_even_if_nobody_sends() {
+    let emulator = emulator(&["server-1"]).await;
+    let proxy = Proxy::before(&emulator).await;
+    let options = AmqpOptions { idle_timeout: Duration::from_millis(600), ..options() };
+    let bus = proxy.connect(options).await;
+    let mut subscriber = bus.subscriber(TOPIC, "server-1");
+    subscriber.ready().await.unwrap();
+    // The broker's heartbeats keep a quiet connection alive.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(bus.counters().reconnects, 0);
+
+    let mut state = bus.state();
+    proxy.freeze();
+    let silence = state.wait_for(|state| *state == ConnectionState::Reconnecting);
+    tokio::time::timeout(Duration::from_secs(5), silence).await.unwrap().unwrap();
+    bus.publisher(TOPIC).publish(message("server-1", "after")).unwrap();
+    assert_eq!(receive(&mut subscriber).await.body(), "after");
+    bus.close().await;
 }
