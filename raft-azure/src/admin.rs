@@ -240,7 +240,8 @@ impl Admin {
     /// Names of a topic's subscriptions.
     ///
     /// # Errors
-    /// [`AdminError::NotFound`] if there is no such topic; see [`AdminError`].
+    /// See [`AdminError`]. Whether a missing topic is [`AdminError::NotFound`] or an empty list is
+    /// up to the service.
     pub async fn subscriptions(&self, topic: &str) -> Result<Vec<String>, AdminError> {
         let path = Path::topic(topic)?.collection("subscriptions");
         self.list(&path, |entry| atom::title(entry).map(str::to_owned)).await
@@ -360,8 +361,10 @@ impl Admin {
         let seed = u64::from(std::process::id());
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(8), seed);
         for _ in 0..ATTEMPTS_MAX {
-            let answer =
-                self.http.request(method.clone(), &path.encoded, &query, body.to_owned()).await?;
+            // A token for the topic covers all below it, and a key may be limited to the topic.
+            let target = format!("{}?{query}", path.encoded);
+            let body = body.to_owned();
+            let answer = self.http.request(method.clone(), &path.topic, &target, body).await?;
             if !is_busy(&answer) {
                 return sort(answer, path);
             }
@@ -407,11 +410,12 @@ fn detail(body: &str) -> String {
     }
 }
 
-/// Path of an entity, as shown to people and as sent.
+/// Path of an entity, as shown to people and as sent, and the topic it belongs to.
 #[derive(Debug, Clone)]
 struct Path {
     shown: String,
     encoded: String,
+    topic: String,
 }
 
 impl Path {
@@ -419,7 +423,7 @@ impl Path {
         check_name(topic, 260, true)?;
         let segments = topic.split('/').map(|part| utf8_percent_encode(part, PATH_ENCODED));
         let encoded = segments.fold(String::new(), |path, segment| format!("{path}/{segment}"));
-        Ok(Self { shown: topic.to_owned(), encoded })
+        Ok(Self { shown: topic.to_owned(), encoded, topic: topic.to_owned() })
     }
 
     fn subscription(topic: &str, subscription: &str) -> Result<Self, AdminError> {
@@ -437,7 +441,7 @@ impl Path {
     fn collection(self, name: &str) -> Self {
         let encoded = utf8_percent_encode(name, PATH_ENCODED);
         let encoded = format!("{}/{encoded}", self.encoded);
-        Self { shown: format!("{}/{name}", self.shown), encoded }
+        Self { shown: format!("{}/{name}", self.shown), encoded, topic: self.topic }
     }
 }
 

@@ -59,15 +59,15 @@ impl Http {
         Ok(Self { connection_string, tls, timeout: options.request_timeout })
     }
 
-    /// Sends one request; `path` is URL-encoded and starts with `/`.
+    /// Sends one request with a token for `entity`; `target` is URL-encoded and starts with `/`.
     pub(super) async fn request(
         &self,
         method: Method,
-        path: &str,
-        query: &str,
+        entity: &str,
+        target: &str,
         body: String,
     ) -> Result<Answer, AdminError> {
-        let request = self.build(method, path, query, body)?;
+        let request = self.build(method, entity, target, body)?;
         match tokio::time::timeout(self.timeout, self.send(request)).await {
             Ok(answer) => answer,
             Err(_) => Err(TransportError::Timeout {
@@ -81,8 +81,8 @@ impl Http {
     fn build(
         &self,
         method: Method,
-        path: &str,
-        query: &str,
+        entity: &str,
+        target: &str,
         body: String,
     ) -> Result<Request<Full<Bytes>>, AdminError> {
         let host = self.connection_string.url_host();
@@ -93,7 +93,7 @@ impl Http {
             .map_or(0, |since_epoch| since_epoch.as_secs());
         let token = sas::token(
             self.connection_string.credential(),
-            &format!("{scheme}://{host}{path}"),
+            &format!("{scheme}://{host}/{entity}"),
             now + TOKEN_LIFETIME.as_secs(),
         );
         let failed = |source: Cause| TransportError::Other { operation: "a request", source };
@@ -104,7 +104,7 @@ impl Http {
         let host_header = if is_default_port { host } else { format!("{host}:{port}") };
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("{path}?{query}"))
+            .uri(target)
             .header(HOST, host_header)
             .header(CONNECTION, "close")
             .header(AUTHORIZATION, authorization);
