@@ -133,6 +133,22 @@ pub struct ServerStatus {
 }
 
 impl Event {
+    /// The server that tells it; none for what a client or a parent tells.
+    #[must_use]
+    pub fn server(&self) -> Option<u64> {
+        match self {
+            Self::Joined { server }
+            | Self::Role { server, .. }
+            | Self::Commit { server, .. }
+            | Self::Stopped { server } => Some(*server),
+            Self::Status(status) => Some(status.server),
+            Self::Emulator { .. }
+            | Self::Request { .. }
+            | Self::Answer { .. }
+            | Self::Summary { .. } => None,
+        }
+    }
+
     /// The event for a change of role.
     #[must_use]
     pub fn role(change: RoleChange) -> Self {

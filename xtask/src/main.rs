@@ -1,1 +1,61 @@
-fn main() {}
+//! Every chore of this workspace: `cargo xtask --help`.
+#![expect(clippy::print_stdout, reason = "a command prints its results")]
+
+mod ci;
+mod demo;
+mod fix;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Every chore of this workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show it: five servers over a real AMQP bus, a leader killed, nothing lost.
+    Demo(demo::DemoArgs),
+    /// Check everything that must hold before a change lands, and change nothing.
+    Ci(ci::CiArgs),
+    /// Rewrite what a program can: formatting and simple lints.
+    Fix,
+    /// Check the style guide, as far as a program can tell.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(args),
+        Command::Ci(args) => ci::run(&args),
+        Command::Fix => fix::run(),
+        Command::Tidy => tidy::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> std::path::PathBuf {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// The cargo that runs us, or the one on the path.
+fn cargo() -> std::process::Command {
+    let mut command =
+        std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}

@@ -52,17 +52,17 @@ pub(super) async fn run(args: LocalClusterArgs) -> Result<(), Failure> {
         Some(connection_string) => (None, connection_string),
         None => embedded_emulator(out).await?,
     };
-    let (_temporary, data_dir) = match data_dir {
-        Some(data_dir) => (None, data_dir),
+    let (_temporary, data_dir, client_id) = match data_dir {
+        // Logs that are kept remember the requests of every client there ever was.
+        Some(data_dir) => (None, data_dir, ClientId(random_seed() >> 1)),
         None => {
             // Servers that start with empty logs are a new cluster, though the topic be the same.
             bus.cluster_name.get_or_insert_with(|| format!("local-{:016x}", random_seed()));
             let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
             let path = folder.path().to_owned();
-            (Some(folder), path)
+            (Some(folder), path, ClientId(1))
         }
     };
-    let client_id = ClientId(random_seed() >> 1);
     let clients = [client_id];
     let topic = &bus.topic_name;
     provision::provision_all(&connection_string, topic, local_cluster_size, &clients).await?;
