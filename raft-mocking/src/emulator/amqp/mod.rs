@@ -12,6 +12,8 @@
 pub(crate) mod frame;
 pub(crate) mod message;
 pub(crate) mod performative;
+#[cfg(test)]
+mod tests;
 pub(crate) mod value;
 
 /// The bytes are not AMQP.

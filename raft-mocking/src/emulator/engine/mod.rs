@@ -13,6 +13,8 @@ mod link;
 mod outgoing;
 mod service;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,0 +1,586 @@
+//! The engine as a peer sees it that writes its own frames, without sockets and without a clock.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::{Connection, FRAME_BYTES_MAX, OUTPUT_BYTES_MAX, Settings};
+use crate::broker::{BrokerConfig, BusMessage, SubscriptionOptions};
+use crate::bus::Bus;
+use crate::emulator::amqp::frame::{AMQP_HEADER, FrameKind, SASL_HEADER, put_frame, take_frame};
+use crate::emulator::amqp::message;
+use crate::emulator::amqp::performative::{
+    AmqpError, Attach, Begin, Detach, Disposition, Flow, Open, Outcome, Performative, Transfer,
+    put_ending,
+};
+use crate::emulator::amqp::value::{Value, put_described_list, put_symbol, put_value};
+use crate::emulator::sas::tests::sign;
+use crate::emulator::sas::{DEFAULT_KEY, DEFAULT_KEY_NAME, KeyRing};
+
+/// A peer that writes frames by hand, and the connection it talks to.
+struct Peer {
+    bus: Bus,
+    connection: Connection,
+    now: Duration,
+}
+
+/// The start of the test's clock.
+const START: Duration = Duration::from_secs(1_000);
+
+impl Peer {
+    fn new(is_checking: bool) -> Self {
+        let bus = Bus::with_config(BrokerConfig::default(), START);
+        bus.create_topic("t", Default::default()).unwrap();
+        let lock_duration = Duration::from_secs(10);
+        let options = SubscriptionOptions { lock_duration, ..Default::default() };
+        bus.create_subscription("t", "s", options).unwrap();
+        let settings = Settings {
+            keys: KeyRing {
+                is_checking,
+                keys: vec![(DEFAULT_KEY_NAME.to_owned(), DEFAULT_KEY.to_owned())],
+            },
+            idle_timeout: Duration::from_secs(60),
+            links_max: 8,
+            counter: AtomicU64::new(1),
+        };
+        let connection = Connection::new(bus.clone(), Arc::new(settings));
+        // A little later than the real clock, which stands still by comparison.
+        Self { bus, connection, now: START + Duration::from_secs(1) }
+    }
+
+    /// A peer whose session on channel 0 has begun.
+    fn opened(is_checking: bool) -> Self {
+        let mut peer = Self::new(is_checking);
+        peer.open(&Open { container_id: "peer".to_owned(), ..Open::default() });
+        peer.begin(0, 1_000);
+        peer
+    }
+
+    fn open(&mut self, open: &Open) {
+        self.write(&SASL_HEADER);
+        let mut init = BytesMut::new();
+        put_frame(&mut init, FrameKind::Sasl, 0, |out| {
+            put_described_list(out, 0x41, 1, |out| put_symbol(out, "ANONYMOUS"));
+        });
+        self.write(&init);
+        self.write(&AMQP_HEADER);
+        let output = self.take_output();
+        assert!(output.starts_with(&SASL_HEADER) && output.ends_with(&AMQP_HEADER));
+        self.send(0, |out| open.encode(out));
+        assert!(matches!(self.frames()[..], [Performative::Open(_)]));
+    }
+
+    fn begin(&mut self, channel: u16, incoming_window: u32) {
+        let begin = Begin { incoming_window, ..Begin::default() };
+        self.send(channel, |out| begin.encode(out));
+        assert!(matches!(self.frames()[..], [Performative::Begin(_)]));
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let mut input = BytesMut::from(bytes);
+        self.connection.read(self.now, &mut input);
+        self.connection.pump(self.now);
+    }
+
+    fn send(&mut self, channel: u16, body: impl FnOnce(&mut BytesMut)) {
+        let mut frame = BytesMut::new();
+        put_frame(&mut frame, FrameKind::Amqp, channel, body);
+        self.write(&frame);
+    }
+
+    fn attach(&mut self, handle: u32, is_receiver: bool, address: &str, is_settled: bool) {
+        let mut terminus = BytesMut::new();
+        put_described_list(&mut terminus, 0x28, 1, |out| put_value(out, &address.into()));
+        let attach = Attach {
+            name: format!("link-{handle}"),
+            handle,
+            is_receiver,
+            sender_settle_mode: u8::from(is_settled),
+            receiver_settle_mode: u8::from(!is_settled),
+            source: Some(terminus.clone().freeze()),
+            target: Some(terminus.freeze()),
+            initial_delivery_count: (!is_receiver).then_some(0),
+            ..Attach::default()
+        };
+        self.send(0, |out| attach.encode(out));
+    }
+
+    fn credit(&mut self, handle: u32, credit: u32, delivery_count: u32, drain: bool) {
+        let flow = Flow {
+            next_incoming_id: Some(1),
+            incoming_window: 1_000,
+            handle: Some(handle),
+            link_credit: Some(credit),
+            delivery_count: Some(delivery_count),
+            drain,
+            ..Flow::default()
+        };
+        self.send(0, |out| flow.encode(out));
+    }
+
+    fn transfer(&mut self, handle: u32, id: u32, more: bool, payload: &[u8]) {
+        let transfer = Transfer {
+            handle,
+            delivery_id: Some(id),
+            more,
+            settled: Some(false),
+            ..Transfer::default()
+        };
+        self.send(0, |out| {
+            transfer.encode(out);
+            out.extend_from_slice(payload);
+        });
+    }
+
+    fn settle(&mut self, id: u32, outcome: Outcome) {
+        let disposition = Disposition {
+            is_receiver: true,
+            first: id,
+            last: id,
+            settled: false,
+            outcome: Some(outcome),
+        };
+        self.send(0, |out| disposition.encode(out));
+    }
+
+    fn take_output(&mut self) -> Bytes {
+        self.connection.output().split().freeze()
+    }
+
+    /// What came since the last call.
+    fn frames(&mut self) -> Vec<Performative> {
+        self.frames_with_payload().into_iter().map(|(performative, _)| performative).collect()
+    }
+
+    fn frames_with_payload(&mut self) -> Vec<(Performative, Bytes)> {
+        let mut output = BytesMut::from(&self.take_output()[..]);
+        let mut frames = Vec::new();
+        while let Some(frame) = take_frame(&mut output, FRAME_BYTES_MAX).unwrap() {
+            if !frame.body.is_empty() {
+                frames.push(Performative::decode(frame.body).unwrap());
+            }
+        }
+        assert!(output.is_empty(), "output ends with a whole frame");
+        frames
+    }
+
+    fn publish(&mut self, count: usize) {
+        for number in 0..count {
+            self.bus.publish("t", BusMessage::new(format!("{number}"))).unwrap();
+        }
+        self.connection.tell(self.connection.listener().take());
+        self.connection.pump(self.now);
+    }
+
+    fn wait_until(&mut self, now: Duration) {
+        self.now = now;
+        self.connection.handle_timeout(now);
+        self.connection.pump(now);
+    }
+
+    fn put_token(&mut self, id: u32, resource: &str, expiry_secs: u64) {
+        let token = sign(resource, expiry_secs, DEFAULT_KEY_NAME, DEFAULT_KEY);
+        let mut request = BytesMut::new();
+        put_described_list(&mut request, 0x73, 1, |out| put_value(out, &"id".into()));
+        let properties = [("operation", "put-token"), ("type", "jwt"), ("name", resource)];
+        let properties = properties.map(|(name, value)| (name.into(), value.into()));
+        let described = |code, value| Value::Described(Box::new((Value::Ulong(code), value)));
+        put_value(&mut request, &described(0x74, Value::Map(properties.to_vec())));
+        put_value(&mut request, &described(0x77, token.as_str().into()));
+        self.transfer(9, id, false, &request);
+    }
+}
+
+fn close_error(frames: &[Performative]) -> &AmqpError {
+    match frames.last() {
+        Some(Performative::Close(Some(error))) => error,
+        other => panic!("expected a close with an error, not {other:?}"),
+    }
+}
+
+fn detach_condition(frames: &[Performative]) -> &str {
+    match frames.last() {
+        Some(Performative::Detach(Detach { closed: true, error: Some(error), .. })) => {
+            &error.condition
+        }
+        other => panic!("expected a detach with an error, not {other:?}"),
+    }
+}
+
+fn transfers(frames: &[Performative]) -> usize {
+    frames.iter().filter(|frame| matches!(frame, Performative::Transfer(_))).count()
+}
+
+#[test]
+fn amqp_without_sasl_is_answered_with_the_sasl_header() {
+    for header in [AMQP_HEADER, *b"AMQP\x02\x01\x00\x00", *b"AMQP\x00\x00\x09\x01"] {
+        let mut peer = Peer::new(true);
+        peer.write(&header);
+        assert_eq!(&peer.take_output()[..], SASL_HEADER);
+        assert!(peer.connection.is_closed());
+    }
+}
+
+#[test]
+fn refused_link_gets_a_null_terminus_then_a_detach_and_no_flow() {
+    for (is_receiver, address, condition) in [
+        (false, "nope", "amqp:not-found"),
+        (true, "t/Subscriptions/nope", "amqp:not-found"),
+        (true, "t", "amqp:not-allowed"),
+        (false, "t/Subscriptions/s", "amqp:not-allowed"),
+        (true, "t/Subscriptions/s/$DeadLetterQueue", "amqp:not-implemented"),
+    ] {
+        let mut peer = Peer::opened(false);
+        peer.attach(0, is_receiver, address, true);
+        let frames = peer.frames();
+        let Performative::Attach(attach) = &frames[0] else { panic!("expected an attach") };
+        let terminus = if is_receiver { &attach.source } else { &attach.target };
+        assert_eq!((terminus, frames.len()), (&None, 2), "{address}");
+        assert_eq!(detach_condition(&frames), condition, "{address}");
+        // What the client pipelined is ignored, and the handle is free after its detach.
+        peer.credit(0, 10, 0, false);
+        let detach = Detach { handle: 0, closed: true, error: None };
+        peer.send(0, |out| detach.encode(out));
+        peer.attach(0, true, "t/Subscriptions/s", true);
+        assert!(matches!(peer.frames()[..], [Performative::Attach(_)]));
+    }
+}
+
+#[test]
+fn no_message_is_sent_beyond_the_credit() {
+    let mut peer = Peer::opened(false);
+    peer.attach(0, true, "t/Subscriptions/s", true);
+    peer.publish(5);
+    assert_eq!(transfers(&peer.frames()), 0);
+    peer.credit(0, 2, 0, false);
+    assert_eq!(transfers(&peer.frames()), 2);
+    // The peer had not seen the two when it wrote this.
+    peer.credit(0, 3, 0, false);
+    assert_eq!(transfers(&peer.frames()), 1);
+    peer.credit(0, 10, 3, false);
+    assert_eq!(transfers(&peer.frames()), 2);
+}
+
+#[test]
+fn drain_uses_up_the_credit_after_what_is_there() {
+    let mut peer = Peer::opened(false);
+    peer.attach(0, true, "t/Subscriptions/s", true);
+    peer.publish(2);
+    peer.credit(0, 10, 0, true);
+    let frames = peer.frames();
+    assert_eq!(transfers(&frames), 2);
+    let Some(Performative::Flow(flow)) = frames.last() else { panic!("expected a flow") };
+    assert_eq!((flow.delivery_count, flow.link_credit, flow.drain), (Some(10), Some(0), true));
+    peer.publish(1);
+    assert_eq!(transfers(&peer.frames()), 0);
+}
+
+#[test]
+fn session_window_holds_back_the_rest_of_a_large_message() {
+    let mut peer = Peer::new(false);
+    peer.open(&Open { max_frame_size: Some(512), ..Open::default() });
+    peer.begin(0, 3);
+    peer.attach(0, true, "t/Subscriptions/s", true);
+    peer.frames();
+    peer.bus.publish("t", BusMessage::new(vec![7; 2_000])).unwrap();
+    peer.connection.tell(peer.connection.listener().take());
+    let flow =
+        Flow { handle: Some(0), link_credit: Some(1), incoming_window: 3, ..Flow::default() };
+    peer.send(0, |out| flow.encode(out));
+    let mut frames = peer.frames_with_payload();
+    assert_eq!(frames.len(), 3);
+    let flow = Flow { next_incoming_id: Some(4), incoming_window: 10, ..Flow::default() };
+    peer.send(0, |out| flow.encode(out));
+    frames.extend(peer.frames_with_payload());
+    let more: Vec<_> = frames
+        .iter()
+        .map(|(frame, _)| matches!(frame, Performative::Transfer(Transfer { more: true, .. })))
+        .collect();
+    assert!(more[..more.len() - 1].iter().all(|&more| more) && !more[more.len() - 1]);
+    let whole: Vec<u8> = frames.iter().flat_map(|(_, payload)| payload.to_vec()).collect();
+    assert_eq!(message::decode(whole.into(), String::new).unwrap().body.len(), 2_000);
+}
+
+#[test]
+fn accepted_messages_are_told_in_one_disposition() {
+    let mut peer = Peer::opened(false);
+    peer.attach(0, false, "t", false);
+    peer.frames();
+    let payload = message::bare_message(&BusMessage::new("x"));
+    let mut input = BytesMut::new();
+    for id in 0..10 {
+        put_frame(&mut input, FrameKind::Amqp, 0, |out| {
+            Transfer { delivery_id: Some(id), ..Transfer::default() }.encode(out);
+            out.extend_from_slice(&payload);
+        });
+    }
+    peer.write(&input);
+    let [Performative::Disposition(disposition)] = &peer.frames()[..] else {
+        panic!("expected one disposition")
+    };
+    assert_eq!((disposition.first, disposition.last, disposition.settled), (0, 9, true));
+    assert_eq!(peer.bus.with_broker(|b, _| b.subscription("t", "s").unwrap().message_count), 10);
+}
+
+#[test]
+fn batch_is_enqueued_as_its_messages() {
+    let mut peer = Peer::opened(false);
+    peer.attach(0, false, "t", false);
+    peer.frames();
+    let mut batch = BytesMut::new();
+    for body in ["a", "b", "c"] {
+        let inner = Value::Binary(message::bare_message(&BusMessage::new(body)));
+        put_value(&mut batch, &Value::Described(Box::new((Value::Ulong(0x75), inner))));
+    }
+    let message_format = Some(message::BATCH_FORMAT);
+    let transfer = Transfer { delivery_id: Some(0), message_format, ..Transfer::default() };
+    peer.send(0, |out| {
+        transfer.encode(out);
+        out.extend_from_slice(&batch);
+    });
+    let mut receiver = peer.bus.receiver("t", "s").unwrap();
+    let mut next = || receiver.try_receive().unwrap().map(|received| received.message.body.clone());
+    assert_eq!([next(), next(), next()], ["a", "b", "c"].map(|body| Some(Bytes::from(body))));
+    assert_eq!(next(), None);
+}
+
+#[test]
+fn oversized_message_is_rejected_and_the_link_goes_on() {
+    let mut peer = Peer::opened(false);
+    peer.attach(0, false, "t", false);
+    peer.frames();
+    for part in 0..10 {
+        peer.transfer(0, 0, part < 9, &[0; 40_000]);
+    }
+    let [Performative::Disposition(disposition)] = &peer.frames()[..] else {
+        panic!("expected one disposition")
+    };
+    let Some(Outcome::Rejected(Some(error))) = &disposition.outcome else { panic!("not rejected") };
+    assert_eq!(error.condition, "amqp:link:message-size-exceeded");
+    peer.transfer(0, 1, false, &message::bare_message(&BusMessage::new("x")));
+    let accepted = peer.frames();
+    assert!(matches!(
+        &accepted[..],
+        [Performative::Disposition(Disposition { outcome: Some(Outcome::Accepted), .. })]
+    ));
+}
+
+#[test]
+fn unsettled_message_returns_when_its_receiver_goes() {
+    let mut peer = Peer::opened(false);
+    peer.attach(0, true, "t/Subscriptions/s", false);
+    peer.publish(1);
+    peer.credit(0, 10, 0, false);
+    assert_eq!(transfers(&peer.frames()), 1);
+    drop(peer.connection);
+    let mut receiver = peer.bus.receiver("t", "s").unwrap();
+    assert!(receiver.try_receive().unwrap().is_some());
+}
+
+#[test]
+fn settlement_is_answered_in_kind_and_a_lost_lock_is_told() {
+    let mut peer = Peer::opened(false);
+    peer.attach(0, true, "t/Subscriptions/s", false);
+    peer.publish(2);
+    peer.credit(0, 10, 0, false);
+    peer.frames();
+    let modified = Outcome::Modified { delivery_failed: true, undeliverable_here: false };
+    peer.settle(0, modified.clone());
+    let frames = peer.frames();
+    let Performative::Disposition(answer) = &frames[0] else { panic!("expected a disposition") };
+    assert_eq!((answer.is_receiver, answer.settled), (false, true));
+    assert_eq!(answer.outcome, Some(modified));
+    peer.settle(1, Outcome::Accepted);
+    peer.credit(0, 10, 2, false);
+    let frames = peer.frames();
+    assert_eq!(transfers(&frames), 1, "the abandoned message comes again");
+
+    let expiry = peer.connection.next_timeout().unwrap();
+    peer.wait_until(expiry + Duration::from_millis(1));
+    peer.frames();
+    peer.settle(2, Outcome::Accepted);
+    let frames = peer.frames();
+    let Some(Performative::Disposition(answer)) = frames.last() else { panic!("no answer") };
+    let Some(Outcome::Rejected(Some(error))) = &answer.outcome else { panic!("not rejected") };
+    assert_eq!(error.condition, "com.microsoft:message-lock-lost");
+}
+
+#[test]
+fn link_needs_a_token_and_is_detached_when_it_expires() {
+    let mut peer = Peer::opened(true);
+    peer.attach(0, false, "t", false);
+    assert_eq!(detach_condition(&peer.frames()), "amqp:unauthorized-access");
+
+    peer.attach(8, true, "$cbs", true);
+    peer.attach(9, false, "$cbs", false);
+    peer.credit(8, 10, 0, false);
+    let expiry_secs = peer.now.as_secs() + 30;
+    peer.put_token(0, "sb://localhost/t", expiry_secs);
+    assert_eq!(transfers(&peer.frames()), 1, "the answer of $cbs");
+    peer.attach(1, false, "amqps://localhost/t", false);
+    assert!(matches!(peer.frames()[..], [Performative::Attach(_), Performative::Flow(_)]));
+
+    assert_eq!(peer.connection.next_timeout(), Some(Duration::from_secs(expiry_secs)));
+    peer.wait_until(Duration::from_secs(expiry_secs));
+    assert_eq!(detach_condition(&peer.frames()), "amqp:unauthorized-access");
+}
+
+#[test]
+fn renewed_token_keeps_its_links() {
+    let mut peer = Peer::opened(true);
+    peer.attach(8, true, "$cbs", true);
+    peer.attach(9, false, "$cbs", false);
+    peer.credit(8, 10, 0, false);
+    let expiry_secs = peer.now.as_secs() + 30;
+    peer.put_token(0, "sb://localhost/t", expiry_secs);
+    peer.attach(1, false, "t", false);
+    peer.put_token(1, "sb://localhost/t", expiry_secs + 30);
+    peer.frames();
+    peer.wait_until(Duration::from_secs(expiry_secs));
+    assert_eq!(peer.frames(), []);
+}
+
+#[test]
+fn silent_peer_is_closed_and_a_waiting_one_gets_signs_of_life() {
+    let mut peer = Peer::new(false);
+    peer.open(&Open { idle_time_out_ms: Some(10_000), ..Open::default() });
+    let start = peer.now;
+    let heartbeat = peer.connection.next_timeout().unwrap();
+    assert!(heartbeat <= start + Duration::from_secs(5));
+    peer.wait_until(heartbeat);
+    assert_eq!(&peer.take_output()[..], [0, 0, 0, 8, 2, 0, 0, 0]);
+    peer.wait_until(start + Duration::from_secs(60));
+    assert_eq!(close_error(&peer.frames()).condition, "amqp:connection:forced");
+    peer.wait_until(start + Duration::from_secs(63));
+    assert!(peer.connection.is_closed());
+}
+
+#[test]
+fn peer_that_never_opens_is_dropped() {
+    let mut peer = Peer::new(false);
+    peer.write(&SASL_HEADER);
+    let deadline = peer.connection.next_timeout().unwrap();
+    peer.wait_until(deadline);
+    assert!(peer.connection.is_closed());
+}
+
+#[test]
+fn wrong_frames_end_with_the_right_error() {
+    let unknown = |out: &mut BytesMut| put_described_list(out, 0x99, 0, |_| {});
+    type Wrong<'a> = (&'a str, &'a dyn Fn(&mut Peer));
+    let table: [Wrong<'_>; 7] = [
+        ("amqp:not-implemented", &|peer| peer.send(0, unknown)),
+        ("amqp:decode-error", &|peer| peer.send(0, |out| out.extend_from_slice(b"garbage"))),
+        ("amqp:illegal-state", &|peer| peer.send(5, |out| Flow::default().encode(out))),
+        ("amqp:illegal-state", &|peer| peer.send(0, |out| Begin::default().encode(out))),
+        ("amqp:connection:framing-error", &|peer| peer.write(&[0, 1, 0, 1, 2, 0, 0, 0])),
+        ("amqp:decode-error", &|peer| peer.write(&[0, 0, 0, 9, 1, 0, 0, 0, 0])),
+        ("amqp:connection:framing-error", &|peer| {
+            peer.send(2_000, |out| Begin::default().encode(out));
+        }),
+    ];
+    for (index, (condition, act)) in table.into_iter().enumerate() {
+        let mut peer = Peer::opened(false);
+        act(&mut peer);
+        assert_eq!(close_error(&peer.frames()).condition, condition, "case {index}");
+    }
+}
+
+#[test]
+fn wrong_link_frames_end_the_session_alone() {
+    let mut peer = Peer::opened(false);
+    peer.transfer(3, 0, false, b"");
+    let ended = peer.frames();
+    assert!(matches!(ended[..], [Performative::End]));
+    // What was under way is ignored until the peer ends, too; then the channel is free.
+    peer.transfer(3, 1, false, b"");
+    peer.send(0, |out| put_ending(out, 0x17, None));
+    assert_eq!(peer.frames(), []);
+    peer.begin(0, 10);
+}
+
+#[test]
+fn flood_of_links_is_bounded() {
+    let mut peer = Peer::opened(false);
+    for handle in 0..8 {
+        peer.attach(handle, true, "t/Subscriptions/s", true);
+    }
+    peer.frames();
+    peer.attach(8, true, "t/Subscriptions/s", true);
+    assert_eq!(detach_condition(&peer.frames()), "amqp:resource-limit-exceeded");
+}
+
+#[test]
+fn reading_stops_while_the_output_waits() {
+    let mut peer = Peer::opened(false);
+    let mut input = BytesMut::new();
+    let echo = Flow { echo: true, ..Flow::default() };
+    for _ in 0..50_000 {
+        put_frame(&mut input, FrameKind::Amqp, 0, |out| echo.encode(out));
+    }
+    peer.connection.read(peer.now, &mut input);
+    assert!(!input.is_empty());
+    assert!(peer.connection.output().len() < OUTPUT_BYTES_MAX + 1_000);
+}
+
+#[test]
+fn waiting_messages_do_not_pile_up_in_the_output() {
+    let mut peer = Peer::opened(false);
+    peer.attach(0, true, "t/Subscriptions/s", true);
+    for _ in 0..20 {
+        peer.bus.publish("t", BusMessage::new(vec![0; 200_000])).unwrap();
+    }
+    peer.credit(0, 1_000, 0, false);
+    assert!(peer.connection.output().len() < 2 * OUTPUT_BYTES_MAX);
+    let mut count = 0;
+    while !peer.connection.output().is_empty() {
+        let frames = peer.frames();
+        let is_last = |frame: &&Performative| {
+            matches!(frame, Performative::Transfer(Transfer { more: false, .. }))
+        };
+        count += frames.iter().filter(is_last).count();
+        peer.connection.pump(peer.now);
+    }
+    assert_eq!(count, 20);
+}
+
+proptest! {
+    #[test]
+    fn garbage_never_panics(chunks in vec(vec(any::<u8>(), 0..200), 1..8), is_opened in any::<bool>()) {
+        let mut peer = if is_opened { Peer::opened(false) } else { Peer::new(true) };
+        for chunk in chunks {
+            peer.write(&chunk);
+            peer.take_output();
+        }
+    }
+
+    #[test]
+    fn mutated_conversations_never_panic(
+        mutations in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut conversation = BytesMut::new();
+        let mut terminus = BytesMut::new();
+        put_described_list(&mut terminus, 0x28, 1, |out| put_value(out, &"t/Subscriptions/s".into()));
+        let attach = Attach { is_receiver: true, source: Some(terminus.freeze()), ..Attach::default() };
+        let flow = Flow { handle: Some(0), link_credit: Some(9), incoming_window: 9, ..Flow::default() };
+        let outcome = Some(Outcome::Accepted);
+        let disposition = Disposition { is_receiver: true, first: 0, last: 2, settled: false, outcome };
+        let detach = Detach { handle: 0, closed: true, error: None };
+        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| attach.encode(out));
+        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| flow.encode(out));
+        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| disposition.encode(out));
+        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| detach.encode(out));
+        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| put_ending(out, 0x17, None));
+        for (place, byte) in mutations {
+            let place = place.index(conversation.len());
+            conversation[place] = byte;
+        }
+        let mut peer = Peer::opened(false);
+        peer.publish(3);
+        peer.write(&conversation);
+    }
+}
