@@ -77,6 +77,35 @@ impl Performative {
     }
 }
 
+/// How many fields the specification gives a performative of a connection, session or link.
+fn field_count(descriptor: u64) -> usize {
+    match descriptor {
+        0x10 => 10,
+        0x11 => 8,
+        0x12 => 14,
+        0x13 | 0x14 => 11,
+        0x15 => 6,
+        0x16 => 3,
+        _ => 1,
+    }
+}
+
+/// Appends a performative with every field it has, the last ones null. A sender may leave them out
+/// (part 1, section 1.4), but there are official clients that look every field up by its place: Python
+/// before 7.15 fails on an `open` of fewer than ten.
+fn put_performative(
+    out: &mut BytesMut,
+    descriptor: u64,
+    count: usize,
+    fields: impl FnOnce(&mut BytesMut),
+) {
+    let total = field_count(descriptor);
+    value::put_described_list(out, descriptor, total, |out| {
+        fields(out);
+        (count..total).for_each(|_| value::put_value(out, &Value::Null));
+    });
+}
+
 /// Opens a connection.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Open {
@@ -99,7 +128,7 @@ impl Open {
     }
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {
-        value::put_described_list(out, 0x10, 5, |out| {
+        put_performative(out, 0x10, 5, |out| {
             value::put_string(out, &self.container_id);
             put_option(out, self.hostname.as_deref(), value::put_string);
             put_option(out, self.max_frame_size, value::put_uint);
@@ -132,7 +161,7 @@ impl Begin {
     }
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {
-        value::put_described_list(out, 0x11, 5, |out| {
+        put_performative(out, 0x11, 5, |out| {
             let remote_channel = self.remote_channel.map(Value::Ushort);
             value::put_value(out, &remote_channel.unwrap_or(Value::Null));
             value::put_uint(out, self.next_outgoing_id);
@@ -197,7 +226,7 @@ impl Attach {
     }
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {
-        value::put_described_list(out, 0x12, 11, |out| {
+        put_performative(out, 0x12, 11, |out| {
             value::put_string(out, &self.name);
             value::put_uint(out, self.handle);
             value::put_value(out, &Value::Bool(self.is_receiver));
@@ -255,7 +284,7 @@ impl Flow {
     }
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {
-        value::put_described_list(out, 0x13, 10, |out| {
+        put_performative(out, 0x13, 10, |out| {
             put_option(out, self.next_incoming_id, value::put_uint);
             value::put_uint(out, self.incoming_window);
             value::put_uint(out, self.next_outgoing_id);
@@ -299,7 +328,7 @@ impl Transfer {
     }
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {
-        value::put_described_list(out, 0x14, 6, |out| {
+        put_performative(out, 0x14, 6, |out| {
             value::put_uint(out, self.handle);
             put_option(out, self.delivery_id, value::put_uint);
             put_option(out, self.delivery_tag.as_deref(), value::put_binary);
@@ -331,7 +360,7 @@ impl Disposition {
     }
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {
-        value::put_described_list(out, 0x15, 5, |out| {
+        put_performative(out, 0x15, 5, |out| {
             value::put_value(out, &Value::Bool(self.is_receiver));
             value::put_uint(out, self.first);
             value::put_uint(out, self.last);
@@ -415,7 +444,7 @@ impl Detach {
     }
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {
-        value::put_described_list(out, 0x16, 3, |out| {
+        put_performative(out, 0x16, 3, |out| {
             value::put_uint(out, self.handle);
             value::put_value(out, &Value::Bool(self.closed));
             put_error(out, self.error.as_ref());
@@ -425,7 +454,7 @@ impl Detach {
 
 /// Appends an End or Close.
 pub(crate) fn put_ending(out: &mut BytesMut, descriptor: u64, error: Option<&AmqpError>) {
-    value::put_described_list(out, descriptor, 1, |out| put_error(out, error));
+    put_performative(out, descriptor, 1, |out| put_error(out, error));
 }
 
 /// What a peer is told about a failure.

@@ -250,3 +250,21 @@ fn delivered_copy_carries_its_annotations() {
     ];
     assert_eq!(annotations.undescribed(), &Value::Map(expected.to_vec()));
 }
+
+#[test]
+fn a_performative_carries_every_field_the_specification_gives_it() {
+    let field_count = |put: &dyn Fn(&mut BytesMut)| {
+        let mut out = BytesMut::new();
+        put(&mut out);
+        let mut decoder = Decoder::new(out.freeze());
+        let descriptor = decoder.descriptor().unwrap().as_u64();
+        let Value::List(fields) = decoder.value().unwrap() else { panic!("no list") };
+        assert!(decoder.rest().is_empty());
+        (descriptor, fields.len())
+    };
+    assert_eq!(field_count(&|out| Open::default().encode(out)), (Some(0x10), 10));
+    assert_eq!(field_count(&|out| Begin::default().encode(out)), (Some(0x11), 8));
+    assert_eq!(field_count(&|out| Attach::default().encode(out)), (Some(0x12), 14));
+    assert_eq!(field_count(&|out| Flow::default().encode(out)), (Some(0x13), 11));
+    assert_eq!(field_count(&|out| Transfer::default().encode(out)), (Some(0x14), 11));
+}
