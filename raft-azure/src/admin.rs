@@ -3,7 +3,7 @@
 //! Guarantees: every request is bounded in time and retried while the service says it is busy; no
 //!             error shows a token.
 //! Relies on:  a key with the Manage right.
-//! Elsewhere:  what Raft needs to exist is in [`crate::provision`].
+//! Elsewhere:  what Raft needs to exist is in [`mod@crate::provision`].
 
 mod atom;
 mod http;

@@ -1,7 +1,7 @@
 //! The connection string: one line of text that says where the namespace is and how to prove who asks.
 //!
 //! Guarantees: parsing never panics; neither an error nor `Debug` nor `Display` ever shows a secret.
-//! Elsewhere:  tokens made from the key are in [`crate::sas`].
+//! Elsewhere:  tokens made from the key are in `sas`.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,34 @@
 //! Raft over an Azure Service Bus topic.
+//!
+//! The lower half, from a connection string to bytes on a topic:
+//!
+//! ```
+//! use raft_azure::provision::{ProvisionOptions, provision, server_address};
+//! use raft_azure::{Admin, AdminOptions, AmqpBus, AmqpOptions, BusMessage, ConnectionString};
+//! # use raft_mocking::emulator::Emulator;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let emulator = Emulator::start().await?;
+//! # let text = emulator.connection_string();
+//! let connection_string: ConnectionString = text.parse()?;
+//!
+//! // Once, with the Manage right: the topic, and a subscription with its rules for each server.
+//! let admin = Admin::new(connection_string.clone(), AdminOptions::default())?;
+//! let me = server_address(1);
+//! provision(&admin, "rafttopic", &[me.clone()], &[], &ProvisionOptions::default()).await?;
+//!
+//! // From then on, with Send and Listen.
+//! let options = AmqpOptions { entity: Some("rafttopic".into()), ..AmqpOptions::default() };
+//! let bus = AmqpBus::connect(connection_string, options).await?;
+//! let mut subscriber = bus.subscriber("rafttopic", &me);
+//! let message = BusMessage { to: Some(me), body: "hello".into(), ..BusMessage::default() };
+//! bus.publisher("rafttopic").publish(message)?;
+//! assert_eq!(subscriber.receive().await?.body(), "hello");
+//! bus.close().await;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod admin;
 pub mod amqp;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use raft_azure::admin::{
     Admin, AdminError, AdminOptions, CorrelationFilter, Filter, Rule, SubscriptionOptions,
 };
-use raft_azure::provision::{ALL_SERVERS, ProvisionError, ProvisionOptions, server_address};
-use raft_azure::{AmqpBus, AmqpOptions, BusMessage, provision};
+use raft_azure::provision::{
+    ALL_SERVERS, ProvisionError, ProvisionOptions, provision, server_address,
+};
+use raft_azure::{AmqpBus, AmqpOptions, BusMessage};
 use raft_mocking::emulator::Emulator;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
