@@ -362,6 +362,7 @@ impl<C: Connector> Worker<C> {
         let mut in_flight: VecDeque<InFlight<L::Outcome>> = VecDeque::new();
         let mut throttle = self.shared.options.backoff(2);
         let mut paused_until: Option<Instant> = None;
+        let mut is_refusing = false;
         loop {
             let may_send = in_flight.len() < max_in_flight && paused_until.is_none();
             tokio::select! {
@@ -374,6 +375,7 @@ impl<C: Connector> Worker<C> {
                             self.shared.meter.count_sent(size);
                             self.backoff.reset();
                             throttle.reset();
+                            is_refusing = false;
                         }
                         // The message stays in flight, so the caller counts it with the others.
                         Err(error) if is_end_of_link(&error) => return Ended::Failed(error),
@@ -384,7 +386,15 @@ impl<C: Connector> Worker<C> {
                                 let pause = throttle.next_wait().min(THROTTLE_PAUSE_MAX);
                                 paused_until = Some(Instant::now() + pause);
                             }
-                            tracing::debug!(topic = self.topic, error = %error.one_line(), "not taken");
+                            // A full topic refuses thousands; the first of them says it all.
+                            if !is_refusing {
+                                tracing::warn!(
+                                    topic = self.topic,
+                                    error = %error.one_line(),
+                                    "the broker does not take a message"
+                                );
+                                is_refusing = true;
+                            }
                         }
                     }
                     self.outbox.settle_oldest();

@@ -188,6 +188,58 @@ async fn everything_comes_back_after_the_broker_cuts_its_connections() {
 }
 
 #[tokio::test]
+async fn under_fire_every_message_is_accounted_for_and_none_comes_twice() {
+    const MESSAGES: u32 = 5_000;
+    let emulator = emulator(&["server-1"]).await;
+    let mut options = options();
+    options.bus.backoff_first = Duration::from_millis(5);
+    options.bus.outbox_messages = 500;
+    let bus = connect(&emulator, options).await;
+    let mut subscriber = bus.subscriber(TOPIC, "server-1");
+    subscriber.ready().await.unwrap();
+    let publisher = bus.publisher(TOPIC);
+    publisher.ready().await.unwrap();
+
+    let receiving = tokio::spawn(async move {
+        let mut numbers = Vec::new();
+        loop {
+            let received = receive(&mut subscriber).await;
+            let Ok(number) = <[u8; 4]>::try_from(&received.body()[..]) else { return numbers };
+            numbers.push(u32::from_be_bytes(number));
+        }
+    });
+    for number in 0..MESSAGES {
+        let body = Bytes::copy_from_slice(&number.to_be_bytes());
+        publisher.publish(BusMessage { body, ..message("server-1", "") }).unwrap();
+        if number % 500 == 250 {
+            emulator.drop_connections();
+        }
+        if number % 10 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    publisher.flush().await.unwrap();
+    let counters = bus.counters();
+    let accounted = counters.sent + counters.send_failures + counters.dropped_full;
+    assert_eq!(accounted, u64::from(MESSAGES), "{counters:?}");
+    assert!(counters.reconnects > 0, "{counters:?}");
+
+    // The end may be lost like any other message, so it is sent until it arrives.
+    let end = async {
+        loop {
+            publisher.publish(message("server-1", "the end")).unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let numbers = tokio::select! {
+        numbers = receiving => numbers.unwrap(),
+        () = end => unreachable!("it never ends"),
+    };
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "in order, each at most once");
+    assert!(!numbers.is_empty());
+}
+
+#[tokio::test]
 async fn tokens_are_renewed_while_messages_flow() {
     let emulator = emulator(&["server-1"]).await;
     let options = AmqpOptions { token_lifetime: Duration::from_secs(2), ..options() };

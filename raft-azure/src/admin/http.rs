@@ -6,9 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, IF_MATCH, RETRY_AFTER,
-};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -110,8 +108,6 @@ impl Http {
             .header(AUTHORIZATION, authorization);
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/atom+xml;type=entry;charset=utf-8");
-        } else {
-            request = request.header(IF_MATCH, "*");
         }
         request.body(Full::new(Bytes::from(body))).map_err(|error| failed(Arc::new(error)).into())
     }
