@@ -7,6 +7,7 @@
 
 mod cbs;
 mod error;
+mod life;
 mod link;
 mod message;
 
@@ -21,6 +22,7 @@ use fe2o3_amqp::{Connection as Fe2o3Connection, Session};
 use tokio::net::TcpStream;
 
 use self::error::cause;
+use self::life::{Guarded, Life};
 pub use self::link::{AmqpReceiver, AmqpSender};
 use crate::bus::{Bus, BusOptions};
 use crate::connection_string::ConnectionString;
@@ -151,18 +153,25 @@ impl Endpoint {
         format!("sb://{}/{entity}", self.connection_string.url_host())
     }
 
+    /// Waits for an answer, but neither too long nor longer than the connection lives.
     async fn within<T>(
         &self,
+        life: &Life,
         operation: &'static str,
         future: impl Future<Output = T>,
     ) -> Result<T, TransportError> {
         let after = self.options.operation_timeout;
-        tokio::time::timeout(after, future)
-            .await
-            .map_err(|_| TransportError::Timeout { operation, after })
+        let mut life = life.clone();
+        tokio::select! {
+            biased;
+            answer = tokio::time::timeout(after, future) => {
+                answer.map_err(|_| TransportError::Timeout { operation, after })
+            }
+            () = life.ended() => Err(connection_ended()),
+        }
     }
 
-    async fn open(&self) -> Result<(ConnectionHandle<()>, std::net::TcpStream), TransportError> {
+    async fn open(self: &Arc<Self>) -> Result<AmqpConnection, TransportError> {
         let host = self.connection_string.host();
         let port = self.connection_string.amqp_port();
         let stream = TcpStream::connect((host, port))
@@ -172,6 +181,7 @@ impl Endpoint {
         stream.set_nodelay(true).map_err(|error| self.connect_error(Arc::new(error)))?;
         let (stream, socket) =
             keep_socket(stream).map_err(|error| self.connect_error(Arc::new(error)))?;
+        let life;
         let builder = Fe2o3Connection::builder()
             .container_id(self.options.container_id.as_str())
             .hostname(host)
@@ -182,13 +192,21 @@ impl Endpoint {
             .sasl_profile(SaslProfile::Anonymous);
         let opened = match &self.tls {
             Some(tls) => {
-                let stream = tls.encrypt(stream, host, port).await?;
+                let (stream, its_life) = Guarded::new(tls.encrypt(stream, host, port).await?);
+                life = its_life;
                 builder.open_with_stream(stream).await
             }
-            None => builder.open_with_stream(stream).await,
+            None => {
+                let (stream, its_life) = Guarded::new(stream);
+                life = its_life;
+                builder.open_with_stream(stream).await
+            }
         };
         match opened {
-            Ok(handle) => Ok((handle, socket)),
+            Ok(handle) => {
+                let endpoint = Arc::clone(self);
+                Ok(AmqpConnection { handle, socket, life, endpoint })
+            }
             Err(error) => Err(self.open_error(&error)),
         }
     }
@@ -219,6 +237,10 @@ fn keep_socket(stream: TcpStream) -> std::io::Result<(TcpStream, std::net::TcpSt
     Ok((TcpStream::from_std(stream)?, socket))
 }
 
+fn connection_ended() -> TransportError {
+    TransportError::ConnectionLost { source: cause("the connection ended") }
+}
+
 fn milliseconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
@@ -229,13 +251,12 @@ impl Connector for AmqpConnector {
     async fn connect(&self) -> Result<AmqpConnection, TransportError> {
         let endpoint = Arc::clone(&self.endpoint);
         let after = endpoint.options.connect_timeout;
-        let (handle, socket) = match tokio::time::timeout(after, endpoint.open()).await {
+        let mut connection = match tokio::time::timeout(after, endpoint.open()).await {
             Ok(opened) => opened?,
             Err(_) => {
                 return Err(endpoint.connect_error(cause(format!("no answer within {after:?}"))));
             }
         };
-        let mut connection = AmqpConnection { handle, socket, endpoint };
         if let Some(entity) = connection.endpoint.options.entity.clone() {
             connection.authorize(&entity).await?;
         }
@@ -248,6 +269,7 @@ impl Connector for AmqpConnector {
 pub struct AmqpConnection {
     handle: ConnectionHandle<()>,
     socket: std::net::TcpStream,
+    life: Life,
     endpoint: Arc<Endpoint>,
 }
 
@@ -255,7 +277,8 @@ impl AmqpConnection {
     /// Each link has its own session: one that a refused attach touched is not used again.
     async fn begin(&mut self) -> Result<SessionHandle<()>, TransportError> {
         let endpoint = Arc::clone(&self.endpoint);
-        match endpoint.within("begin", Session::begin(&mut self.handle)).await? {
+        let begin = Session::begin(&mut self.handle);
+        match endpoint.within(&self.life, "begin", begin).await? {
             Ok(session) => Ok(session),
             Err(error) => Err(TransportError::ConnectionLost { source: cause(error) }),
         }
@@ -283,17 +306,19 @@ impl Connection for AmqpConnection {
         let credential = endpoint.connection_string.credential();
         let token = sas::token(credential, &audience, expires_at);
         let session = self.begin().await?;
-        cbs::put_token(&endpoint, session, entity, &audience, &token).await?;
+        cbs::put_token(&endpoint, &self.life, session, entity, &audience, &token).await?;
         Ok(Duration::from_secs(token.expires_at).saturating_sub(now).min(lifetime))
     }
 
     async fn open_sender(&mut self, topic: &str) -> Result<AmqpSender, TransportError> {
         let session = self.begin().await?;
-        match AmqpSender::attach(&self.endpoint, session, topic).await? {
+        match AmqpSender::attach(&self.endpoint, &self.life, session, topic).await? {
             Ok(sender) => Ok(sender),
             Err(refused) if refused.reason_is_lost => {
                 let session = self.begin().await?;
-                AmqpSender::attach(&self.endpoint, session, topic).await?.map_err(|e| e.error)
+                AmqpSender::attach(&self.endpoint, &self.life, session, topic)
+                    .await?
+                    .map_err(|e| e.error)
             }
             Err(refused) => Err(refused.error),
         }
@@ -304,7 +329,7 @@ impl Connection for AmqpConnection {
         let mut attempts_left = 4;
         loop {
             let session = self.begin().await?;
-            match AmqpReceiver::attach(&self.endpoint, session, subscription).await? {
+            match AmqpReceiver::attach(&self.endpoint, &self.life, session, subscription).await? {
                 Ok(receiver) => return Ok(receiver),
                 Err(refused) if refused.reason_is_lost && attempts_left > 0 => attempts_left -= 1,
                 Err(refused) => return Err(refused.error),
@@ -313,16 +338,22 @@ impl Connection for AmqpConnection {
     }
 
     async fn closed(&mut self) -> TransportError {
-        let source = match self.handle.on_close().await {
-            Ok(()) => cause("closed by the broker"),
-            Err(error) => cause(error),
-        };
-        TransportError::ConnectionLost { source }
+        tokio::select! {
+            biased;
+            closed = self.handle.on_close() => {
+                let source = match closed {
+                    Ok(()) => cause("closed by the broker"),
+                    Err(error) => cause(error),
+                };
+                TransportError::ConnectionLost { source }
+            }
+            () = self.life.ended() => connection_ended(),
+        }
     }
 
     async fn close(mut self) {
         // Good-bye is a courtesy: an error or a time-out changes nothing.
         let endpoint = Arc::clone(&self.endpoint);
-        let _ = endpoint.within("close", self.handle.close()).await;
+        let _ = endpoint.within(&self.life, "close", self.handle.close()).await;
     }
 }

@@ -208,6 +208,7 @@ async fn under_fire_every_message_is_accounted_for_and_none_comes_twice() {
             numbers.push(u32::from_be_bytes(number));
         }
     });
+    let start = std::time::Instant::now();
     for number in 0..MESSAGES {
         let body = Bytes::copy_from_slice(&number.to_be_bytes());
         publisher.publish(BusMessage { body, ..message("server-1", "") }).unwrap();
@@ -223,6 +224,8 @@ async fn under_fire_every_message_is_accounted_for_and_none_comes_twice() {
     let accounted = counters.sent + counters.send_failures + counters.dropped_full;
     assert_eq!(accounted, u64::from(MESSAGES), "{counters:?}");
     assert!(counters.reconnects > 0, "{counters:?}");
+    // An attach that waited for an answer from a dead connection would have taken 10 s.
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 
     // The end may be lost like any other message, so it is sent until it arrives.
     let end = async {

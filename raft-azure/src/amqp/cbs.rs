@@ -12,6 +12,7 @@ use fe2o3_amqp_types::primitives::{SimpleValue, Timestamp, Value};
 
 use super::Endpoint;
 use super::error::{self, cause};
+use super::life::Life;
 use crate::sas::{Token, without_signatures};
 use crate::transport::{BrokerError, TransportError};
 
@@ -21,16 +22,17 @@ const SAS_TOKEN_TYPE: &str = "servicebus.windows.net:sastoken";
 /// Puts a token for `audience`, the URL of `entity`, and waits for the broker's verdict.
 pub(super) async fn put_token(
     endpoint: &Endpoint,
+    life: &Life,
     mut session: SessionHandle<()>,
     entity: &str,
     audience: &str,
     token: &Token,
 ) -> Result<(), TransportError> {
     let exchange = exchange(endpoint, &mut session, audience, token);
-    let response = endpoint.within("put-token", exchange).await??;
+    let response = endpoint.within(life, "put-token", exchange).await??;
     let result = verdict(entity, response);
     // A courtesy again: the session is not used any more.
-    let _ = endpoint.within("end", session.end()).await;
+    let _ = endpoint.within(life, "end", session.end()).await;
     result
 }
 

@@ -15,7 +15,8 @@ use fe2o3_amqp_types::messaging::{Body, Outcome};
 use fe2o3_amqp_types::primitives::Value;
 
 use super::error::{self, AttachRefused};
-use super::{Endpoint, message};
+use super::life::Life;
+use super::{Endpoint, connection_ended, message};
 use crate::transport::{BusMessage, LinkReceiver, LinkSender, ReceivedMessage, TransportError};
 
 /// A link that publishes to a topic.
@@ -25,12 +26,14 @@ pub struct AmqpSender {
     link: Sender,
     _session: SessionHandle<()>,
     topic: Arc<str>,
+    life: Life,
     endpoint: Arc<Endpoint>,
 }
 
 impl AmqpSender {
     pub(super) async fn attach(
         endpoint: &Arc<Endpoint>,
+        life: &Life,
         mut session: SessionHandle<()>,
         topic: &str,
     ) -> Result<Result<Self, AttachRefused>, TransportError> {
@@ -40,11 +43,12 @@ impl AmqpSender {
             .sender_settle_mode(SenderSettleMode::Mixed)
             .receiver_settle_mode(ReceiverSettleMode::First)
             .attach(&mut session);
-        Ok(match endpoint.within("attach", attach).await? {
+        Ok(match endpoint.within(life, "attach", attach).await? {
             Ok(link) => Ok(Self {
                 link,
                 _session: session,
                 topic: topic.into(),
+                life: life.clone(),
                 endpoint: Arc::clone(endpoint),
             }),
             Err(error) => Err(error::from_sender_attach(topic, &error)),
@@ -67,12 +71,16 @@ impl LinkSender for AmqpSender {
     }
 
     async fn closed(&mut self) -> TransportError {
-        error::from_detach(&self.topic, &self.link.on_detach().await)
+        tokio::select! {
+            biased;
+            detached = self.link.on_detach() => error::from_detach(&self.topic, &detached),
+            () = self.life.ended() => connection_ended(),
+        }
     }
 
     async fn close(self) {
         // Good-bye is a courtesy: an error or a time-out changes nothing.
-        let _ = self.endpoint.within("detach", self.link.close()).await;
+        let _ = self.endpoint.within(&self.life, "detach", self.link.close()).await;
     }
 }
 
@@ -106,12 +114,14 @@ pub struct AmqpReceiver {
     link: Receiver,
     _session: SessionHandle<()>,
     subscription: Arc<str>,
+    life: Life,
     endpoint: Arc<Endpoint>,
 }
 
 impl AmqpReceiver {
     pub(super) async fn attach(
         endpoint: &Arc<Endpoint>,
+        life: &Life,
         mut session: SessionHandle<()>,
         subscription: &str,
     ) -> Result<Result<Self, AttachRefused>, TransportError> {
@@ -125,11 +135,12 @@ impl AmqpReceiver {
             // Sends nothing for a settled message, but the library counts it towards new credit.
             .auto_accept(true)
             .attach(&mut session);
-        Ok(match endpoint.within("attach", attach).await? {
+        Ok(match endpoint.within(life, "attach", attach).await? {
             Ok(link) => Ok(Self {
                 link,
                 _session: session,
                 subscription: subscription.into(),
+                life: life.clone(),
                 endpoint: Arc::clone(endpoint),
             }),
             Err(error) => Err(error::from_receiver_attach(subscription, &error)),
@@ -143,7 +154,13 @@ impl AmqpReceiver {
 
 impl LinkReceiver for AmqpReceiver {
     async fn receive(&mut self) -> Result<ReceivedMessage, TransportError> {
-        match self.link.recv::<Body<Value>>().await {
+        let received = tokio::select! {
+            // What arrived before the end is still ours.
+            biased;
+            received = self.link.recv::<Body<Value>>() => received,
+            () = self.life.ended() => return Err(connection_ended()),
+        };
+        match received {
             Ok(delivery) => {
                 message::decode(delivery.into_message()).ok_or_else(|| self.undecodable())
             }
@@ -164,6 +181,6 @@ impl LinkReceiver for AmqpReceiver {
 
     async fn close(self) {
         // Good-bye is a courtesy: an error or a time-out changes nothing.
-        let _ = self.endpoint.within("detach", self.link.close()).await;
+        let _ = self.endpoint.within(&self.life, "detach", self.link.close()).await;
     }
 }
