@@ -30,7 +30,7 @@ pub struct AzureClient {
 
 impl AzureClient {
     /// Connects, and attaches to the client's subscription, which must exist: see
-    /// [`crate::provision`].
+    /// [`mod@crate::provision`].
     ///
     /// # Errors
     ///

@@ -1,4 +1,8 @@
-//! Raft over an Azure Service Bus topic.
+//! Raft over an Azure Service Bus topic: [`AzureServer`] is one server, [`AzureClient`] one client,
+//! [`provision`](provision::provision) makes what both need on the bus.
+//!
+//! Below them stand a [`Bus`] that comes back by itself, and a [`transport`] that names no AMQP library.
+//! The README, whose example is compiled with the tests, says how to run all this.
 //!
 //! The lower half, from a connection string to bytes on a topic:
 //!
@@ -65,3 +69,9 @@ pub use server::{AzureServer, ServerError, ServerOptions};
 pub use subscriber::Subscriber;
 pub use tls::TrustedRoots;
 pub use transport::{BusMessage, PropertyValue, ReceivedMessage, TransportError};
+
+/// The examples of the README are compiled like those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct ReadmeExamples;

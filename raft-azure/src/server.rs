@@ -30,7 +30,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct ServerOptions {
     /// The namespace.
     pub connection_string: ConnectionString,
-    /// The topic, which must exist with a subscription for this server: see [`crate::provision`].
+    /// The topic, which must exist with a subscription for this server: see [`mod@crate::provision`].
     pub topic: String,
     /// The server and its cluster.
     pub config: Config,
