@@ -35,7 +35,7 @@ pub enum Input {
     TimerElapsed,
     /// All saves up to this one are durable.
     Saved(SaveNumber),
-    /// The state machine has applied what one [`Effect::Apply`](crate::Effect::Apply) asked for.
+    /// The state machine has applied what one [`Effect::Apply`] asked for.
     Applied {
         /// Its `through`.
         through: Index,
@@ -94,7 +94,7 @@ pub struct Server {
     refusals: Refusals,
 }
 
-/// What one [`Effect::Apply`](crate::Effect::Apply) asked for.
+/// What one [`Effect::Apply`] asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PendingApply {
     pub(crate) through: Index,
