@@ -83,6 +83,7 @@ async fn play(cluster: &mut Cluster, servers: u64, requests: u64) -> Result<()> 
     cluster.leader_elected(PATIENCE).await.context("no leader was elected")?;
     let kill_after = requests.min(2);
     let mut killed = None;
+    let mut had_leader = true;
     for number in 1..=requests {
         let operations_before = cluster.billable_operations();
         let answer = cluster
@@ -90,12 +91,15 @@ async fn play(cluster: &mut Cluster, servers: u64, requests: u64) -> Result<()> 
             .await
             .with_context(|| format!("request {number} was not answered"))?;
         let operations = cluster.billable_operations() - operations_before;
-        cluster.report.row(Row { answer, operations, had_leader: killed.is_none() });
+        cluster.report.row(Row { answer, operations, had_leader });
+        had_leader = true;
         if let Some(server) = killed.take() {
             cluster.restart(server)?;
         }
         if number == kill_after {
+            cluster.leader_elected(PATIENCE).await.context("the leader went away by itself")?;
             let leader = cluster.kill_leader().await?;
+            had_leader = false;
             if servers < 3 {
                 // Without it there is no majority, so nothing can go on.
                 cluster.restart(leader)?;
