@@ -128,3 +128,9 @@ pub use storage::{HardState, MemoryStorage, Recovered, Storage, StorageError};
 pub use types::{
     ClientId, ClusterId, Index, LogId, SaveNumber, SequenceNumber, ServerId, Term, Timestamp,
 };
+
+/// The examples of the README are compiled like those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct ReadmeExamples;
