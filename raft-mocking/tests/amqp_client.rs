@@ -1,5 +1,6 @@
 //! The emulator as a real AMQP client sees it, one that shares no code with it.
 #![cfg(feature = "emulator")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! The broker model: claims by example, and a naive twin.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! The async face of the broker, on paused time.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! The management API, asked over HTTP by hand.
 #![cfg(feature = "emulator")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 

@@ -1,6 +1,7 @@
 //! A Service Bus namespace on loopback, as a program: AMQP 1.0 and management for any SDK.
 
 use std::io::Write as _;
+use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::Context as _;
@@ -73,11 +74,21 @@ impl FromStr for TopicArg {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(&args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, with its causes; a backtrace would tell the user nothing.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
+async fn run(args: &Args) -> anyhow::Result<()> {
     let emulator = Emulator::builder()
         .amqp_port(args.amqp_port)
         .admin_port(args.admin_port)

@@ -27,7 +27,7 @@ pub(crate) enum Performative {
 }
 
 /// The descriptor codes, with the names that may stand for them.
-const DESCRIPTORS: [(u64, &str); 12] = [
+const DESCRIPTORS: [(u64, &str); 10] = [
     (0x10, "amqp:open:list"),
     (0x11, "amqp:begin:list"),
     (0x12, "amqp:attach:list"),
@@ -38,8 +38,6 @@ const DESCRIPTORS: [(u64, &str); 12] = [
     (0x17, "amqp:end:list"),
     (0x18, "amqp:close:list"),
     (0x41, "amqp:sasl-init:list"),
-    (0x23, "amqp:received:list"),
-    (0x24, "amqp:accepted:list"),
 ];
 
 /// The code of a descriptor, 0 if it has none.

@@ -313,6 +313,8 @@ impl Session {
         if !disposition.is_receiver {
             return;
         }
+        // There may be room for locks again.
+        cx.is_pump_due |= self.unsettled.len() >= UNSETTLED_MAX;
         let (first, last) = (disposition.first, disposition.last);
         let ids: Vec<_> =
             self.unsettled.keys().copied().filter(|&id| is_within(id, first, last)).collect();
@@ -353,7 +355,11 @@ impl Session {
 
     /// Lets one link send; `true` if there may be more to send.
     pub(super) fn pump(&mut self, cx: &mut Context, handle: u32) -> bool {
+        let has_room = self.unsettled.len() < UNSETTLED_MAX;
         let Some(Link::Outgoing(outgoing)) = self.links.get_mut(&handle) else { return false };
+        if !has_room && !outgoing.is_settled {
+            return false;
+        }
         let (turn, unsettled) = outgoing.take_turn(cx, self.channel, handle, &mut self.window);
         self.unsettled.extend(unsettled);
         match turn {

@@ -31,7 +31,7 @@ pub(super) struct Entry {
 }
 
 pub(super) enum Description {
-    Namespace { message_kilobytes_max: u64 },
+    Namespace,
     Topic(TopicInfo),
     Subscription(SubscriptionInfo),
     Rule(Rule),
@@ -65,9 +65,7 @@ fn put_entry(xml: &mut XmlWriter, entry: &Entry) {
         xml.leaf("updated", &created_at);
         xml.element("author", &[], |xml| xml.leaf("name", "localhost"));
         xml.element("content", &[("type", "application/xml")], |xml| match &entry.description {
-            Description::Namespace { message_kilobytes_max } => {
-                put_namespace(xml, &created_at, *message_kilobytes_max);
-            }
+            Description::Namespace => put_namespace(xml, &created_at),
             Description::Topic(topic) => put_topic(xml, &created_at, topic),
             Description::Subscription(subscription) => {
                 put_subscription(xml, &created_at, subscription);
@@ -80,7 +78,7 @@ fn put_entry(xml: &mut XmlWriter, entry: &Entry) {
 /// Python finds nothing unless the description itself declares the namespace.
 const DESCRIPTION: [(&str, &str); 2] = [("xmlns", SERVICE_BUS), ("xmlns:i", INSTANCE)];
 
-fn put_namespace(xml: &mut XmlWriter, created_at: &str, _message_kilobytes_max: u64) {
+fn put_namespace(xml: &mut XmlWriter, created_at: &str) {
     xml.element("NamespaceInfo", &DESCRIPTION, |xml| {
         xml.leaf("CreatedTime", created_at);
         xml.leaf("MessagingSKU", "Standard");

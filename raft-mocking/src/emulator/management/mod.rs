@@ -12,6 +12,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -21,6 +22,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use self::atom::{Description, Entry};
 use self::xml::{Element, XmlWriter};
@@ -30,6 +32,8 @@ use crate::broker::{BrokerError, Rule, SubscriptionInfo, TopicInfo};
 
 /// No description comes near this.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+/// How long a peer may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest page of a list, and the default.
 const PAGE_MAX: usize = 100;
 
@@ -209,8 +213,10 @@ async fn handle(host: &Host, request: Request<Incoming>) -> Result<(StatusCode, 
     let method = request.method().clone();
     let is_update = request.headers().contains_key(IF_MATCH);
     let page = Page::from_query(request.uri().query().unwrap_or_default());
-    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
+    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+    let limited = timeout(BODY_TIMEOUT, limited).await;
     let body = limited
+        .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time."))?
         .map_err(|_| {
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large or broken.")
         })?
@@ -277,15 +283,12 @@ fn get(host: &Host, resource: &Resource, page: Page) -> Result<(StatusCode, Stri
     let body = host.bus.with_broker(|broker, now| {
         let feed = |title: &str, entries: Vec<Entry>| atom::feed_document(title, now, &entries);
         let body = match resource {
-            Resource::Namespace => {
-                let message_kilobytes_max = broker.config().message_bytes_max / 1024;
-                atom::entry_document(&Entry {
-                    path: "$namespaceinfo".to_owned(),
-                    title: "localhost".to_owned(),
-                    created_at: now,
-                    description: Description::Namespace { message_kilobytes_max },
-                })
-            }
+            Resource::Namespace => atom::entry_document(&Entry {
+                path: "$namespaceinfo".to_owned(),
+                title: "localhost".to_owned(),
+                created_at: now,
+                description: Description::Namespace,
+            }),
             Resource::Topics => feed("Topics", page.of(broker.topics().map(topic_entry))),
             Resource::Queues => feed("Queues", Vec::new()),
             Resource::Topic(topic) => atom::entry_document(&topic_entry(broker.topic(topic)?)),
@@ -404,7 +407,7 @@ fn subscription_entry(subscription: SubscriptionInfo) -> Entry {
     }
 }
 
-fn rule_entry(subscription: &str, created_at: std::time::Duration, rule: Rule) -> Entry {
+fn rule_entry(subscription: &str, created_at: Duration, rule: Rule) -> Entry {
     Entry {
         path: format!("{subscription}/Rules/{}", rule.name),
         title: rule.name.clone(),
