@@ -8,3 +8,8 @@ pub mod broker;
 pub mod bus;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+
+/// The examples of the README run as doctests.
+#[cfg(all(doctest, feature = "emulator"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,97 @@
+//! The program `service-bus-emulator`, as a shell sees it.
+#![cfg(all(feature = "emulator", unix))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_service-bus-emulator"));
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    program(arguments).output().unwrap()
+}
+
+/// Sends a signal and returns the exit code and what was still printed.
+fn stop(
+    mut child: Child,
+    signal: &str,
+    mut out: BufReader<impl std::io::Read>,
+) -> (Option<i32>, String) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    (child.wait().unwrap().code(), rest)
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let table: [&[&str]; 4] =
+        [&["--bogus"], &["--amqp-port", "70000"], &["--max-message-size", "1"], &["--topic", ":s"]];
+    for arguments in table {
+        let output = output(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_has_examples() {
+    let help = output(&["--help"]);
+    assert!(help.status.success());
+    assert!(
+        String::from_utf8(help.stdout).unwrap().contains("--topic rafttopic:server-1,server-2")
+    );
+}
+
+#[test]
+fn taken_port_is_named_in_one_line() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for arguments in
+        [["--amqp-port", &port, "--admin-port", "0"], ["--amqp-port", "0", "--admin-port", &port]]
+    {
+        let output = output(&arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{error}");
+        assert!(error.contains(&format!("port {port}")), "{error}");
+    }
+}
+
+#[test]
+fn it_prints_the_connection_string_and_stops_on_a_signal() {
+    for signal in ["-INT", "-TERM"] {
+        let mut command = program(&["--amqp-port", "0", "--admin-port", "0"]);
+        command.env("SERVICE_BUS_EMULATOR_TOPICS", "rafttopic:server-1,server-2;other");
+        let mut child = command.spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let (mut ready, mut connection_string) = (String::new(), String::new());
+        out.read_line(&mut ready).unwrap();
+        out.read_line(&mut connection_string).unwrap();
+        assert!(ready.starts_with("Ready: AMQP and management on 127.0.0.1:"), "{ready}");
+        assert!(connection_string.starts_with("Endpoint=sb://localhost:"), "{connection_string}");
+        let (code, rest) = stop(child, signal, out);
+        // Two topics and two subscriptions were created.
+        assert_eq!((code, rest.trim()), (Some(0), "Stopped after 4 billable operations."));
+    }
+}
+
+#[test]
+fn json_is_one_object_per_line() {
+    let mut child = program(&["--amqp-port", "0", "--admin-port", "0", "--json"]).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut ready = String::new();
+    out.read_line(&mut ready).unwrap();
+    for field in
+        [r#""event":"ready""#, r#""amqp_port":"#, r#""admin_port":"#, r#""connection_string":""#]
+    {
+        assert!(ready.contains(field), "{ready}");
+    }
+    let (code, rest) = stop(child, "-TERM", out);
+    assert_eq!((code, rest.trim()), (Some(0), r#"{"billable_operations":0,"event":"stopped"}"#));
+}
