@@ -1,8 +1,9 @@
-//! Frames and protocol headers (part 2, sections 2.2 and 2.3).
+//! Frames, protocol headers and the SASL frames we send (part 2, sections 2.2 and 2.3; part 5).
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::DecodeError;
+use super::value::{self, Value};
 
 /// `AMQP`, then what follows: 0 AMQP, 2 TLS, 3 SASL; then version 1.0.0.
 pub(crate) const AMQP_HEADER: [u8; 8] = *b"AMQP\x00\x01\x00\x00";
@@ -80,4 +81,18 @@ pub(crate) fn put_frame(
     body(out);
     let size = (out.len() - start) as u32;
     out[start..start + 4].copy_from_slice(&size.to_be_bytes());
+}
+
+/// Appends a SASL frame that offers mechanisms.
+pub(crate) fn put_sasl_mechanisms(out: &mut BytesMut, mechanisms: &[&str]) {
+    put_frame(out, FrameKind::Sasl, 0, |out| {
+        value::put_described_list(out, 0x40, 1, |out| value::put_symbols(out, mechanisms));
+    });
+}
+
+/// Appends a SASL frame with the outcome: 0 is success, 1 a failed authentication.
+pub(crate) fn put_sasl_outcome(out: &mut BytesMut, code: u8) {
+    put_frame(out, FrameKind::Sasl, 0, |out| {
+        value::put_described_list(out, 0x44, 1, |out| value::put_value(out, &Value::Ubyte(code)));
+    });
 }

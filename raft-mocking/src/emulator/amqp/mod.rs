@@ -11,6 +11,7 @@
 
 pub(crate) mod frame;
 pub(crate) mod message;
+pub(crate) mod outcome;
 pub(crate) mod performative;
 #[cfg(test)]
 mod tests;

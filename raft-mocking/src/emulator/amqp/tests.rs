@@ -6,9 +6,8 @@ use proptest::prelude::*;
 
 use super::frame::{FrameKind, put_frame, take_frame};
 use super::message::{self, Request};
-use super::performative::{
-    AmqpError, Attach, Begin, Detach, Disposition, Flow, Open, Outcome, Performative, Transfer,
-};
+use super::outcome::{AmqpError, Outcome};
+use super::performative::{Attach, Begin, Detach, Disposition, Flow, Open, Performative, Transfer};
 use super::value::{Decoder, Value, put_described_list, put_value};
 use crate::broker::{BusMessage, ReceivedMessage};
 

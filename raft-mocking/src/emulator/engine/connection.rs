@@ -18,11 +18,10 @@ use super::{
 use crate::broker::QueueId;
 use crate::bus::{Bus, Listener};
 use crate::emulator::amqp::frame::{
-    AMQP_HEADER, Frame, FrameError, FrameKind, SASL_HEADER, take_frame,
+    self, AMQP_HEADER, Frame, FrameError, FrameKind, SASL_HEADER, take_frame,
 };
-use crate::emulator::amqp::performative::{
-    self, AmqpError, Begin, Open, Performative, SaslInit, put_ending,
-};
+use crate::emulator::amqp::outcome::AmqpError;
+use crate::emulator::amqp::performative::{Begin, Open, Performative, SaslInit, put_ending};
 
 /// The mechanisms of the service.
 const SASL_MECHANISMS: [&str; 4] = ["MSSBCBS", "PLAIN", "ANONYMOUS", "EXTERNAL"];
@@ -284,7 +283,7 @@ impl Connection {
         match (header, is_authenticated) {
             (SASL_HEADER, false) => {
                 self.cx.out.extend_from_slice(&SASL_HEADER);
-                performative::put_sasl_mechanisms(&mut self.cx.out, &SASL_MECHANISMS);
+                frame::put_sasl_mechanisms(&mut self.cx.out, &SASL_MECHANISMS);
                 self.phase = Phase::Sasl;
             }
             (AMQP_HEADER, true) => {
@@ -355,7 +354,7 @@ impl Connection {
             }
             _ => false,
         };
-        performative::put_sasl_outcome(&mut self.cx.out, u8::from(!is_accepted));
+        frame::put_sasl_outcome(&mut self.cx.out, u8::from(!is_accepted));
         if is_accepted {
             self.phase = Phase::Header { is_authenticated: true };
         } else {

@@ -3,7 +3,7 @@
 
 use super::Context;
 use crate::broker::BrokerError;
-use crate::emulator::amqp::performative::AmqpError;
+use crate::emulator::amqp::outcome::AmqpError;
 
 pub(super) const DECODE_ERROR: &str = "amqp:decode-error";
 pub(super) const FRAMING_ERROR: &str = "amqp:connection:framing-error";

@@ -8,7 +8,8 @@ use super::service::ServiceNode;
 use crate::broker::BusMessage;
 use crate::bus::BusError;
 use crate::emulator::amqp::message::{self, BATCH_FORMAT};
-use crate::emulator::amqp::performative::{AmqpError, Transfer};
+use crate::emulator::amqp::outcome::AmqpError;
+use crate::emulator::amqp::performative::Transfer;
 
 /// Messages a sender may have under way.
 const CREDIT: u32 = 1_000;

@@ -11,7 +11,8 @@ use super::incoming::{Incoming, IncomingNode};
 use super::outgoing::{Outgoing, OutgoingNode};
 use super::service::ServiceNode;
 use crate::broker::QueueId;
-use crate::emulator::amqp::performative::{AmqpError, Attach};
+use crate::emulator::amqp::outcome::AmqpError;
+use crate::emulator::amqp::performative::Attach;
 use crate::emulator::sas;
 
 /// One end of a link.

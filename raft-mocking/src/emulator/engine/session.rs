@@ -16,9 +16,8 @@ use super::outgoing::{Outgoing, OutgoingNode, Turn};
 use super::service::ServiceNode;
 use super::{Context, HANDLE_MAX, is_within};
 use crate::broker::{BrokerError, QueueId};
-use crate::emulator::amqp::performative::{
-    AmqpError, Attach, Begin, Detach, Disposition, Flow, Outcome, Transfer,
-};
+use crate::emulator::amqp::outcome::{AmqpError, Outcome};
+use crate::emulator::amqp::performative::{Attach, Begin, Detach, Disposition, Flow, Transfer};
 
 /// Locks one session may hold; a peer that never settles gets no more messages.
 const UNSETTLED_MAX: usize = 5_000;

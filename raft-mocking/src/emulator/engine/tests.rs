@@ -13,9 +13,9 @@ use crate::broker::{BrokerConfig, BusMessage, SubscriptionOptions};
 use crate::bus::Bus;
 use crate::emulator::amqp::frame::{AMQP_HEADER, FrameKind, SASL_HEADER, put_frame, take_frame};
 use crate::emulator::amqp::message;
+use crate::emulator::amqp::outcome::{AmqpError, Outcome};
 use crate::emulator::amqp::performative::{
-    AmqpError, Attach, Begin, Detach, Disposition, Flow, Open, Outcome, Performative, Transfer,
-    put_ending,
+    Attach, Begin, Detach, Disposition, Flow, Open, Performative, Transfer, put_ending,
 };
 use crate::emulator::amqp::value::{Value, put_described_list, put_symbol, put_value};
 use crate::emulator::sas::tests::sign;
@@ -407,6 +407,36 @@ fn settlement_is_answered_in_kind_and_a_lost_lock_is_told() {
     let Some(Performative::Disposition(answer)) = frames.last() else { panic!("no answer") };
     let Some(Outcome::Rejected(Some(error))) = &answer.outcome else { panic!("not rejected") };
     assert_eq!(error.condition, "com.microsoft:message-lock-lost");
+}
+
+#[test]
+fn peer_that_never_settles_gets_no_more_than_the_bound() {
+    let mut peer = Peer::opened(false);
+    peer.attach(0, true, "t/Subscriptions/s", false);
+    peer.publish(6_000);
+    peer.frames();
+    let mut received = 0;
+    loop {
+        let flow = Flow {
+            next_incoming_id: Some(1 + received),
+            incoming_window: 10_000,
+            handle: Some(0),
+            link_credit: Some(10_000),
+            delivery_count: Some(received),
+            ..Flow::default()
+        };
+        peer.send(0, |out| flow.encode(out));
+        let count = transfers(&peer.frames());
+        if count == 0 {
+            break;
+        }
+        received += count as u32;
+    }
+    assert!((5_000..5_100).contains(&received), "{received}");
+    for id in 0..100 {
+        peer.settle(id, Outcome::Accepted);
+    }
+    assert!(transfers(&peer.frames()) > 0, "settling makes room");
 }
 
 #[test]

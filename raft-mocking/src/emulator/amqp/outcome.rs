@@ -1,0 +1,89 @@
+//! How deliveries, links and sessions end: outcomes (part 3, section 3.4) and errors (part 2,
+//! section 2.8.14).
+
+use bytes::BytesMut;
+
+use super::value::{self, Value};
+
+/// How a delivery ended (part 3, section 3.4).
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    Accepted,
+    Rejected(Option<AmqpError>),
+    Released,
+    Modified {
+        delivery_failed: bool,
+        undeliverable_here: bool,
+    },
+    /// Received, transactional, or a state we do not know: nothing is decided yet.
+    Other,
+}
+
+impl Outcome {
+    pub(super) fn from_value(value: &Value) -> Option<Self> {
+        let Value::Described(described) = value else { return None };
+        let (descriptor, value) = &**described;
+        let items = match value {
+            Value::List(items) => items.as_slice(),
+            _ => &[],
+        };
+        let is_true = |index: usize| items.get(index) == Some(&Value::Bool(true));
+        Some(match (descriptor.as_u64(), descriptor.as_text()) {
+            (Some(0x24), _) | (_, Some("amqp:accepted:list")) => Self::Accepted,
+            (Some(0x25), _) | (_, Some("amqp:rejected:list")) => {
+                Self::Rejected(items.first().and_then(AmqpError::from_value))
+            }
+            (Some(0x26), _) | (_, Some("amqp:released:list")) => Self::Released,
+            (Some(0x27), _) | (_, Some("amqp:modified:list")) => {
+                Self::Modified { delivery_failed: is_true(0), undeliverable_here: is_true(1) }
+            }
+            _ => Self::Other,
+        })
+    }
+
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::Accepted => value::put_described_list(out, 0x24, 0, |_| {}),
+            Self::Rejected(None) => value::put_described_list(out, 0x25, 0, |_| {}),
+            Self::Rejected(Some(error)) => {
+                value::put_described_list(out, 0x25, 1, |out| error.encode(out));
+            }
+            Self::Released => value::put_described_list(out, 0x26, 0, |_| {}),
+            Self::Modified { delivery_failed, undeliverable_here } => {
+                value::put_described_list(out, 0x27, 2, |out| {
+                    value::put_value(out, &Value::Bool(*delivery_failed));
+                    value::put_value(out, &Value::Bool(*undeliverable_here));
+                });
+            }
+            Self::Other => value::put_value(out, &Value::Null),
+        }
+    }
+}
+
+/// What a peer is told about a failure.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AmqpError {
+    pub(crate) condition: String,
+    pub(crate) description: String,
+}
+
+impl AmqpError {
+    pub(crate) fn new(condition: &str, description: impl Into<String>) -> Self {
+        Self { condition: condition.to_owned(), description: description.into() }
+    }
+
+    pub(super) fn from_value(value: &Value) -> Option<Self> {
+        let Value::List(items) = value.undescribed() else { return None };
+        let text = |index: usize| items.get(index).and_then(Value::as_text).unwrap_or_default();
+        Some(Self::new(text(0), text(1)))
+    }
+
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        // Always three fields: a Python sender waits for ever if `info` is left out.
+        value::put_described_list(out, 0x1d, 3, |out| {
+            value::put_symbol(out, &self.condition);
+            value::put_string(out, &self.description);
+            value::put_value(out, &Value::Null);
+        });
+    }
+}
