@@ -445,6 +445,12 @@ impl SharedStorage {
         call(&mut self.saved.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Loses everything, as no disk may: a server that forgets its vote or its log breaks the
+    /// promises it made. For tests that want to see them broken.
+    pub fn forget(&self) {
+        self.with(|storage| *storage = MemoryStorage::new());
+    }
+
     /// Everything saved so far.
     ///
     /// # Errors
