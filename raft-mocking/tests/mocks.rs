@@ -1,6 +1,5 @@
 //! Calls at the doors of the core, and their order (mockall).
 #![cfg(feature = "mocks")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,4 @@
 //! The sample's scenario on paused time: real servers and a client on the in-memory bus.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use std::time::Duration;
 
