@@ -7,7 +7,7 @@
 //! Elsewhere:  hundreds of schedules per second, with losses and crashes at any step, are the work of
 //!             the crate `raft-nondeterminism`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -235,6 +235,8 @@ struct Stage {
     monitor: SafetyMonitor,
     transcript: Transcript,
     hosts: BTreeMap<ServerId, MockServerHost>,
+    /// Those that were killed and not restarted since.
+    killed: BTreeSet<ServerId>,
     client: MockClient,
     vote_requests_repeated: Arc<Mutex<u64>>,
 }
@@ -266,6 +268,7 @@ impl Stage {
             monitor,
             transcript,
             hosts,
+            killed: BTreeSet::new(),
             client,
             vote_requests_repeated,
         })
@@ -277,8 +280,9 @@ impl Stage {
             match incident {
                 Incident::KillLeader => self.kill_leader(scenario.within).await?,
                 Incident::RestartKilled => {
-                    for host in self.hosts.values_mut().filter(|host| !host.is_running()) {
-                        host.restart().await?;
+                    // A server that stopped by itself stays down: its failure is to be seen.
+                    while let Some(id) = self.killed.pop_first() {
+                        self.hosts.get_mut(&id).expect("it was hosted").restart().await?;
                     }
                 }
             }
@@ -297,6 +301,7 @@ impl Stage {
         match leader.and_then(|leader| self.hosts.get_mut(&leader)) {
             Some(host) if elected.is_ok() => {
                 host.kill().await;
+                self.killed.insert(host.server_id());
                 Ok(())
             }
             Some(_) | None => Err(ScenarioError::NoLeader { within }),
