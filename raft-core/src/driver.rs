@@ -290,11 +290,11 @@ where
     fn take(&mut self, request: Request<M>) -> Result<bool, DriverError> {
         match request {
             Request::Input(input) => {
-                let joins = matches!(input, Input::NotifyJoinedService);
-                self.step(input)?;
-                if joins {
+                // Before the first thing happens that the host is told of; and only once.
+                if matches!(input, Input::NotifyJoinedService) && !self.server.has_joined() {
                     self.host.start();
                 }
+                self.step(input)?;
             }
             Request::Inspect(look) => look(&self.server, &self.machine),
             Request::Stop => return Ok(true),

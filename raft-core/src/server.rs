@@ -257,6 +257,12 @@ impl Server {
         &self.refusals
     }
 
+    /// True once the server has joined and the protocol runs.
+    #[must_use]
+    pub fn has_joined(&self) -> bool {
+        self.deferred.is_none()
+    }
+
     /// How many inputs wait for the server to join.
     #[must_use]
     pub fn deferred(&self) -> usize {

@@ -9,9 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft_core::driver::{ClientDriver, Driver, DriverError, Handle, RequestError};
 use raft_core::{
-    Address, ClientConfig, ClientId, ClientRequest, ClusterId, ClusterManager, CommandList, Config,
-    Entry, Envelope, Index, MemoryStorage, Message, Recovered, RoleChange, Save, SequenceNumber,
-    ServerId, ServerManager, Storage, StorageError, Term, codec, decode_outcome,
+    Address, AppendEntriesRequest, ClientConfig, ClientId, ClientRequest, ClusterId,
+    ClusterManager, CommandList, Config, Entry, Envelope, Index, MemoryStorage, Message, Payload,
+    Recovered, RoleChange, Save, SequenceNumber, ServerId, ServerManager, Storage, StorageError,
+    Term, codec, decode_outcome,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -259,6 +260,80 @@ async fn a_request_nobody_answers_times_out() {
     let mut client = client(&Network::default());
     let error = client.request(command("a"), Duration::from_millis(2900)).await.unwrap_err();
     assert!(matches!(error, RequestError::TimedOut { attempts: 6, .. }), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_dropped_leaves_the_client_free_for_the_next() {
+    let (network, told) = (Network::default(), Told::default());
+    let mut client = client(&network);
+    let dropped = tokio::time::timeout(Duration::from_secs(1), client.request(command("a"), LONG));
+    assert!(dropped.await.is_err(), "nobody is there to answer");
+    let _servers = IDS.map(|id| start(&network, &told, of_three(id), Disk::default()));
+    let answer = client.request(command("b"), LONG).await.unwrap();
+    assert_eq!(answer.sequence_number, SequenceNumber(2));
+    assert_eq!(decode_outcome(&answer.response).unwrap(), Ok(1_u64), "the first never arrived");
+}
+
+/// Remembers the order of calls.
+struct Orderly(Arc<Mutex<Vec<&'static str>>>);
+
+impl ServerManager for Orderly {
+    fn server_id(&self) -> ServerId {
+        ServerId(1)
+    }
+
+    fn remote_server_ids(&self) -> Vec<ServerId> {
+        vec![ServerId(2), ServerId(3)]
+    }
+
+    fn initialize(&mut self) {
+        self.0.lock().unwrap().push("initialize");
+    }
+
+    fn start(&mut self) {
+        self.0.lock().unwrap().push("start");
+    }
+
+    fn notify_role_change(&mut self, _change: RoleChange) {
+        self.0.lock().unwrap().push("role change");
+    }
+
+    fn notify_commit(&mut self, _entry: &Entry) {
+        self.0.lock().unwrap().push("commit");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_host_is_started_once_and_before_it_is_told_anything() {
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let (driver, handle) = Driver::new(
+        of_three(ServerId(1)),
+        CommandList::new(),
+        MemoryStorage::new(),
+        Network::default(),
+        Orderly(calls.clone()),
+    )
+    .unwrap();
+    let task = tokio::spawn(driver.run());
+    // It arrives before the server has joined, and is deferred.
+    let message = Message::AppendEntriesRequest(AppendEntriesRequest {
+        term: Term(1),
+        leader_id: ServerId(2),
+        prev_log_index: Index::ZERO,
+        prev_log_term: Term(0),
+        entries: vec![Entry { term: Term(1), index: Index(1), payload: Payload::Noop }],
+        leader_commit: Index(1),
+    });
+    let (from, to) = (ServerId(2).into(), ServerId(1).into());
+    let cluster_id = ClusterId::default();
+    handle.deliver(Envelope { cluster_id, from, to, message }).await.unwrap();
+    handle.notify_joined_service().await.unwrap();
+    handle.notify_joined_service().await.unwrap();
+    let refusals = handle.status().await.unwrap().refusals;
+    assert_eq!(refusals.get("joined-twice"), Some(&1));
+    assert_eq!(*calls.lock().unwrap(), ["initialize", "start", "role change", "commit"]);
+    handle.stop().await.unwrap();
+    task.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

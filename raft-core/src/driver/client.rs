@@ -78,6 +78,8 @@ impl<C: ClusterManager> ClientDriver<C> {
 
     /// Has a command applied, exactly once, asking again and elsewhere for as long as it takes.
     ///
+    /// If the future is dropped, the request is given up as if it had timed out.
+    ///
     /// # Errors
     ///
     /// If it was refused for good; or if there was no answer `within` this time, and then nobody
@@ -87,6 +89,8 @@ impl<C: ClusterManager> ClientDriver<C> {
         command: Bytes,
         within: Duration,
     ) -> Result<Answer, RequestError> {
+        // A request whose future was dropped is given up; what it asked for may still be applied.
+        self.client.abandon();
         // Whatever lies in the channel answers an earlier request; the client knows by its number.
         let give_up_at = self.clock.instant(self.clock.now() + within);
         let envelope = self.client.request(self.clock.now(), command)?;
