@@ -13,7 +13,6 @@ use crate::bus::Bus;
 use crate::cluster_manager::AzureClusterManager;
 use crate::connection_string::ConnectionString;
 use crate::counters::Counters;
-use crate::message::address_name;
 use crate::message_receiver::MessageReceiver;
 use crate::transport::TransportError;
 
@@ -44,12 +43,12 @@ impl AzureClient {
         let me = Address::Client(config.client_id);
         let amqp = AmqpOptions {
             entity: Some(topic.to_owned()),
-            container_id: address_name(me),
+            container_id: me.routing_name(),
             ..AmqpOptions::default()
         };
         let bus = Bus::connect(connection_string, amqp).await?;
         let publisher = bus.publisher(topic);
-        let subscriber = bus.subscriber(topic, &address_name(me));
+        let subscriber = bus.subscriber(topic, &me.routing_name());
         publisher.ready().await?;
         subscriber.ready().await?;
         let mut receiver = MessageReceiver::new(subscriber, me);

@@ -14,30 +14,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::codec::{self, DecodeError, EncodeError};
-use raft_core::{Address, Envelope, Message};
+use raft_core::{Envelope, Message};
 
-use crate::provision::{ALL_SERVERS, server_address};
 use crate::transport::{BusMessage, ReceivedMessage};
 
 /// The media type of a body that is a frame.
 pub const CONTENT_TYPE: &str = "application/vnd.raft.frame";
-
-/// The address of a server, a client or all servers on the bus; also the name of its subscription.
-///
-/// ```
-/// use raft_azure::message::address_name;
-/// use raft_core::{Address, ServerId};
-/// assert_eq!(address_name(Address::Server(ServerId(3))), "server-3");
-/// assert_eq!(address_name(Address::AllServers), "all-servers");
-/// ```
-#[must_use]
-pub fn address_name(address: Address) -> String {
-    match address {
-        Address::Server(server) => server_address(server.0),
-        Address::Client(client) => format!("client-{}", client.0),
-        Address::AllServers => ALL_SERVERS.to_owned(),
-    }
-}
 
 /// Puts an envelope into a bus message that dies after `time_to_live`.
 ///
@@ -63,8 +45,8 @@ pub fn to_bus_message(
         | Message::AppendEntriesResponse(_) => None,
     };
     Ok(BusMessage {
-        to: Some(address_name(envelope.to)),
-        reply_to: Some(address_name(envelope.from)),
+        to: Some(envelope.to.routing_name()),
+        reply_to: Some(envelope.from.routing_name()),
         subject: Some(envelope.message.name().to_owned()),
         correlation_id,
         time_to_live: Some(time_to_live),

@@ -8,12 +8,14 @@
 
 use std::time::Duration;
 
+use raft_core::{Address, ServerId};
+
 use crate::admin::{
     Admin, AdminError, CorrelationFilter, Filter, Rule, SubscriptionOptions, TopicOptions,
 };
 
 /// Address that reaches every server.
-pub const ALL_SERVERS: &str = "all-servers";
+pub const ALL_SERVERS: &str = Address::ALL_SERVERS_NAME;
 /// The rule for messages to one server or client.
 const TO_ME: &str = "to-me";
 /// The rule for messages to all servers.
@@ -21,7 +23,7 @@ const TO_ALL: &str = "to-all";
 
 /// Name of a server's subscription, which is also its address.
 pub fn server_address(server: u64) -> String {
-    format!("server-{server}")
+    Address::Server(ServerId(server)).routing_name()
 }
 
 /// Properties of what is created. What exists keeps its own.

@@ -17,7 +17,6 @@ use crate::bus::Bus;
 use crate::cluster_manager::{AzureClusterManager, Carried};
 use crate::connection_string::ConnectionString;
 use crate::counters::Counters;
-use crate::message::address_name;
 use crate::message_receiver::{MessageReceiver, Sifted};
 use crate::publisher::Publisher;
 use crate::transport::TransportError;
@@ -86,12 +85,12 @@ impl<M: StateMachine> AzureServer<M> {
         let me = Address::Server(config.server_id);
         let amqp = AmqpOptions {
             entity: Some(topic.clone()),
-            container_id: address_name(me),
+            container_id: me.routing_name(),
             ..AmqpOptions::default()
         };
         let bus = Bus::connect(connection_string, amqp).await?;
         let publisher = bus.publisher(&topic);
-        let subscriber = bus.subscriber(&topic, &address_name(me));
+        let subscriber = bus.subscriber(&topic, &me.routing_name());
         publisher.ready().await?;
         subscriber.ready().await?;
 

@@ -21,6 +21,27 @@ pub enum Address {
     AllServers,
 }
 
+impl Address {
+    /// What [`Address::routing_name`] calls all servers.
+    pub const ALL_SERVERS_NAME: &str = "all-servers";
+
+    /// The address as a word, for carriers that route by text and for names of files:
+    /// `server-3`, `client-9`, `all-servers`.
+    ///
+    /// ```
+    /// use raft_core::{Address, ServerId};
+    /// assert_eq!(Address::Server(ServerId(3)).routing_name(), "server-3");
+    /// ```
+    #[must_use]
+    pub fn routing_name(self) -> String {
+        match self {
+            Self::Server(server) => format!("server-{}", server.0),
+            Self::Client(client) => format!("client-{}", client.0),
+            Self::AllServers => Self::ALL_SERVERS_NAME.to_owned(),
+        }
+    }
+}
+
 impl From<ServerId> for Address {
     fn from(server: ServerId) -> Self {
         Self::Server(server)

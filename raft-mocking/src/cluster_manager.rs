@@ -29,25 +29,6 @@ const TO_ME: &str = "to-me";
 /// The rule for messages to all servers.
 const TO_ALL: &str = "to-all";
 
-/// The `To` of a bus message, and for a server or client also the name of its subscription.
-///
-/// ```
-/// use raft_core::{Address, ClientId, ServerId};
-/// use raft_mocking::address_of;
-///
-/// assert_eq!(address_of(ServerId(3).into()), "server-3");
-/// assert_eq!(address_of(ClientId(1).into()), "client-1");
-/// assert_eq!(address_of(Address::AllServers), "all-servers");
-/// ```
-#[must_use]
-pub fn address_of(address: Address) -> String {
-    match address {
-        Address::Server(ServerId(id)) => format!("server-{id}"),
-        Address::Client(ClientId(id)) => format!("client-{id}"),
-        Address::AllServers => "all-servers".to_owned(),
-    }
-}
-
 /// Publishes what servers and clients send to one topic; clones share the topic and the counts.
 ///
 /// ```
@@ -187,7 +168,7 @@ impl MockClusterManager {
         cluster_id: ClusterId,
         server_id: ServerId,
     ) -> Result<Inbox, BusError> {
-        let to_all = Rule::new(TO_ALL, CorrelationFilter::to(address_of(Address::AllServers)));
+        let to_all = Rule::new(TO_ALL, CorrelationFilter::to(Address::AllServers.routing_name()));
         self.register(cluster_id, server_id.into(), Some(to_all))
     }
 
@@ -210,7 +191,7 @@ impl MockClusterManager {
         me: Address,
         second_rule: Option<Rule>,
     ) -> Result<Inbox, BusError> {
-        let name = address_of(me);
+        let name = me.routing_name();
         // Created with our rule in place of `$Default`, which would let everything through; and in
         // one call on the broker, so that nothing arrives between the two rules.
         self.bus.with_broker(|broker, now| {
@@ -237,7 +218,7 @@ impl MockClusterManager {
         let result = match codec::encode_frame(slice::from_ref(&envelope), &mut frame) {
             Ok(()) => {
                 let message = BusMessage::new(frame)
-                    .with_to(address_of(envelope.to))
+                    .with_to(envelope.to.routing_name())
                     .with_time_to_live(self.time_to_live);
                 self.bus.publish(&self.topic, message).map_err(Unsent::Refused)
             }

@@ -39,7 +39,6 @@ mod transcript;
 pub use client::MockClient;
 pub use cluster_manager::{
     Arrivals, Inbox, MockClusterManager, TIME_TO_LIVE, TOPIC, Traffic, VoteRequestsTwice,
-    address_of,
 };
 pub use safety_monitor::{Life, SafetyMonitor, Seen, Violation};
 pub use scenario::{Outcome, Scenario, ScenarioError};

@@ -14,7 +14,7 @@ use raft_mocking::broker::{BusMessage, TopicOptions};
 use raft_mocking::bus::Bus;
 use raft_mocking::{
     HostError, MockClient, MockClusterManager, MockServerHost, SafetyMonitor, Seen, TOPIC,
-    Violation, address_of,
+    Violation,
 };
 
 const IDS: [ServerId; 3] = [ServerId(1), ServerId(2), ServerId(3)];
@@ -67,7 +67,7 @@ impl Cluster {
     }
 
     fn publish(&self, to: Address, body: Vec<u8>) {
-        let message = BusMessage::new(body).with_to(address_of(to));
+        let message = BusMessage::new(body).with_to(to.routing_name());
         self.cluster_manager.bus().publish(TOPIC, message).unwrap();
     }
 }
@@ -114,7 +114,11 @@ async fn subscriptions_let_through_what_is_meant_for_them_and_nothing_else() {
             rules.into_iter().map(|rule| rule.name).collect::<Vec<_>>()
         };
         for id in IDS {
-            assert_eq!(rules(&address_of(id.into())), ["to-all", "to-me"], "and no $Default");
+            assert_eq!(
+                rules(&Address::from(id).routing_name()),
+                ["to-all", "to-me"],
+                "and no $Default"
+            );
         }
         assert_eq!(rules("client-9"), ["to-me"], "what is for all servers is not for clients");
     });
@@ -323,7 +327,7 @@ async fn ten_minutes_without_one_server(time_to_live: Duration) -> (u64, u64) {
     tokio::time::sleep(Duration::from_secs(600)).await;
     let left = cluster.cluster_manager.bus().with_broker(|broker, now| {
         broker.expire(now);
-        broker.subscription(TOPIC, &address_of(stopped.into())).unwrap().message_count
+        broker.subscription(TOPIC, &Address::from(stopped).routing_name()).unwrap().message_count
     });
     (left, cluster.cluster_manager.traffic().refused)
 }

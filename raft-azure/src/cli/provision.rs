@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use raft_azure::message::address_name;
 use raft_azure::{Admin, AdminOptions, ConnectionString, ProvisionOptions, Provisioned, provision};
 use raft_core::{Address, ClientId, ServerId};
 
@@ -54,9 +53,9 @@ pub(super) async fn provision_all(
 ) -> Result<Provisioned, Failure> {
     let admin = Admin::new(connection_string.clone(), AdminOptions::default())?;
     let servers: Vec<_> =
-        (1..=servers).map(|server| address_name(Address::Server(ServerId(server)))).collect();
+        (1..=servers).map(|server| Address::Server(ServerId(server)).routing_name()).collect();
     let clients: Vec<_> =
-        clients.iter().map(|&client| address_name(Address::Client(client))).collect();
+        clients.iter().map(|&client| Address::Client(client).routing_name()).collect();
     let options = ProvisionOptions::with_time_to_live(TIME_TO_LIVE_MAX);
     Ok(provision(&admin, topic, &servers, &clients, &options).await?)
 }

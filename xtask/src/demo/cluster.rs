@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use raft_azure::event::{Event, ServerStatus};
-use raft_azure::message::address_name;
 use raft_azure::process::{ChildProcess, Line};
 use raft_azure::{Admin, AdminOptions, ConnectionString, ProvisionOptions, provision};
 use raft_core::{Address, ClientId, ServerId};
@@ -234,8 +233,8 @@ async fn provision_topic(connection_string: &str, servers: u64) -> Result<()> {
     let connection_string: ConnectionString = connection_string.parse()?;
     let admin = Admin::new(connection_string, AdminOptions::default())?;
     let servers: Vec<_> =
-        (1..=servers).map(|server| address_name(Address::Server(ServerId(server)))).collect();
-    let clients = [address_name(Address::Client(CLIENT))];
+        (1..=servers).map(|server| Address::Server(ServerId(server)).routing_name()).collect();
+    let clients = [Address::Client(CLIENT).routing_name()];
     let options = ProvisionOptions::with_time_to_live(Duration::from_secs(60));
     provision(&admin, TOPIC, &servers, &clients, &options).await?;
     Ok(())
