@@ -1,1 +1,52 @@
-//! Placeholder while the workspace is laid out.
+//! Controlled nondeterminism: explores what a cluster of Raft servers can do, finds what it must not
+//! do, and replays it.
+//!
+//! Three nouns carry the crate:
+//! - A [`Scenario`] is what is explored: real [`raft_core::Server`]s and clients, and what may go wrong.
+//! - A [`Strategy`] answers every question that may be answered differently next time: which message
+//!   arrives, is lost or comes twice, which timer fires, who crashes. Nothing else chooses.
+//! - A [`Schedule`] is one run's answers as text, which replays exactly.
+//!
+//! [`Explorer`] ties them together, and every run is watched by [`Monitor`]s:
+//!
+//! ```
+//! use raft_nondeterminism::{Explorer, Goal, Scenario};
+//!
+//! let report = Explorer::new(Scenario::sample_with_failure()).seed(1).iterations(200).run()?;
+//! report.check().expect("no property is broken, and every fault really happened");
+//! assert!(report.goals().count(Goal::RequestAnswered) > 0);
+//! # Ok::<(), raft_nondeterminism::ExploreError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod engine;
+mod event;
+mod explorer;
+mod fault;
+mod fingerprint;
+mod goal;
+mod monitor;
+mod network;
+mod oracle;
+mod report;
+mod rng;
+mod scenario;
+mod schedule;
+mod shrink;
+mod strategy;
+mod watch;
+mod world;
+
+pub use event::{EnabledView, EventClass, Pick};
+pub use explorer::{ExploreError, Explorer, Recording, ReplayError};
+pub use fault::{Fault, FaultCounts, FaultPlan, UnknownFault};
+pub use fingerprint::Fingerprint;
+pub use goal::{Goal, GoalCounts};
+pub use monitor::{
+    CommittedPrefix, ElectionSafety, ExactlyOnce, Fact, LeaderCompleteness, Monitor, Violation,
+};
+pub use report::{Bug, Failure, Report};
+pub use rng::Rng;
+pub use scenario::{SaveMode, Scenario, ScenarioError};
+pub use schedule::{Line, Schedule, ScheduleError};
+pub use strategy::{NotReproducible, Random, Strategy, Weighted};

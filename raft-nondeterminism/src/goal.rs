@@ -1,0 +1,131 @@
+//! Goals: what should happen at least sometimes, so that a clean report is not one of nothing.
+
+use std::fmt;
+
+use raft_core::{Index, Payload, ServerId};
+
+use crate::monitor::Fact;
+
+/// Something that should happen in some runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Goal {
+    /// A leader was elected.
+    LeaderElected,
+    /// A server was elected after another one had been.
+    LeaderChanged,
+    /// A client's command was committed.
+    CommandCommitted,
+    /// A client got its answer.
+    RequestAnswered,
+    /// A client asked for the same thing again.
+    RequestRetried,
+    /// A server came back after a crash.
+    ServerRestarted,
+}
+
+impl Goal {
+    /// How many there are.
+    pub const COUNT: usize = 6;
+    /// Every goal.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::LeaderElected,
+        Self::LeaderChanged,
+        Self::CommandCommitted,
+        Self::RequestAnswered,
+        Self::RequestRetried,
+        Self::ServerRestarted,
+    ];
+
+    /// The name it has in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LeaderElected => "leader-elected",
+            Self::LeaderChanged => "leader-changed",
+            Self::CommandCommitted => "command-committed",
+            Self::RequestAnswered => "request-answered",
+            Self::RequestRetried => "request-retried",
+            Self::ServerRestarted => "server-restarted",
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The goals one run has reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Goals {
+    reached: [bool; Goal::COUNT],
+    leader: Option<ServerId>,
+    committed: Index,
+}
+
+impl Goals {
+    pub(crate) fn observe(&mut self, fact: &Fact<'_>) {
+        match *fact {
+            Fact::ElectedLeader { server, .. } => {
+                self.reach(Goal::LeaderElected);
+                if self.leader.is_some_and(|before| before != server) {
+                    self.reach(Goal::LeaderChanged);
+                }
+                self.leader = Some(server);
+            }
+            Fact::Committed { index, log, .. } => {
+                let new = log.from(self.committed.next()).iter();
+                let is_command = |payload: &Payload| matches!(payload, Payload::Command(_));
+                if new
+                    .take_while(|entry| entry.index <= index)
+                    .any(|entry| is_command(&entry.payload))
+                {
+                    self.reach(Goal::CommandCommitted);
+                }
+                self.committed = self.committed.max(index);
+            }
+            Fact::Answered { .. } => self.reach(Goal::RequestAnswered),
+            Fact::Retried { .. } => self.reach(Goal::RequestRetried),
+            Fact::Restarted { .. } => self.reach(Goal::ServerRestarted),
+            Fact::Applied { .. } | Fact::Refused { .. } | Fact::Crashed { .. } => {}
+        }
+    }
+
+    pub(crate) fn is_reached(&self, goal: Goal) -> bool {
+        self.reached[goal as usize]
+    }
+
+    fn reach(&mut self, goal: Goal) {
+        self.reached[goal as usize] = true;
+    }
+}
+
+/// How many runs reached each goal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GoalCounts {
+    counts: [u64; Goal::COUNT],
+}
+
+impl GoalCounts {
+    /// How many runs reached a goal.
+    #[must_use]
+    pub fn count(&self, goal: Goal) -> u64 {
+        self.counts[goal as usize]
+    }
+
+    pub(crate) fn add(&mut self, goals: &Goals) {
+        for goal in Goal::ALL {
+            self.counts[goal as usize] += u64::from(goals.is_reached(goal));
+        }
+    }
+}
+
+impl fmt::Display for GoalCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, goal) in Goal::ALL.into_iter().enumerate() {
+            write!(f, "{}{goal}={}", if place == 0 { "" } else { " " }, self.count(goal))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! What is explored: how many servers and clients, what they may suffer, when saves are durable.
+//!
+//! Guarantees: a scenario is data, and a schedule carries all of it; so a schedule can be replayed
+//!             after the scenario of that name has changed.
+
+use crate::fault::{Fault, FaultPlan};
+
+/// When what a server saves becomes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaveMode {
+    /// At once, before anything else happens.
+    Immediate,
+    /// At some later time, chosen like everything else: completing a save is an event of its own.
+    Delayed,
+}
+
+impl SaveMode {
+    /// The name it has in schedules.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Immediate => "immediate",
+            Self::Delayed => "delayed",
+        }
+    }
+}
+
+/// A cluster of real [`Server`](raft_core::Server)s with its clients, and what may befall it.
+///
+/// ```
+/// use raft_nondeterminism::{Fault, FaultPlan, SaveMode, Scenario};
+///
+/// let scenario = Scenario::new("two-clients", 3)
+///     .clients(2)
+///     .requests(5)
+///     .saves(SaveMode::Delayed)
+///     .faults(FaultPlan::none().allow(Fault::Crash, 2));
+/// assert_eq!(scenario.name(), "two-clients");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    pub(crate) name: String,
+    pub(crate) servers: usize,
+    pub(crate) clients: usize,
+    pub(crate) requests: u32,
+    pub(crate) saves: SaveMode,
+    pub(crate) faults: FaultPlan,
+    pub(crate) in_flight_max: usize,
+}
+
+impl Scenario {
+    /// So many servers, one client with two requests, immediate saves, and no faults.
+    #[must_use]
+    pub fn new(name: &str, servers: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            servers,
+            clients: 1,
+            requests: 2,
+            saves: SaveMode::Immediate,
+            faults: FaultPlan::none(),
+            in_flight_max: 64,
+        }
+    }
+
+    /// The CloudMessaging sample's first tutorial: five servers, two requests, no faults.
+    #[must_use]
+    pub fn sample() -> Self {
+        Self::new("sample", 5)
+    }
+
+    /// The sample's second tutorial: the same cluster, but messages are lost and come twice.
+    #[must_use]
+    pub fn sample_with_failure() -> Self {
+        let faults = FaultPlan::none().allow(Fault::Drop, 5).allow(Fault::Duplicate, 10);
+        Self::new("sample-with-failure", 5).faults(faults)
+    }
+
+    /// Servers that crash before their saves are durable and come back, among losses and duplicates.
+    #[must_use]
+    pub fn restarts() -> Self {
+        let faults = FaultPlan::none()
+            .allow(Fault::Drop, 5)
+            .allow(Fault::Duplicate, 5)
+            .allow(Fault::Crash, 4)
+            .allow(Fault::LoseSaves, 4);
+        Self::new("restarts", 3).clients(2).requests(3).saves(SaveMode::Delayed).faults(faults)
+    }
+
+    /// Every scenario that has a name.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        vec![Self::sample(), Self::sample_with_failure(), Self::restarts()]
+    }
+
+    /// Changes the number of servers.
+    #[must_use]
+    pub fn servers(mut self, servers: usize) -> Self {
+        self.servers = servers;
+        self
+    }
+
+    /// Changes the number of clients, who ask independently of each other.
+    #[must_use]
+    pub fn clients(mut self, clients: usize) -> Self {
+        self.clients = clients;
+        self
+    }
+
+    /// Changes how many requests each client has.
+    #[must_use]
+    pub fn requests(mut self, requests: u32) -> Self {
+        self.requests = requests;
+        self
+    }
+
+    /// Changes when saves become durable.
+    #[must_use]
+    pub fn saves(mut self, saves: SaveMode) -> Self {
+        self.saves = saves;
+        self
+    }
+
+    /// Changes what may go wrong.
+    #[must_use]
+    pub fn faults(mut self, faults: FaultPlan) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Changes how many messages may be in flight before timers, clients and duplication rest. None
+    /// is lost by it: what servers answer still goes out.
+    #[must_use]
+    pub fn in_flight_max(mut self, in_flight_max: usize) -> Self {
+        self.in_flight_max = in_flight_max;
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Checks that the settings make sense.
+    pub(crate) fn validate(&self) -> Result<(), ScenarioError> {
+        if self.name.is_empty() || self.name.contains(char::is_whitespace) {
+            return Err(ScenarioError::Name { name: self.name.clone() });
+        }
+        let sizes = [("servers", self.servers), ("in_flight_max", self.in_flight_max)];
+        match sizes.into_iter().find(|&(_, size)| size == 0) {
+            Some((setting, _)) => Err(ScenarioError::Zero { setting }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a scenario makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScenarioError {
+    /// The name would not survive in a schedule.
+    #[error("{name:?} is no name for a scenario: it must be one word")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A setting that must be positive is zero.
+    #[error("{setting} must be more than zero")]
+    Zero {
+        /// Its name.
+        setting: &'static str,
+    },
+}
