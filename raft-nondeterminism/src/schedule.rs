@@ -92,6 +92,13 @@ impl Schedule {
         self.defect
     }
 
+    /// The same schedule with another planted bug, or none: to see whether the bug is to blame.
+    #[must_use]
+    pub fn with_defect(mut self, defect: impl Into<Option<Defect>>) -> Self {
+        self.defect = defect.into();
+        self
+    }
+
     /// The strategy that chose; with `+shrunk`, the run was shortened since.
     #[must_use]
     pub fn strategy(&self) -> &str {
@@ -181,7 +188,7 @@ impl FromStr for Schedule {
             in_flight_max: reader.field("in_flight_max", "a number")?,
             faults: reader.field("faults", "FAULT=NUMBER for each fault")?,
         };
-        scenario.validate()?;
+        scenario.validate().map_err(ScheduleError::Scenario)?;
         let none_or_defect =
             |value: &str| if value == "none" { Some(None) } else { value.parse().ok().map(Some) };
         let defect = reader.parse("defect", "none or a planted defect's name", none_or_defect)?;
@@ -284,7 +291,7 @@ pub enum ScheduleError {
     #[error("the schedule is empty")]
     Empty,
     /// It is something else.
-    #[error("not a schedule: it starts with {found:?} instead of {FORMAT}{VERSION:?}")]
+    #[error("not a schedule: it starts with {found:?} instead of \"{FORMAT}{VERSION}\"")]
     NotASchedule {
         /// The first line.
         found: String,
@@ -314,8 +321,8 @@ pub enum ScheduleError {
         found: String,
     },
     /// The header describes a scenario that makes no sense.
-    #[error("the schedule's scenario makes no sense")]
-    Scenario(#[from] ScenarioError),
+    #[error("the schedule's scenario makes no sense: {0}")]
+    Scenario(ScenarioError),
     /// A line is no event.
     #[error("line {line}: {found:?} is neither an event nor a choice")]
     Line {

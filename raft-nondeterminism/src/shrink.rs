@@ -13,20 +13,33 @@ pub(crate) fn shrink(
     mut retry: impl FnMut(Vec<Line>) -> Option<Vec<Line>>,
 ) -> Vec<Line> {
     let mut best = lines.to_vec();
+    loop {
+        best = without_blocks(best, &mut retry);
+        match without_two(&best, &mut retry) {
+            Some(fewer) => best = fewer,
+            None => return best,
+        }
+    }
+}
+
+/// Leaves out blocks, large ones first, down to single choices.
+fn without_blocks(
+    mut best: Vec<Line>,
+    retry: &mut impl FnMut(Vec<Line>) -> Option<Vec<Line>>,
+) -> Vec<Line> {
     let mut size = best.len().div_ceil(2);
     while size > 0 {
         let mut start = 0;
         let mut has_shrunk = false;
         while start < best.len() {
             let end = (start + size).min(best.len());
-            let rest: Vec<_> = best[..start].iter().chain(&best[end..]).cloned().collect();
-            match retry(rest) {
+            match retry_without(&best, retry, |place| (start..end).contains(&place)) {
                 // What follows moved here, so the same place is tried again.
-                Some(fewer) if fewer.len() < best.len() => {
+                Some(fewer) => {
                     best = fewer;
                     has_shrunk = true;
                 }
-                Some(_) | None => start = end,
+                None => start = end,
             }
         }
         // Each success may have made other blocks of the same size dispensable.
@@ -34,16 +47,13 @@ pub(crate) fn shrink(
             size /= 2;
         }
     }
-    while let Some(fewer) = without_a_pair(&best, &mut retry) {
-        best = fewer;
-    }
     best
 }
 
-/// Leaves two choices out at once: a time-out that raises a term, say, and the message that carries
-/// the term to others, of which neither can be spared alone. A long run is left as it is: there are
-/// too many pairs.
-fn without_a_pair(
+/// Leaves two choices out at once, or one and everything up to another: an early time-out raises the
+/// term of one server, and a message or a second time-out takes others along, so that neither can be
+/// spared alone. A long run is left as it is: there are too many pairs.
+fn without_two(
     lines: &[Line],
     retry: &mut impl FnMut(Vec<Line>) -> Option<Vec<Line>>,
 ) -> Option<Vec<Line>> {
@@ -52,15 +62,20 @@ fn without_a_pair(
         return None;
     }
     let pairs = (0..lines.len()).flat_map(|one| (one + 1..lines.len()).map(move |two| (one, two)));
-    for (one, two) in pairs {
-        let mut rest = lines.to_vec();
-        rest.remove(two);
-        rest.remove(one);
-        if let Some(fewer) = retry(rest).filter(|fewer| fewer.len() < lines.len()) {
-            return Some(fewer);
-        }
-    }
-    None
+    pairs.into_iter().find_map(|(one, two)| {
+        retry_without(lines, retry, |place| place <= one || place == two)
+            .or_else(|| retry_without(lines, retry, |place| place == one || place == two))
+    })
+}
+
+fn retry_without(
+    lines: &[Line],
+    retry: &mut impl FnMut(Vec<Line>) -> Option<Vec<Line>>,
+    is_out: impl Fn(usize) -> bool,
+) -> Option<Vec<Line>> {
+    let kept = (0..lines.len()).filter(|&place| !is_out(place));
+    let fewer = retry(kept.map(|place| lines[place].clone()).collect())?;
+    (fewer.len() < lines.len()).then_some(fewer)
 }
 
 #[cfg(test)]
