@@ -1,10 +1,13 @@
 //! Shortening a failing run: delta debugging on its list of choices (Zeller and Hildebrandt 2002).
 //!
-//! Guarantees: what comes out still fails the same way, and no single choice can be left out of it; if
-//!             it is short, no two either.
+//! Guarantees: what comes out still fails the same way, and within a bound on the number of
+//!             replays, neither a single choice nor two can be left out of it.
 //! Relies on:  a replay that skips what is not possible, so that any part of a run is a run.
 
 use crate::schedule::Line;
+
+/// After so many replays the best so far has to do. Most runs need a tenth of it.
+const REPLAYS_MAX: u32 = 10_000;
 
 /// Leaves out what a failing run does not need. `retry` runs a list of choices and returns those that
 /// were really made, if it fails the same way.
@@ -13,6 +16,11 @@ pub(crate) fn shrink(
     mut retry: impl FnMut(Vec<Line>) -> Option<Vec<Line>>,
 ) -> Vec<Line> {
     let mut best = lines.to_vec();
+    let mut replays = 0;
+    let mut retry = |lines| {
+        replays += 1;
+        if replays > REPLAYS_MAX { None } else { retry(lines) }
+    };
     loop {
         best = without_blocks(best, &mut retry);
         match without_two(&best, &mut retry) {
@@ -52,17 +60,14 @@ fn without_blocks(
 
 /// Leaves two choices out at once, or one and everything up to another: an early time-out raises the
 /// term of one server, and a message or a second time-out takes others along, so that neither can be
-/// spared alone. A long run is left as it is: there are too many pairs.
+/// spared alone.
 fn without_two(
     lines: &[Line],
     retry: &mut impl FnMut(Vec<Line>) -> Option<Vec<Line>>,
 ) -> Option<Vec<Line>> {
-    const LENGTH_MAX: usize = 60;
-    if lines.len() > LENGTH_MAX {
-        return None;
-    }
-    let pairs = (0..lines.len()).flat_map(|one| (one + 1..lines.len()).map(move |two| (one, two)));
-    pairs.into_iter().find_map(|(one, two)| {
+    let mut pairs =
+        (0..lines.len()).flat_map(|one| (one + 1..lines.len()).map(move |two| (one, two)));
+    pairs.find_map(|(one, two)| {
         retry_without(lines, retry, |place| place <= one || place == two)
             .or_else(|| retry_without(lines, retry, |place| place == one || place == two))
     })

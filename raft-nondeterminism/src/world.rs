@@ -417,22 +417,20 @@ impl World {
             Event::Retry(place) => write!(f, "retry {}", self.clients[place].client.id()),
         }
     }
+}
 
-    /// The first enabled event of the class that a name's first word stands for, if `is_meant`.
-    fn first(&self, name: &str, is_meant: impl Fn(Event) -> bool) -> Option<Pick> {
-        let class = match name.split(' ').next()? {
-            "deliver" => EventClass::Deliver,
-            "duplicate" => EventClass::Duplicate,
-            "drop" => EventClass::Drop,
-            "timeout" => EventClass::Timeout,
-            "saved" => EventClass::Save,
-            "crash" => EventClass::Crash,
-            "restart" => EventClass::Restart,
-            "request" | "retry" => EventClass::Client,
-            _ => return None,
-        };
-        let mut picks = (0..self.count(class)).map(|index| Pick { class, index });
-        picks.find(|&pick| is_meant(self.event(pick)))
+/// The class of the events whose names start with this word.
+fn class_of(verb: &str) -> Option<EventClass> {
+    match verb {
+        "deliver" => Some(EventClass::Deliver),
+        "duplicate" => Some(EventClass::Duplicate),
+        "drop" => Some(EventClass::Drop),
+        "timeout" => Some(EventClass::Timeout),
+        "saved" => Some(EventClass::Save),
+        "crash" => Some(EventClass::Crash),
+        "restart" => Some(EventClass::Restart),
+        "request" | "retry" => Some(EventClass::Client),
+        _ => None,
     }
 }
 
@@ -491,25 +489,30 @@ impl Names for World {
     }
 
     fn find(&self, name: &str) -> Option<Pick> {
-        self.first(name, |event| {
+        let class = class_of(name.split(' ').next()?)?;
+        let mut picks = (0..self.count(class)).map(|index| Pick { class, index });
+        picks.find(|&pick| {
             let mut rest = Rest(name);
-            self.write_name(&mut rest, event).is_ok() && rest.0.is_empty()
+            self.write_name(&mut rest, self.event(pick)).is_ok() && rest.0.is_empty()
         })
     }
 
     fn find_like(&self, name: &str) -> Option<Pick> {
-        // `deliver s1@2 → s3 VoteRequest last=1@1`: the term and what follows the name may differ.
-        let mut words = name.split(' ').skip(1);
-        let from = words.next()?.split('@').next()?;
-        let (to, message) = (words.nth(1)?, words.next()?);
-        self.first(name, |event| {
-            event.slot().is_some_and(|slot| {
-                let envelope = self.network.envelope(slot);
-                envelope.message.name() == message
-                    && is_written(&envelope.from, from)
-                    && is_written(&envelope.to, to)
-            })
-        })
+        // `deliver s1@2 → s3 VoteRequest last=1@1`: what follows the message's name may differ, and
+        // the nearest term is meant.
+        let mut words = name.split(' ');
+        let class = class_of(words.next()?)?;
+        let (from, term) = words.next()?.split_once('@')?;
+        let (term, to, message) = (term.parse::<u64>().ok()?, words.nth(1)?, words.next()?);
+        let picks = (0..self.count(class)).map(|index| Pick { class, index });
+        let distances = picks.filter_map(|pick| {
+            let envelope = self.network.envelope(self.event(pick).slot()?);
+            let is_like = envelope.message.name() == message
+                && is_written(&envelope.from, from)
+                && is_written(&envelope.to, to);
+            is_like.then_some((envelope.message.term()?.0.abs_diff(term), pick))
+        });
+        distances.min_by_key(|&(distance, _)| distance).map(|(_, pick)| pick)
     }
 }
 
