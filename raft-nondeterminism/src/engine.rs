@@ -72,7 +72,9 @@ pub(crate) fn run(
     tape.clear();
     let mut watch = Watch::new(monitors, setting.record >= Record::Trace);
     let mut oracle = Oracle::new(strategy, setting.record >= Record::Lines, tape);
-    let mut world = World::new(setting.scenario, setting.defect, &mut watch)?;
+    // Some bugs in committing show only if a leader cannot send all it has in one request.
+    let is_one_by_one = oracle.choose(2, "one_entry_per_request")? == 1;
+    let mut world = World::new(setting.scenario, setting.defect, is_one_by_one, &mut watch)?;
     let mut fingerprint = Fingerprint::default();
     let mut steps = 0;
     while steps < setting.max_steps && watch.violation.is_none() {

@@ -22,6 +22,7 @@
 //! events 9
 //! fingerprint 0123456789abcdef
 //!
+//! choose one_entry_per_request=0 of 2
 //! timeout s1
 //! deliver s1@1 → s3 VoteRequest last=0@0
 //! …
@@ -45,7 +46,8 @@ const VERSION: &str = "1";
 pub enum Line {
     /// An event: `deliver s1@2 → s3 VoteRequest last=1@1`.
     Event(String),
-    /// A number chosen while the event before it happened: `choose saves_kept=1 of 3`.
+    /// A number chosen while the event before it happened, or before the first one:
+    /// `choose saves_kept=1 of 3`.
     Choose {
         /// What it is for.
         label: String,

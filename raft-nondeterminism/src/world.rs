@@ -33,6 +33,8 @@ use crate::watch::Watch;
 pub(crate) struct World {
     scenario: Scenario,
     defect: Option<Defect>,
+    /// True if a leader sends one entry per request.
+    is_one_by_one: bool,
     hosts: Vec<Host>,
     clients: Vec<ClientHost>,
     network: Network,
@@ -84,6 +86,7 @@ impl World {
     pub(crate) fn new(
         scenario: &Scenario,
         defect: Option<Defect>,
+        is_one_by_one: bool,
         watch: &mut Watch<'_>,
     ) -> Result<Self, NewServerError> {
         let ids: Vec<_> = (1..=scenario.servers as u64).map(ServerId).collect();
@@ -110,6 +113,7 @@ impl World {
             inputs: VecDeque::new(),
             scenario: scenario.clone(),
             defect,
+            is_one_by_one,
         };
         for place in 0..world.hosts.len() {
             world.start(place, watch)?;
@@ -264,6 +268,9 @@ impl World {
         let host = &mut self.hosts[place];
         let mut config = Config::new(host.id, voters);
         config.defect = self.defect;
+        if self.is_one_by_one {
+            config.append_bytes_max = 1;
+        }
         host.server = Some(Server::new(config, host.disk.clone())?);
         host.applied = 0;
         self.step(place, Input::NotifyJoinedService, watch);
