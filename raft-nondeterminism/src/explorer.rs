@@ -108,6 +108,14 @@ impl Explorer {
         self
     }
 
+    /// Watches for nothing but panics, and for what [`Explorer::monitor`] adds from here on. Replay
+    /// what it finds with [`Explorer::replay_watched`]: the standard monitors may fire earlier.
+    #[must_use]
+    pub fn without_monitors(mut self) -> Self {
+        self.monitors.clear();
+        self
+    }
+
     /// Goes on after a bug, so that the report tells how many runs have one.
     #[must_use]
     pub fn count_bugs(mut self) -> Self {
