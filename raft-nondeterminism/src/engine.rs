@@ -3,9 +3,6 @@
 //! Guarantees: the same scenario, defect and answers give the same run, and a panic of a server is a
 //!             violation like any other.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use raft_core::{Defect, NewServerError};
 
 use crate::fault::FaultCounts;
@@ -13,6 +10,7 @@ use crate::fingerprint::Fingerprint;
 use crate::goal::Goals;
 use crate::monitor::{Monitor, Violation};
 use crate::oracle::{Choice, Oracle};
+use crate::panic;
 use crate::scenario::Scenario;
 use crate::schedule::Line;
 use crate::strategy::{NotReproducible, Strategy};
@@ -89,12 +87,9 @@ pub(crate) fn run(
         }
         let event = world.event(pick);
         // The world may be broken after a panic, but nobody looks at it again.
-        let outcome =
-            catch_unwind(AssertUnwindSafe(|| world.perform(event, &mut oracle, &mut watch)));
-        match outcome {
+        match panic::catch(|| world.perform(event, &mut oracle, &mut watch)) {
             Ok(outcome) => outcome?,
-            Err(panic) => {
-                let message = panic_message(&*panic);
+            Err(message) => {
                 watch.violation = Some(Violation { property: "no-panic".to_owned(), message });
                 break;
             }
@@ -115,10 +110,4 @@ pub(crate) fn run(
         lines: lines.unwrap_or_default(),
         trace: watch.into_trace().unwrap_or_default(),
     })
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a panic without words".to_owned())
 }

@@ -28,6 +28,7 @@ mod goal;
 mod monitor;
 mod network;
 mod oracle;
+mod panic;
 mod report;
 mod rng;
 mod scenario;

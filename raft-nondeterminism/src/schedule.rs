@@ -2,6 +2,8 @@
 //!
 //! Guarantees: what [`Schedule`] prints, it parses back; a file that is cut, edited or of another kind
 //!             is refused with the line that is wrong, or by the replay with the step.
+//! Relies on:  messages in flight with the same name being the same message, which Log Matching makes
+//!             true of Raft; where it is not, the fingerprint of the replay differs.
 //! Elsewhere:  how events are named is in `world.rs`, how a schedule is replayed in
 //!             `strategy/replay.rs`.
 //!
