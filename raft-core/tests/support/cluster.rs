@@ -1,0 +1,322 @@
+//! A cluster of pure servers over a network that does only what it is told: messages wait until
+//! someone delivers, drops or repeats them, saves and applies can be held back, and a crash forgets
+//! what was not saved. Everything that happens is written down in the one notation.
+//!
+//! Guarantees: the same calls give the same transcript.
+#![allow(dead_code, reason = "each suite uses its own part of it")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use raft_core::{
+    Address, Apply, ClientId, ClientRequest, Config, Effect, Effects, Entry, Envelope, Index,
+    Input, Message, Payload, Recovered, Save, SaveNumber, SequenceNumber, Server, ServerId,
+    StepError, Timestamp,
+};
+
+/// Servers, the messages between them, and what happened so far.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) now: Timestamp,
+    hosts: BTreeMap<ServerId, Host>,
+    /// On their way, oldest first, each to one server.
+    pub(crate) network: Vec<Envelope>,
+    /// Answers to clients, oldest first.
+    pub(crate) answers: Vec<Envelope>,
+    /// Links that lose everything, by sender and receiver.
+    cut: BTreeSet<(ServerId, ServerId)>,
+    /// What happened since it was last taken, one line each.
+    transcript: Vec<String>,
+    /// Who was elected in each term, as the servers told.
+    pub(crate) elected: Vec<(u64, ServerId)>,
+}
+
+/// One server's machine: what a crash destroys, and what survives it.
+#[derive(Debug)]
+pub(crate) struct Host {
+    config: Config,
+    /// `None` while crashed.
+    pub(crate) server: Option<Server>,
+    /// What is durable.
+    pub(crate) disk: Recovered,
+    /// Saves asked for and not durable.
+    pub(crate) unsaved: VecDeque<Save>,
+    pub(crate) holds_saves: bool,
+    /// Applies asked for and not carried out.
+    pub(crate) unapplied: VecDeque<Apply>,
+    pub(crate) holds_applies: bool,
+    /// The state machine: every command applied since the server started.
+    pub(crate) applied: Vec<Entry>,
+}
+
+impl Cluster {
+    /// Servers 1 to `count`, none of them joined.
+    pub(crate) fn new(count: u64, change: impl Fn(&mut Config)) -> Self {
+        let ids = || (1..=count).map(ServerId);
+        let host = |id| {
+            let mut config = Config::new(id, ids());
+            change(&mut config);
+            let server = Server::new(config.clone(), Recovered::default()).unwrap();
+            let host = Host {
+                config,
+                server: Some(server),
+                disk: Recovered::default(),
+                unsaved: VecDeque::new(),
+                holds_saves: false,
+                unapplied: VecDeque::new(),
+                holds_applies: false,
+                applied: Vec::new(),
+            };
+            (id, host)
+        };
+        Self {
+            now: Timestamp::ZERO,
+            hosts: ids().map(host).collect(),
+            network: Vec::new(),
+            answers: Vec::new(),
+            cut: BTreeSet::new(),
+            transcript: Vec::new(),
+            elected: Vec::new(),
+        }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<ServerId> {
+        self.hosts.keys().copied().collect()
+    }
+
+    pub(crate) fn host(&self, id: ServerId) -> &Host {
+        &self.hosts[&id]
+    }
+
+    pub(crate) fn host_mut(&mut self, id: ServerId) -> &mut Host {
+        self.hosts.get_mut(&id).expect("the cluster has this server")
+    }
+
+    pub(crate) fn server(&self, id: ServerId) -> &Server {
+        self.hosts[&id].server.as_ref().expect("the server runs")
+    }
+
+    pub(crate) fn is_up(&self, id: ServerId) -> bool {
+        self.hosts[&id].server.is_some()
+    }
+
+    /// What happened since the last call.
+    pub(crate) fn take_transcript(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.transcript)
+    }
+
+    pub(crate) fn note(&mut self, line: String) {
+        self.transcript.push(line);
+    }
+
+    /// Hands one input to a server that runs, and carries out what it asks for.
+    pub(crate) fn step(&mut self, id: ServerId, input: Input) -> Result<(), StepError> {
+        let now = self.now;
+        let server = self.host_mut(id).server.as_mut().expect("the server runs");
+        let (term_before, role_before) = (server.current_term(), server.role().name());
+        let mut effects = Effects::new();
+        let result = server.step(now, input, &mut effects);
+        let (term, role) = (server.current_term(), server.role().name());
+        if role != role_before {
+            self.note(format!("{id}@{term_before} {role_before} ⇨ {id}@{term} {role}"));
+        }
+        if let Err(error) = &result {
+            self.note(format!("{id}@{term} refuses: {error}"));
+        }
+        let effects: Vec<_> = effects.drain().collect();
+        for effect in &effects {
+            self.note(format!("{id}@{term} {effect}"));
+            match effect {
+                Effect::Save(save) => self.host_mut(id).unsaved.push_back(save.clone()),
+                Effect::Apply(apply) => self.host_mut(id).unapplied.push_back(apply.clone()),
+                Effect::Send(envelope) => self.post(envelope),
+                Effect::NotifyElectedLeader { term } => self.elected.push((term.0, id)),
+                Effect::NotifyCommit { .. } => {}
+            }
+        }
+        if !self.host(id).holds_saves {
+            self.finish_saves(id, usize::MAX);
+        }
+        if !self.host(id).holds_applies {
+            self.finish_applies(id, usize::MAX);
+        }
+        result
+    }
+
+    /// Puts a message on the network, one copy for each receiver.
+    fn post(&mut self, envelope: &Envelope) {
+        let receivers = match envelope.to {
+            Address::Server(server) => vec![server],
+            Address::Client(_) => return self.answers.push(envelope.clone()),
+            Address::AllServers => {
+                let is_other = |id: &ServerId| Address::Server(*id) != envelope.from;
+                self.ids().into_iter().filter(is_other).collect()
+            }
+        };
+        for receiver in receivers {
+            let envelope = Envelope { to: receiver.into(), ..envelope.clone() };
+            let is_cut = match envelope.from {
+                Address::Server(sender) => self.cut.contains(&(sender, receiver)),
+                Address::Client(_) | Address::AllServers => false,
+            };
+            if is_cut {
+                self.lose(&envelope);
+            } else {
+                self.network.push(envelope);
+            }
+        }
+    }
+
+    fn lose(&mut self, envelope: &Envelope) {
+        self.note(envelope.to_string().replacen('→', "⇥", 1));
+    }
+
+    /// Takes a message off the network and hands it to its receiver, or loses it there.
+    pub(crate) fn deliver(&mut self, place: usize) {
+        let envelope = self.network.remove(place);
+        let Address::Server(to) = envelope.to else { unreachable!("`post` gave it one receiver") };
+        if self.is_up(to) {
+            // A refusal is in the transcript.
+            let _ = self.step(to, Input::Message(envelope));
+        } else {
+            self.lose(&envelope);
+        }
+    }
+
+    pub(crate) fn lose_at(&mut self, place: usize) {
+        let envelope = self.network.remove(place);
+        self.lose(&envelope);
+    }
+
+    /// Makes the oldest saves durable and tells the server of the last one.
+    pub(crate) fn finish_saves(&mut self, id: ServerId, count: usize) {
+        let host = self.host_mut(id);
+        let count = count.min(host.unsaved.len());
+        let mut last: Option<SaveNumber> = None;
+        for save in host.unsaved.drain(..count) {
+            last = Some(save.number);
+            host.disk.replay(save).expect("saves leave no gap");
+        }
+        if let Some(number) = last {
+            self.step(id, Input::Saved(number)).expect("the save was issued");
+        }
+    }
+
+    /// Carries out the oldest applies, each followed by its answer.
+    pub(crate) fn finish_applies(&mut self, id: ServerId, count: usize) {
+        for _ in 0..count {
+            let host = self.host_mut(id);
+            let Some(Apply { entries, through }) = host.unapplied.pop_front() else { return };
+            let mut responses = Vec::new();
+            for entry in entries {
+                host.applied.push(entry);
+                responses.push(Bytes::from(host.applied.len().to_string()));
+            }
+            self.step(id, Input::Applied { through, responses }).expect("the apply was asked for");
+        }
+    }
+
+    /// Waits for a server's timer and lets it elapse.
+    pub(crate) fn elapse(&mut self, id: ServerId) {
+        let deadline = self.server(id).next_timeout().expect("the server has joined");
+        self.now = self.now.max(deadline);
+        self.step(id, Input::TimerElapsed).expect("a timer is never refused");
+    }
+
+    pub(crate) fn join(&mut self, id: ServerId) -> Result<(), StepError> {
+        self.step(id, Input::NotifyJoinedService)
+    }
+
+    /// Loses everything the server did not save.
+    pub(crate) fn crash(&mut self, id: ServerId) {
+        let host = self.host_mut(id);
+        host.server = None;
+        host.unsaved.clear();
+        host.unapplied.clear();
+        host.applied.clear();
+    }
+
+    /// Starts a server again from what is durable. It still has to join.
+    pub(crate) fn restart(&mut self, id: ServerId) {
+        self.crash(id);
+        let host = self.host_mut(id);
+        host.server = Some(Server::new(host.config.clone(), host.disk.clone()).unwrap());
+    }
+
+    /// Cuts all links between these servers and all others.
+    pub(crate) fn partition(&mut self, group: &[ServerId]) {
+        let ids = self.ids();
+        for &inside in group {
+            for &outside in ids.iter().filter(|id| !group.contains(id)) {
+                self.cut.extend([(inside, outside), (outside, inside)]);
+            }
+        }
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Delivers everything, oldest first, until nothing is on its way.
+    pub(crate) fn stabilize(&mut self) {
+        for _ in 0..100_000 {
+            if self.network.is_empty() {
+                return;
+            }
+            self.deliver(0);
+        }
+        panic!("the cluster does not come to rest");
+    }
+
+    /// Elects this server and lets the cluster come to rest, with all followers knowing of it.
+    pub(crate) fn elect(&mut self, id: ServerId) {
+        self.elapse(id);
+        self.stabilize();
+        assert!(self.server(id).role().is_leader(), "{id} was not elected");
+        self.elapse(id);
+        self.stabilize();
+    }
+
+    /// A client's request arrives at a server.
+    pub(crate) fn request(
+        &mut self,
+        to: ServerId,
+        request: ClientRequest,
+    ) -> Result<(), StepError> {
+        let envelope = Envelope {
+            cluster_id: self.host(to).config.cluster_id,
+            from: request.client_id.into(),
+            to: to.into(),
+            message: Message::ClientRequest(request),
+        };
+        self.step(to, Input::Message(envelope))
+    }
+}
+
+/// A request whose command is a word.
+pub(crate) fn request(client: u64, number: u64, command: &str) -> ClientRequest {
+    ClientRequest {
+        client_id: ClientId(client),
+        sequence_number: SequenceNumber(number),
+        command: Bytes::copy_from_slice(command.as_bytes()),
+    }
+}
+
+/// Entries without a command, of these terms, from index 1 on.
+pub(crate) fn entries(terms: &[u64]) -> Vec<Entry> {
+    let numbered = (1..).zip(terms);
+    let entry = |(index, &term)| Entry {
+        term: raft_core::Term(term),
+        index: Index(index),
+        payload: Payload::Noop,
+    };
+    numbered.map(entry).collect()
+}
+
+/// A command as the word it is.
+pub(crate) fn word(entry: &Entry) -> String {
+    match &entry.payload {
+        Payload::Command(request) => String::from_utf8_lossy(&request.command).into_owned(),
+        Payload::Noop => "noop".to_owned(),
+    }
+}
