@@ -117,7 +117,39 @@ impl<C: ClusterManager + ?Sized> ClusterManager for Box<C> {
         (**self).answer(envelope);
     }
 
-    // The inner implementation may have overridden any of the rest.
+    // The inner implementation may have overridden any of the rest, so none may be bypassed.
+    fn broadcast_vote_request(&mut self, envelope: Envelope, request: VoteRequest) {
+        (**self).broadcast_vote_request(envelope, request);
+    }
+
+    fn send_vote_response(&mut self, envelope: Envelope, response: VoteResponse) {
+        (**self).send_vote_response(envelope, response);
+    }
+
+    fn send_append_entries_request(&mut self, envelope: Envelope) {
+        (**self).send_append_entries_request(envelope);
+    }
+
+    fn send_append_entries_response(
+        &mut self,
+        envelope: Envelope,
+        response: AppendEntriesResponse,
+    ) {
+        (**self).send_append_entries_response(envelope, response);
+    }
+
+    fn send_client_request(&mut self, envelope: Envelope) {
+        (**self).send_client_request(envelope);
+    }
+
+    fn send_client_response(&mut self, envelope: Envelope) {
+        (**self).send_client_response(envelope);
+    }
+
+    fn route(&mut self, envelope: Envelope) {
+        (**self).route(envelope);
+    }
+
     fn dispatch(&mut self, envelope: Envelope) {
         (**self).dispatch(envelope);
     }
