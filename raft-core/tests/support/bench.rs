@@ -227,9 +227,12 @@ pub(crate) fn request(client: u64, number: u64, command: &str) -> ClientRequest 
 
 /// Entries without a command, of these terms, from `first` on.
 pub(crate) fn entries(first: u64, terms: &[u64]) -> Vec<Entry> {
-    let entry =
-        |(index, &term)| Entry { index: Index(index), term: Term(term), payload: Payload::Noop };
-    (first..).zip(terms).map(entry).collect()
+    let entry = |(place, &term)| Entry {
+        index: Index(first.saturating_add(place)),
+        term: Term(term),
+        payload: Payload::Noop,
+    };
+    (0..).zip(terms).map(entry).collect()
 }
 
 /// An entry with a command of client 1, whose number is given.
