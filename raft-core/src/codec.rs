@@ -84,7 +84,12 @@ pub enum DecodeError {
 
 impl From<BincodeError> for DecodeError {
     fn from(error: BincodeError) -> Self {
-        Self::Malformed { reason: error.to_string() }
+        let reason = match error {
+            // Our own words; the rest are bincode's.
+            BincodeError::Other(reason) => reason.to_owned(),
+            other => other.to_string(),
+        };
+        Self::Malformed { reason }
     }
 }
 
@@ -161,6 +166,9 @@ pub fn decode_frame(frame: &Bytes) -> Result<Vec<Envelope>, DecodeError> {
     let (from, read) = read_one::<Address>(rest, frame)?;
     rest = &rest[read..];
     let count = u32::from_le_bytes(*take(&mut rest)?) as usize;
+    if count == 0 {
+        return Err(malformed("no envelope"));
+    }
     // The shortest envelope is its length, a receiver and a message's tag.
     if count > rest.len() / 8 {
         return Err(malformed("more envelopes than bytes"));
