@@ -1,0 +1,22 @@
+//! Properties, each against a naive twin or an observer that knows everything. A shrunk failure
+//! becomes a named test.
+
+#[path = "../support/bench.rs"]
+mod bench;
+#[path = "../support/cluster.rs"]
+mod cluster;
+
+use proptest::prelude::ProptestConfig;
+
+mod any;
+mod client;
+mod codec;
+mod log;
+mod quorum;
+mod server;
+mod simulation;
+
+/// This many cases, and no file with seeds: what a failure shrinks to is printed, and becomes a test.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
+}
