@@ -1,5 +1,6 @@
 //! What comes from outside is data: it may be refused, with its reason counted, and changes nothing
 //! else. One row for everything that no correct server or client says.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail as it does")]
 
 #[path = "support/bench.rs"]
 mod bench;

@@ -4,6 +4,7 @@
 //! After a line `---` stands the transcript of the commands before it, up to the next empty line,
 //! where the next commands begin. `UPDATE_GOLDENFILES=1` rewrites the transcripts: read the diff.
 //! The commands are explained in `script.rs`.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail as it does")]
 
 #[path = "../support/cluster.rs"]
 mod cluster;

@@ -1,6 +1,7 @@
 //! The sentences of the Raft paper (and of the dissertation, where the paper is silent), each checked
 //! by a test that quotes it. One file per section; `departures.rs` has those that the CloudMessaging
 //! sample got wrong.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail as it does")]
 
 #[path = "../support/bench.rs"]
 mod bench;

@@ -1,5 +1,6 @@
 //! Properties, each against a naive twin or an observer that knows everything. A shrunk failure
 //! becomes a named test.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail as it does")]
 
 #[path = "../support/bench.rs"]
 mod bench;
