@@ -6,8 +6,9 @@ use mockall::predicate::eq;
 use mockall::{Sequence, mock};
 use raft_core::{
     Address, AppendEntriesRequest, AppendEntriesResponse, AppendEntriesResult, ClientId,
-    ClientRequest, ClientResponse, ClientResult, ClusterId, ClusterManager, Entry, Envelope, Index,
-    Message, Payload, SequenceNumber, ServerId, ServerManager, Term, VoteRequest, VoteResponse,
+    ClientRequest, ClientResponse, ClientResult, ClusterId, ClusterManager, Config, Effects, Entry,
+    Envelope, Index, Input, Message, Payload, Recovered, RoleChange, SaveNumber, SequenceNumber,
+    Server, ServerId, ServerManager, Term, Timestamp, VoteRequest, VoteResponse,
 };
 
 mock! {
@@ -51,6 +52,7 @@ mock! {
         fn initialize(&mut self);
         fn start(&mut self);
         fn notify_elected_leader(&mut self, term: Term);
+        fn notify_role_change(&mut self, change: RoleChange);
         fn notify_commit(&mut self, entry: &Entry);
     }
 }
@@ -75,6 +77,15 @@ fn vote_response() -> VoteResponse {
 
 fn append_response() -> AppendEntriesResponse {
     AppendEntriesResponse { term: Term(2), result: AppendEntriesResult::StaleTerm }
+}
+
+fn change() -> RoleChange {
+    RoleChange {
+        server_id: ServerId(1),
+        from: (Term(2), "candidate"),
+        to: (Term(3), "leader"),
+        leader: Some(ServerId(1)),
+    }
 }
 
 /// One envelope of each kind, addressed as servers and clients address it.
@@ -248,6 +259,7 @@ fn a_host_that_only_knows_its_servers_need_do_nothing_else() {
     host.initialize();
     host.start();
     host.notify_elected_leader(Term(1));
+    host.notify_role_change(change());
     host.notify_commit(&Entry { term: Term(1), index: Index(1), payload: Payload::Noop });
     assert_eq!((host.server_id(), host.remote_server_ids()), (ServerId(1), vec![ServerId(2)]));
 }
@@ -264,6 +276,11 @@ fn a_host_hears_of_its_server_in_order() {
         .once()
         .in_sequence(&mut order)
         .return_const(());
+    host.expect_notify_role_change()
+        .with(eq(change()))
+        .once()
+        .in_sequence(&mut order)
+        .return_const(());
     let committed = entry.clone();
     host.expect_notify_commit()
         .withf(move |told| *told == committed)
@@ -274,5 +291,25 @@ fn a_host_hears_of_its_server_in_order() {
     door.initialize();
     door.start();
     door.notify_elected_leader(Term(3));
+    door.notify_role_change(change());
     door.notify_commit(&entry);
+}
+
+#[test]
+fn a_change_of_role_is_told_with_its_terms_and_only_if_there_is_one() {
+    let config = Config::new(ServerId(1), [ServerId(1)]);
+    let mut server = Server::new(config, Recovered::default()).unwrap();
+    let mut effects = Effects::new();
+    server.step(Timestamp::ZERO, Input::NotifyJoinedService, &mut effects).unwrap();
+    let before = RoleChange::none(&server);
+    assert_eq!(before.until(&server), None);
+    let late = server.next_timeout().unwrap();
+    server.step(late, Input::TimerElapsed, &mut effects).unwrap();
+    let candidate = before.until(&server).unwrap();
+    assert_eq!(candidate.to_string(), "s1@0 follower ⇨ s1@1 candidate");
+    assert_eq!(candidate.leader, None);
+    server.step(late, Input::Saved(SaveNumber(1)), &mut effects).unwrap();
+    let leader = candidate.until(&server).unwrap();
+    assert_eq!(leader.to_string(), "s1@0 follower ⇨ s1@1 leader");
+    assert_eq!(leader.leader, Some(ServerId(1)));
 }

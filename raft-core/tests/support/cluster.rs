@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use raft_core::{
     Address, Apply, ClientId, ClientRequest, Config, Effect, Effects, Entry, Envelope, Index,
-    Input, Message, Payload, Recovered, Save, SaveNumber, SequenceNumber, Server, ServerId,
-    StepError, Timestamp,
+    Input, Message, Payload, Recovered, RoleChange, Save, SaveNumber, SequenceNumber, Server,
+    ServerId, StepError, Timestamp,
 };
 
 /// Servers, the messages between them, and what happened so far.
@@ -113,12 +113,14 @@ impl Cluster {
     pub(crate) fn step(&mut self, id: ServerId, input: Input) -> Result<(), StepError> {
         let now = self.now;
         let server = self.host_mut(id).server.as_mut().expect("the server runs");
-        let (term_before, role_before) = (server.current_term(), server.role().name());
+        let before = RoleChange::none(server);
         let mut effects = Effects::new();
         let result = server.step(now, input, &mut effects);
-        let (term, role) = (server.current_term(), server.role().name());
-        if role != role_before {
-            self.note(format!("{id}@{term_before} {role_before} ⇨ {id}@{term} {role}"));
+        let term = server.current_term();
+        // A new term or leader shows in what follows; a new role is worth a line.
+        let change = before.until(server).filter(|change| change.from.1 != change.to.1);
+        if let Some(change) = change {
+            self.note(change.to_string());
         }
         if let Err(error) = &result {
             self.note(format!("{id}@{term} refuses: {error}"));
