@@ -187,8 +187,11 @@ impl Client {
             ClientResult::Superseded | ClientResult::TooLarge { .. } => {
                 ClientEvent::Refused { sequence_number, result }
             }
-            // A no from a server that was given up already says nothing about the one asked now.
-            ClientResult::NotLeader { .. } if self.config.servers[self.target] != from => {
+            // A no from a server that was given up already says nothing about the one asked now; and
+            // between two questions nobody is asked, so late answers cannot put the next one off.
+            ClientResult::NotLeader { .. }
+                if pending.has_answer || self.config.servers[self.target] != from =>
+            {
                 self.pending = Some(pending);
                 ClientEvent::Ignored
             }
@@ -343,6 +346,21 @@ mod tests {
         assert_eq!(again.to, Address::Server(ServerId(2)));
         let late = client.handle(Timestamp::from_millis(501), answer(1, 1, not_leader(Some(3))));
         assert_eq!(late, ClientEvent::Ignored, "server 1 was given up");
+    }
+
+    #[test]
+    fn while_waiting_to_ask_again_a_late_no_changes_nothing() {
+        let mut client = client();
+        client.request(Timestamp::ZERO, "x".into()).unwrap();
+        client.handle(Timestamp::ZERO, answer(1, 1, not_leader(None)));
+        let wake_at = client.next_timeout();
+        // Server 2 is next, and has not been asked yet: it answers an earlier question.
+        for leader in [None, Some(3)] {
+            let late = client.handle(Timestamp::from_millis(50), answer(2, 1, not_leader(leader)));
+            assert_eq!((late, client.next_timeout()), (ClientEvent::Ignored, wake_at));
+        }
+        let again = client.timer_elapsed(Timestamp::from_millis(100)).unwrap();
+        assert_eq!(again.to, Address::Server(ServerId(2)));
     }
 
     #[test]
