@@ -163,3 +163,35 @@ impl Server {
         self.role = role;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::effect::Effects;
+    use crate::storage::Recovered;
+    use crate::types::{Index, Term};
+
+    /// No input gets there, because the term rule runs before every handler. A server in which it
+    /// did not would grant a vote in a term it has not saved, so it stops instead.
+    #[test]
+    fn a_vote_in_a_term_the_server_has_not_seen_stops_it() {
+        let config = Config::new(ServerId(1), [1, 2, 3].map(ServerId));
+        let (cluster_id, id) = (config.cluster_id, config.server_id);
+        let mut server = Server::new(config, Recovered::default()).unwrap();
+        let mut effects = Effects::new();
+        let mut step = Step::new(Timestamp::ZERO, cluster_id, id, &mut effects);
+        let request = VoteRequest {
+            term: Term(1),
+            candidate_id: ServerId(2),
+            last_log_index: Index::ZERO,
+            last_log_term: Term(0),
+        };
+        let handled =
+            catch_unwind(AssertUnwindSafe(|| server.handle_vote_request(&mut step, request)));
+        let message = handled.unwrap_err().downcast::<&str>().map(|message| *message);
+        assert_eq!(message.ok(), Some("the term rule runs before every handler"));
+    }
+}
