@@ -117,7 +117,8 @@ impl Server {
     pub(crate) fn maybe_count_own_vote(&mut self, step: &mut Step<'_>) {
         let saved = self.durability.saved();
         let Role::Candidate(candidate) = &mut self.role else { return };
-        if saved >= candidate.own_vote && candidate.votes.insert(self.config.server_id) {
+        if saved >= candidate.own_vote {
+            candidate.votes.insert(self.config.server_id);
             self.maybe_become_leader(step);
         }
     }

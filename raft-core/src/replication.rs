@@ -231,11 +231,11 @@ impl Server {
                     }
                     None => index,
                 };
-                // Whatever the hint says, go back at least one place and never before the first.
-                progress.conflicted(next_index.clamp(Index::FIRST, prev_log_index));
+                // Whatever the hint says, go back at least one place.
+                progress.conflicted(next_index.min(prev_log_index));
             }
             // It answers a request of an earlier term, though the follower has learnt ours since.
-            AppendEntriesResult::StaleTerm => return,
+            AppendEntriesResult::StaleTerm => {}
         }
         self.maybe_send_entries(step, follower);
     }
@@ -324,7 +324,12 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::types::Term;
+    use crate::config::Config;
+    use crate::effect::Effects;
+    use crate::message::Envelope;
+    use crate::server::Input;
+    use crate::storage::Recovered;
+    use crate::types::{ClusterId, SaveNumber, Term};
 
     fn entry(index: u64, command_bytes: usize) -> Entry {
         Entry {
@@ -336,6 +341,33 @@ mod tests {
                 command: Bytes::from(vec![0; command_bytes]),
             }),
         }
+    }
+
+    /// What is applied is known to the sessions; kept here as well, it would fill the leader's memory.
+    #[test]
+    fn an_applied_request_is_no_longer_in_flight() {
+        let mut server =
+            Server::new(Config::new(ServerId(1), [ServerId(1)]), Recovered::default()).unwrap();
+        let mut effects = Effects::new();
+        let mut step = |server: &mut Server, input| {
+            let late = server.next_timeout().unwrap_or_default();
+            server.step(late, input, &mut effects).unwrap();
+        };
+        step(&mut server, Input::NotifyJoinedService);
+        step(&mut server, Input::TimerElapsed);
+        step(&mut server, Input::Saved(SaveNumber(1)));
+        let Payload::Command(request) = entry(1, 1).payload else { unreachable!() };
+        let client_id = request.client_id;
+        let (cluster_id, from, to) = (ClusterId(0), client_id.into(), ServerId(1).into());
+        let message = Message::ClientRequest(request);
+        step(&mut server, Input::Message(Envelope { cluster_id, from, to, message }));
+        let in_flight = |server: &Server| match &server.role {
+            Role::Leader(leader) => leader.in_flight.len(),
+            other => panic!("a {other} has nothing in flight"),
+        };
+        assert_eq!(in_flight(&server), 1);
+        step(&mut server, Input::Saved(SaveNumber(3)));
+        assert_eq!(in_flight(&server), 0);
     }
 
     #[test]

@@ -288,6 +288,11 @@ fn an_acknowledgement_of_what_was_never_sent_is_refused() {
     let mut bench = settled();
     let error = bench.refuse(2, success(1, 2));
     assert!(matches!(error, StepError::Malformed { message: "AppendEntriesResponse", .. }));
+    // In an earlier reign it may have been true, of entries that are gone; and a later term is a later
+    // term, whatever else is said in it.
+    let mut bench = Bench::leader(3, 3, &[1, 2, 3]);
+    assert_eq!(bench.receive(2, success(3, 9)), NOTHING);
+    assert_eq!(bench.receive(2, success(9, 9)), ["save term=9 voted_for=none"]);
     // To a follower it is an answer to its own past, and means nothing.
     let mut bench = Bench::follower(3, 1, &[]);
     assert_eq!(bench.receive(2, success(1, 2)), NOTHING);

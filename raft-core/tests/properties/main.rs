@@ -17,7 +17,10 @@ mod quorum;
 mod server;
 mod simulation;
 
-/// This many cases, and no file with seeds: what a failure shrinks to is printed, and becomes a test.
+/// This many cases, or as many as `PROPTEST_CASES` asks for; and no file with seeds: what a failure
+/// shrinks to is printed, and becomes a test.
 fn cases(cases: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    let cases = asked.unwrap_or(cases);
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
