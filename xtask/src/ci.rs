@@ -99,7 +99,16 @@ fn crates_alone() -> Result<()> {
 
 /// Licences, sources and doubles of all dependencies; advisories where their database can be had.
 fn deny() -> Result<()> {
-    execute(crate::cargo().args(["deny", "--all-features", "check", "bans", "licenses", "sources"]))
+    execute(crate::cargo().args([
+        "deny",
+        "--log-level",
+        "error",
+        "--all-features",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
 }
 
 /// No dependency asks for a newer compiler than we state; clippy checks our own code (`clippy.toml`).
