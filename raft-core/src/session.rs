@@ -51,9 +51,6 @@ impl Sessions {
                 let (log_id, response) = (*log_id, response.clone());
                 Known::Finished(ClientResult::Applied { log_id, response })
             }
-            Some((number, ..)) if *number > request.sequence_number => {
-                Known::Finished(ClientResult::Superseded)
-            }
             _ if request.sequence_number == session.started => Known::Started,
             _ => Known::Finished(ClientResult::Superseded),
         }
@@ -116,6 +113,9 @@ mod tests {
         assert_eq!(sessions.look_up(&request(1, 1)), Known::Finished(applied));
         assert!(sessions.start(&request(1, 2)));
         assert_eq!(sessions.look_up(&request(1, 2)), Known::Started);
+        // Its answer is still kept, but one that was never answered is given up for the later one.
+        assert!(matches!(sessions.look_up(&request(1, 1)), Known::Finished(_)));
+        assert_eq!(sessions.look_up(&request(1, 0)), Known::Finished(ClientResult::Superseded));
         sessions.finish(ClientId(1), SequenceNumber(2), log_id, Bytes::new());
         assert_eq!(sessions.look_up(&request(1, 1)), Known::Finished(ClientResult::Superseded));
     }

@@ -255,10 +255,12 @@ fn deferred_inputs_are_refused_in_their_turn() {
     step(&mut server, message(2, append(3, 2, (0, 0), &[3], 0))).unwrap();
     step(&mut server, Input::TimerElapsed).unwrap();
     assert_eq!((server.deferred(), server.current_term()), (5, Term(0)));
+    assert!(!server.has_joined());
     // The worst of them is told, and what came behind it was not lost.
     let error = step(&mut server, Input::NotifyJoinedService).unwrap_err();
     assert!(matches!(error, StepError::TwoLeaders { .. }));
     assert_eq!((server.deferred(), server.log().last_index()), (0, Index(1)));
+    assert!(server.has_joined());
     let counts: Vec<_> = server.refusals().iter().map(|(k, v)| (*k, *v)).collect();
     assert_eq!(counts, [("two-leaders", 1), ("unknown-sender", 1)]);
     assert!(!server.role().is_leader() && server.next_timeout().is_some());
