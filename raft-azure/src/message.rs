@@ -39,7 +39,9 @@ pub fn to_bus_message(
         Message::ClientResponse(response) => {
             Some(format!("{}{}", response.client_id, response.sequence_number))
         }
-        Message::VoteRequest(_)
+        Message::PreVoteRequest(_)
+        | Message::PreVoteResponse(_)
+        | Message::VoteRequest(_)
         | Message::VoteResponse(_)
         | Message::AppendEntriesRequest(_)
         | Message::AppendEntriesResponse(_) => None,

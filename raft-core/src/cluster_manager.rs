@@ -44,6 +44,16 @@ pub trait ClusterManager: Send {
     /// Delivers to the client in `envelope.to`.
     fn answer(&mut self, envelope: Envelope);
 
+    /// Carries a pre-candidate's question.
+    fn broadcast_pre_vote_request(&mut self, envelope: Envelope, _request: VoteRequest) {
+        self.route(envelope);
+    }
+
+    /// Carries the answer to a pre-candidate.
+    fn send_pre_vote_response(&mut self, envelope: Envelope, _response: VoteResponse) {
+        self.route(envelope);
+    }
+
     /// Carries a candidate's request.
     fn broadcast_vote_request(&mut self, envelope: Envelope, _request: VoteRequest) {
         self.route(envelope);
@@ -90,6 +100,8 @@ pub trait ClusterManager: Send {
     /// Hands an envelope to the method for its message: what a driver calls.
     fn dispatch(&mut self, envelope: Envelope) {
         match envelope.message {
+            Message::PreVoteRequest(request) => self.broadcast_pre_vote_request(envelope, request),
+            Message::PreVoteResponse(response) => self.send_pre_vote_response(envelope, response),
             Message::VoteRequest(request) => self.broadcast_vote_request(envelope, request),
             Message::VoteResponse(response) => self.send_vote_response(envelope, response),
             Message::AppendEntriesRequest(AppendEntriesRequest { .. }) => {
@@ -118,6 +130,14 @@ impl<C: ClusterManager + ?Sized> ClusterManager for Box<C> {
     }
 
     // The inner implementation may have overridden any of the rest, so none may be bypassed.
+    fn broadcast_pre_vote_request(&mut self, envelope: Envelope, request: VoteRequest) {
+        (**self).broadcast_pre_vote_request(envelope, request);
+    }
+
+    fn send_pre_vote_response(&mut self, envelope: Envelope, response: VoteResponse) {
+        (**self).send_pre_vote_response(envelope, response);
+    }
+
     fn broadcast_vote_request(&mut self, envelope: Envelope, request: VoteRequest) {
         (**self).broadcast_vote_request(envelope, request);
     }

@@ -389,6 +389,8 @@ variants!(Message {
     3 => AppendEntriesResponse(response),
     4 => ClientRequest(request),
     5 => ClientResponse(response),
+    6 => PreVoteRequest(request),
+    7 => PreVoteResponse(response),
 });
 
 impl Encode for ClientRequest {

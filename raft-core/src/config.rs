@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use crate::codec::FRAME_BYTES_MAX;
 use crate::types::{ClusterId, ServerId};
+
+/// What a frame needs besides the entries of one request: far less than this.
+const FRAME_ROOM_BYTES: usize = 1024;
 
 /// The settings of one server. All servers of a cluster should share all but `server_id` and `seed`.
 ///
@@ -27,6 +31,14 @@ pub struct Config {
     /// How often a leader shows that it lives; well below `election_timeout_min`, and above the
     /// time a message takes.
     pub heartbeat_interval: Duration,
+    /// Ask whether an election could be won before starting one, so that a server that was cut off
+    /// does not depose a leader when it comes back (dissertation §9.6).
+    pub pre_vote: bool,
+    /// A leader that hears from no majority for `election_timeout_max` steps down, and a server that
+    /// hears its leader helps no one to depose it (dissertation §6.2, §4.2.3). All servers of a
+    /// cluster must agree on it: with it here and not at the leader, a leader that cannot hear could
+    /// not be replaced.
+    pub check_quorum: bool,
     /// Chooses the random times. Two servers with the same seed still choose differently.
     pub seed: u64,
     /// The size of the entries in one AppendEntries request, in bytes. One entry is always sent,
@@ -53,6 +65,8 @@ impl Config {
             election_timeout_min: Duration::from_millis(300),
             election_timeout_max: Duration::from_millis(600),
             heartbeat_interval: Duration::from_millis(50),
+            pre_vote: true,
+            check_quorum: true,
             seed: 0,
             append_bytes_max: 64 * 1024,
             in_flight_entries_max: 1024,
@@ -99,8 +113,17 @@ impl Config {
             ("in_flight_entries_max", self.in_flight_entries_max),
             ("command_bytes_max", self.command_bytes_max as u64),
         ];
-        match sizes.into_iter().find(|&(_, value)| value == 0) {
-            Some((setting, _)) => Err(ConfigError::Zero { setting }),
+        if let Some((setting, _)) = sizes.into_iter().find(|&(_, value)| value == 0) {
+            return Err(ConfigError::Zero { setting });
+        }
+        // What does not fit into a frame would be appended and never replicated.
+        let bytes_max = FRAME_BYTES_MAX - FRAME_ROOM_BYTES;
+        let sizes = [
+            ("append_bytes_max", self.append_bytes_max),
+            ("command_bytes_max", self.command_bytes_max),
+        ];
+        match sizes.into_iter().find(|&(_, bytes)| bytes > bytes_max) {
+            Some((setting, bytes)) => Err(ConfigError::TooLarge { setting, bytes, bytes_max }),
             None => Ok(()),
         }
     }
@@ -153,6 +176,16 @@ pub enum ConfigError {
         /// The longest.
         election_timeout_max: Duration,
     },
+    /// A message of that size does not fit into a frame.
+    #[error("{setting} is {bytes}, but a frame holds at most {bytes_max} bytes of entries")]
+    TooLarge {
+        /// Its name.
+        setting: &'static str,
+        /// Its value.
+        bytes: usize,
+        /// The largest value.
+        bytes_max: usize,
+    },
     /// A setting that must be positive is zero.
     #[error("{setting} must be more than zero")]
     Zero {
@@ -198,6 +231,10 @@ mod tests {
         assert_eq!(
             refused(|c| c.command_bytes_max = 0),
             "command_bytes_max must be more than zero"
+        );
+        assert_eq!(
+            refused(|c| c.command_bytes_max = FRAME_BYTES_MAX),
+            "command_bytes_max is 262144, but a frame holds at most 261120 bytes of entries"
         );
         assert!(base().heartbeat_interval < ms(100));
     }

@@ -13,10 +13,10 @@ use crate::effect::Step;
 use crate::log::{Entry, Payload};
 use crate::message::{Address, Message, VoteRequest, VoteResponse};
 use crate::progress::Progress;
-use crate::role::{Candidate, Follower, Leader, Role};
+use crate::role::{Candidate, Follower, Leader, PreCandidate, Role};
 use crate::server::Server;
 use crate::storage::HardState;
-use crate::types::{LogId, ServerId, Timestamp};
+use crate::types::{LogId, ServerId, Term, Timestamp};
 
 impl Server {
     /// Waits a random time before the next election, so that split votes are rare and soon over.
@@ -34,7 +34,90 @@ impl Server {
             // server that refuses every candidate must still call its own election one day.
             self.reset_election_timeout(step.now);
         }
-        self.change_role(Role::Follower(Follower { leader }));
+        self.change_role(Role::Follower(Follower { leader, heard_at: step.now }));
+    }
+
+    /// Nothing was heard of a leader for too long.
+    pub(crate) fn call_election(&mut self, step: &mut Step<'_>) {
+        // Alone, there is nobody to ask.
+        if self.config.pre_vote && !self.others().is_empty() {
+            self.become_pre_candidate(step);
+        } else {
+            self.become_candidate(step);
+        }
+    }
+
+    /// Asks the others whether they would vote for this server, in a term that nobody is in yet.
+    ///
+    /// A server that was cut off would come back with a higher term otherwise, and depose a leader
+    /// that everyone else can hear.
+    ///
+    /// Source: dissertation §9.6.
+    fn become_pre_candidate(&mut self, step: &mut Step<'_>) {
+        self.reset_election_timeout(step.now);
+        let votes = BTreeSet::from([self.config.server_id]);
+        self.change_role(Role::PreCandidate(PreCandidate { votes }));
+        // Nothing is promised, neither by the question nor by the answers: they leave at once.
+        let request = self.vote_request(self.current_term().next());
+        step.send(Address::AllServers, Message::PreVoteRequest(request));
+    }
+
+    /// Says whether this server would vote for the sender.
+    ///
+    /// Source: dissertation §9.6.
+    pub(crate) fn handle_pre_vote_request(&mut self, step: &mut Step<'_>, request: VoteRequest) {
+        let current_term = self.current_term();
+        // In a later term it would have its vote still to give.
+        let is_later = request.term > current_term;
+        let vote_granted = is_later && self.is_up_to_date(&request) && !self.hears_leader(step.now);
+        // Whoever is refused must learn of a later term, or it would ask for an old one for ever.
+        let term = if vote_granted { request.term } else { current_term };
+        let response = VoteResponse { term, vote_granted };
+        step.send(request.candidate_id, Message::PreVoteResponse(response));
+    }
+
+    /// Counts who would vote for this server.
+    pub(crate) fn handle_pre_vote_response(
+        &mut self,
+        step: &mut Step<'_>,
+        voter: ServerId,
+        response: VoteResponse,
+    ) {
+        let next_term = self.current_term().next();
+        let Role::PreCandidate(candidate) = &mut self.role else { return };
+        // An answer to a question about another term says nothing about this one.
+        if !response.vote_granted || response.term != next_term {
+            return;
+        }
+        candidate.votes.insert(voter);
+        let votes = &candidate.votes;
+        if self.quorum.is_reached_by(|voter| votes.contains(&voter)) {
+            self.become_candidate(step);
+        }
+    }
+
+    /// True if a leader can be expected to lead on: nobody needs another one.
+    ///
+    /// Source: dissertation §4.2.3: "if a server receives a RequestVote request within the minimum
+    /// election timeout of hearing from a current leader".
+    fn hears_leader(&self, now: Timestamp) -> bool {
+        match &self.role {
+            Role::Follower(Follower { leader: Some(_), heard_at }) => {
+                now < *heard_at + self.config.election_timeout_min
+            }
+            // It checks its quorum, and steps down by itself when it has none.
+            Role::Leader(_) => self.config.check_quorum,
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => false,
+        }
+    }
+
+    /// True for a candidate that would depose a leader which this server still hears; such a request
+    /// is not even answered, and its term is not taken over (dissertation §4.2.3).
+    ///
+    /// Only with check-quorum: a leader that nobody answers would lead on for ever otherwise.
+    pub(crate) fn is_disruptive(&self, now: Timestamp, message: &Message) -> bool {
+        let Message::VoteRequest(request) = message else { return false };
+        self.config.check_quorum && request.term > self.current_term() && self.hears_leader(now)
     }
 
     /// Starts an election: a new term, a vote for itself, and a request to all others.
@@ -55,13 +138,21 @@ impl Server {
         // The request speaks of a log and a term that a crash must not take back: if this server
         // came back with less and asked again in the same term, the votes given to the longer log
         // would elect the shorter one. So it waits for the save like any other promise.
-        let LogId { term: last_log_term, index: last_log_index } = self.log.last();
-        let candidate_id = self.config.server_id;
-        let request =
-            VoteRequest { term: current_term, candidate_id, last_log_index, last_log_term };
+        let request = self.vote_request(current_term);
         if !self.others().is_empty() {
             step.send_when_saved(Address::AllServers, Message::VoteRequest(request));
         }
+    }
+
+    fn vote_request(&self, term: Term) -> VoteRequest {
+        let LogId { term: last_log_term, index: last_log_index } = self.log.last();
+        VoteRequest { term, candidate_id: self.config.server_id, last_log_index, last_log_term }
+    }
+
+    /// True if the candidate's log is at least as up to date as this one (Raft §5.4.1).
+    fn is_up_to_date(&self, request: &VoteRequest) -> bool {
+        // Compare term and index as one pair: the later term wins even with the shorter log.
+        LogId::new(request.last_log_term, request.last_log_index) >= self.log.last()
     }
 
     /// Grants this term's vote to the first up-to-date candidate that asks for it.
@@ -73,11 +164,8 @@ impl Server {
 
         let is_current = request.term == current_term;
         let is_free = voted_for.is_none_or(|candidate| candidate == request.candidate_id);
-        // Compare term and index as one pair: the later term wins even with the shorter log.
-        let is_up_to_date =
-            LogId::new(request.last_log_term, request.last_log_index) >= self.log.last();
 
-        let vote_granted = is_current && is_free && is_up_to_date;
+        let vote_granted = is_current && is_free && self.is_up_to_date(&request);
         if vote_granted {
             if voted_for.is_none() {
                 self.hard_state.voted_for = Some(request.candidate_id);
@@ -139,9 +227,10 @@ impl Server {
     ///
     /// Source: Raft §5.2, §8 (the no-op at the start of a term).
     fn become_leader(&mut self, step: &mut Step<'_>) {
-        let progress = |other| (other, Progress::new(self.log.last_index()));
+        let progress = |other| (other, Progress::new(self.log.last_index(), step.now));
         let progress: BTreeMap<_, _> = self.others().into_iter().map(progress).collect();
-        let mut leader = Leader { progress, in_flight: BTreeMap::new() };
+        let mut leader =
+            Leader { progress, in_flight: BTreeMap::new(), asked_again: BTreeSet::new() };
         // What earlier leaders left in the log may still commit and be answered here.
         for Entry { payload, .. } in self.log.from(self.applying.next()) {
             if let Payload::Command(request) = payload {
@@ -173,7 +262,7 @@ mod tests {
     use crate::config::Config;
     use crate::effect::Effects;
     use crate::storage::Recovered;
-    use crate::types::{Index, Term};
+    use crate::types::Index;
 
     /// No input gets there, because the term rule runs before every handler. A server in which it
     /// did not would grant a vote in a term it has not saved, so it stops instead.

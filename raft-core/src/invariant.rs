@@ -23,6 +23,9 @@ impl Server {
             Role::Follower(follower) => {
                 assert!(follower.leader != Some(me), "a follower does not follow itself");
             }
+            Role::PreCandidate(candidate) => {
+                assert!(candidate.votes.contains(&me), "a pre-candidate would vote for itself");
+            }
             Role::Candidate(_) => {
                 assert!(self.hard_state.voted_for == Some(me), "a candidate votes for itself");
             }

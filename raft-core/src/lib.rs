@@ -116,7 +116,7 @@ pub use message::{
 };
 pub use progress::{Progress, ProgressState};
 pub use quorum::Quorum;
-pub use role::{Candidate, Follower, Leader, Role};
+pub use role::{Candidate, Follower, Leader, PreCandidate, Role};
 pub use server::{Input, NewServerError, Server};
 pub use server_manager::{RoleChange, ServerManager};
 pub use state_machine::{

@@ -80,6 +80,10 @@ pub struct Envelope {
 /// What is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
+    /// A server asks whether it would be elected, before it disturbs anyone (dissertation §9.6).
+    PreVoteRequest(VoteRequest),
+    /// A server answers a pre-candidate.
+    PreVoteResponse(VoteResponse),
     /// A candidate asks for a vote.
     VoteRequest(VoteRequest),
     /// A server answers a candidate.
@@ -94,10 +98,11 @@ pub enum Message {
     ClientResponse(ClientResponse),
 }
 
-/// A candidate asks for a vote (the paper's RequestVote; Raft §5.2).
+/// A candidate asks for a vote (the paper's RequestVote; Raft §5.2), or a pre-candidate asks whether
+/// it would get one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VoteRequest {
-    /// The candidate's term.
+    /// The candidate's term. A pre-candidate's is the one it would start, not the one it is in.
     pub term: Term,
     /// Who asks.
     pub candidate_id: ServerId,
@@ -112,7 +117,8 @@ pub struct VoteRequest {
 /// The voter is the sender of the envelope: votes are counted by voter, never by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VoteResponse {
-    /// The voter's term, for the candidate to update itself.
+    /// The voter's term, for the candidate to update itself. In a granted pre-vote it is the term
+    /// that was asked for, in which nobody is yet.
     pub term: Term,
     /// True if the candidate received this term's vote of the sender.
     pub vote_granted: bool,
@@ -245,12 +251,8 @@ impl Envelope {
     pub fn check(&self) -> Result<(), &'static str> {
         let require = |holds: bool, reason| if holds { Ok(()) } else { Err(reason) };
         match &self.message {
-            Message::VoteRequest(VoteRequest {
-                term,
-                candidate_id,
-                last_log_index,
-                last_log_term,
-            }) => {
+            Message::PreVoteRequest(request) | Message::VoteRequest(request) => {
+                let VoteRequest { term, candidate_id, last_log_index, last_log_term } = request;
                 require((1..ABSURD).contains(&term.0), "no such term")?;
                 require(
                     self.from == Address::Server(*candidate_id),
@@ -259,7 +261,8 @@ impl Envelope {
                 check_log_id(LogId::new(*last_log_term, *last_log_index))?;
                 require(last_log_term < term, "a candidate's term is above its log's")
             }
-            Message::VoteResponse(VoteResponse { term, vote_granted: _ }) => {
+            Message::PreVoteResponse(VoteResponse { term, .. })
+            | Message::VoteResponse(VoteResponse { term, .. }) => {
                 require((1..ABSURD).contains(&term.0), "no such term")
             }
             Message::AppendEntriesRequest(request) => {
@@ -309,10 +312,14 @@ fn check_log_id(LogId { term, index }: LogId) -> Result<(), &'static str> {
 }
 
 impl Message {
-    /// The term a message of the protocol carries; client messages have none.
+    /// The term the sender is in, which a receiver must not stay behind (Raft §5.1). Client messages
+    /// have none; nor has a pre-vote as long as nobody refuses it, because it speaks of a term that
+    /// may never be.
     #[must_use]
     pub fn term(&self) -> Option<Term> {
         match self {
+            Self::PreVoteResponse(response) if !response.vote_granted => Some(response.term),
+            Self::PreVoteRequest(_) | Self::PreVoteResponse(_) => None,
             Self::VoteRequest(request) => Some(request.term),
             Self::VoteResponse(response) => Some(response.term),
             Self::AppendEntriesRequest(request) => Some(request.term),
@@ -321,10 +328,26 @@ impl Message {
         }
     }
 
+    /// The term the message speaks of, whether or not its sender is in it.
+    pub(crate) fn claimed_term(&self) -> Option<Term> {
+        match self {
+            Self::PreVoteRequest(request) => Some(request.term),
+            Self::PreVoteResponse(response) => Some(response.term),
+            Self::VoteRequest(_)
+            | Self::VoteResponse(_)
+            | Self::AppendEntriesRequest(_)
+            | Self::AppendEntriesResponse(_)
+            | Self::ClientRequest(_)
+            | Self::ClientResponse(_) => self.term(),
+        }
+    }
+
     /// The message's name, as the protocol calls it.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            Self::PreVoteRequest(_) => "PreVoteRequest",
+            Self::PreVoteResponse(_) => "PreVoteResponse",
             Self::VoteRequest(_) => "VoteRequest",
             Self::VoteResponse(_) => "VoteResponse",
             Self::AppendEntriesRequest(_) => "AppendEntriesRequest",

@@ -3,7 +3,7 @@
 //! Guarantees: `match_index` only grows, and `next_index` stays above it, whatever arrives late,
 //!             twice or never.
 
-use crate::types::Index;
+use crate::types::{Index, Timestamp};
 
 /// How a leader sends to one follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,15 +30,18 @@ pub struct Progress {
     pub next_index: Index,
     /// How to send it.
     pub state: ProgressState,
+    /// When the follower was last heard of in this term, on the leader's clock.
+    pub heard_at: Timestamp,
 }
 
 impl Progress {
     /// A follower of whom nothing is known: try just after the leader's last entry first (Raft §5.3).
-    pub(crate) fn new(last_index: Index) -> Self {
+    pub(crate) fn new(last_index: Index, now: Timestamp) -> Self {
         Self {
             match_index: Index::ZERO,
             next_index: last_index.next(),
             state: ProgressState::Probe { is_waiting: false },
+            heard_at: now,
         }
     }
 
@@ -96,12 +99,13 @@ mod tests {
             match_index: Index(match_index),
             next_index: Index(next_index),
             state: ProgressState::Replicate,
+            heard_at: Timestamp::ZERO,
         }
     }
 
     #[test]
     fn a_probe_waits_for_its_answer() {
-        let mut progress = Progress::new(Index(4));
+        let mut progress = Progress::new(Index(4), Timestamp::ZERO);
         assert!(progress.may_send(8));
         progress.sent(Index(5));
         assert!(!progress.may_send(8));

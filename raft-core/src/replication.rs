@@ -36,11 +36,29 @@ impl Server {
         }
     }
 
+    /// Leads for another heartbeat interval, or steps down if too few followers were heard of.
+    ///
+    /// Source: dissertation §6.2: "a leader steps down if an election timeout elapses without a
+    /// successful round of heartbeats to a majority of its cluster".
+    pub(crate) fn lead_on(&mut self, step: &mut Step<'_>) {
+        let Role::Leader(leader) = &self.role else { return };
+        let patience = self.config.election_timeout_max;
+        let is_heard = |voter| match leader.progress.get(&voter) {
+            Some(progress) => step.now < progress.heard_at + patience,
+            None => true,
+        };
+        if self.config.check_quorum && !self.quorum.is_reached_by(is_heard) {
+            self.become_follower(step, None);
+        } else {
+            self.send_heartbeats(step);
+        }
+    }
+
     /// Shows every follower that the leader lives, and repeats what may have been lost.
     ///
     /// Source: Raft §5.2: "repeat during idle periods to prevent election timeouts"; §5.3: "the
     /// leader retries AppendEntries RPCs indefinitely".
-    pub(crate) fn send_heartbeats(&mut self, step: &mut Step<'_>) {
+    fn send_heartbeats(&mut self, step: &mut Step<'_>) {
         self.deadline = step.now + self.config.heartbeat_interval;
         for other in self.others() {
             let Role::Leader(leader) = &mut self.role else { return };
@@ -211,6 +229,7 @@ impl Server {
         }
         let Role::Leader(leader) = &mut self.role else { return };
         let progress = leader.progress.get_mut(&follower).expect("a leader knows every voter");
+        progress.heard_at = step.now;
         match response.result {
             AppendEntriesResult::Success { match_index } => {
                 progress.succeeded(match_index);

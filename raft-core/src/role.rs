@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::progress::Progress;
-use crate::types::{ClientId, SaveNumber, SequenceNumber, ServerId};
+use crate::types::{ClientId, SaveNumber, SequenceNumber, ServerId, Timestamp};
 
 /// What a server is at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Answers candidates and leaders, and waits.
     Follower(Follower),
+    /// Asks whether it would be elected (dissertation §9.6).
+    PreCandidate(PreCandidate),
     /// Asks to be elected.
     Candidate(Candidate),
     /// Takes requests and replicates them.
@@ -24,6 +26,15 @@ pub enum Role {
 pub struct Follower {
     /// The leader of the current term, once it has spoken.
     pub leader: Option<ServerId>,
+    /// When the leader spoke last; of no meaning without one.
+    pub(crate) heard_at: Timestamp,
+}
+
+/// What a pre-candidate remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreCandidate {
+    /// Who would vote for it: itself to begin with, since a pre-vote binds nobody.
+    pub votes: BTreeSet<ServerId>,
 }
 
 /// What a candidate remembers.
@@ -46,6 +57,9 @@ pub struct Leader {
     /// The last request of each client in the log that is not applied yet, so that a retry adds no
     /// second copy.
     pub(crate) in_flight: BTreeMap<ClientId, SequenceNumber>,
+    /// Requests that were in the log before they were asked for here, and whose answer someone waits
+    /// for now.
+    pub(crate) asked_again: BTreeSet<(ClientId, SequenceNumber)>,
 }
 
 impl Leader {
@@ -68,6 +82,7 @@ impl Role {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Follower(_) => "follower",
+            Self::PreCandidate(_) => "pre-candidate",
             Self::Candidate(_) => "candidate",
             Self::Leader(_) => "leader",
         }

@@ -23,6 +23,10 @@ use crate::session::{Known, Sessions};
 use crate::storage::{HardState, Recovered};
 use crate::types::{Index, LogId, SaveNumber, ServerId, Term, Timestamp};
 
+/// No server falls behind by more terms than this. A message that says so would, if it were believed,
+/// bring the cluster close to the last term there is.
+const TERM_JUMP_MAX: u64 = 1 << 32;
+
 /// Something that happened to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -89,6 +93,9 @@ pub struct Server {
     /// When to call an election, or as a leader, when to send heartbeats.
     pub(crate) deadline: Timestamp,
     pub(crate) rng: Rng,
+    /// The last entry found in storage when this server started. Whoever asked for what stands up to
+    /// here was answered by another life of this server, or by another leader, or asks again.
+    recovered_index: Index,
     /// Inputs that came before the server joined; `None` once it has.
     deferred: Option<VecDeque<Input>>,
     refusals: Refusals,
@@ -131,6 +138,7 @@ impl Server {
             quorum: Quorum::new(config.voters.iter().copied()),
             hard_state,
             durability: Durability::recovered(log.last_index()),
+            recovered_index: log.last_index(),
             log,
             role: Role::Follower(Follower::default()),
             commit_index: Index::ZERO,
@@ -246,7 +254,7 @@ impl Server {
     pub fn leader_hint(&self) -> Option<ServerId> {
         match &self.role {
             Role::Follower(follower) => follower.leader,
-            Role::Candidate(_) => None,
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
             Role::Leader(_) => Some(self.config.server_id),
         }
     }
@@ -300,8 +308,10 @@ impl Server {
             Input::TimerElapsed => {
                 if step.now >= self.deadline {
                     match self.role {
-                        Role::Follower(_) | Role::Candidate(_) => self.become_candidate(step),
-                        Role::Leader(_) => self.send_heartbeats(step),
+                        Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                            self.call_election(step);
+                        }
+                        Role::Leader(_) => self.lead_on(step),
                     }
                 }
                 Ok(())
@@ -329,7 +339,9 @@ impl Server {
             }
             (
                 Address::Server(server),
-                Message::VoteRequest(_)
+                Message::PreVoteRequest(_)
+                | Message::PreVoteResponse(_)
+                | Message::VoteRequest(_)
                 | Message::VoteResponse(_)
                 | Message::AppendEntriesRequest(_)
                 | Message::AppendEntriesResponse(_),
@@ -346,10 +358,17 @@ impl Server {
         if let Err(reason) = envelope.check() {
             return Err(StepError::Malformed { message: message_name, reason });
         }
+        if message.claimed_term().is_some_and(|term| term.0 > self.current_term().0 + TERM_JUMP_MAX)
+        {
+            let reason = "its term is further ahead than elections can have brought it";
+            return Err(StepError::Malformed { message: message_name, reason });
+        }
         match message {
             Message::AppendEntriesRequest(request) => self.admit_append_entries(request),
             Message::AppendEntriesResponse(response) => self.admit_append_response(response),
-            Message::VoteRequest(_)
+            Message::PreVoteRequest(_)
+            | Message::PreVoteResponse(_)
+            | Message::VoteRequest(_)
             | Message::VoteResponse(_)
             | Message::ClientRequest(_)
             | Message::ClientResponse(_) => Ok(()),
@@ -358,6 +377,10 @@ impl Server {
 
     fn handle_message(&mut self, step: &mut Step<'_>, envelope: Envelope) {
         let Envelope { from, message, .. } = envelope;
+        if self.is_disruptive(step.now, &message) {
+            tracing::debug!(server = %self.config.server_id, %message, "the leader lives");
+            return;
+        }
         // The term rule (Raft §5.1): "if one server's current term is smaller than the other's,
         // then it updates its current term to the larger value", and a candidate or leader "that
         // discovers that its term is out of date immediately reverts to follower state".
@@ -367,6 +390,12 @@ impl Server {
             self.become_follower(step, None);
         }
         match (from, message) {
+            (Address::Server(_), Message::PreVoteRequest(request)) => {
+                self.handle_pre_vote_request(step, request);
+            }
+            (Address::Server(voter), Message::PreVoteResponse(response)) => {
+                self.handle_pre_vote_response(step, voter, response);
+            }
             (Address::Server(_), Message::VoteRequest(request)) => {
                 self.handle_vote_request(step, request);
             }
@@ -396,18 +425,20 @@ impl Server {
             step.send(client_id, Message::ClientResponse(response));
         };
         let leader = self.leader_hint();
-        let Role::Leader(role) = &self.role else {
+        let Role::Leader(role) = &mut self.role else {
             return answer(step, ClientResult::NotLeader { leader });
         };
-        match self.sessions.look_up(&request) {
+        let is_in_log = match self.sessions.look_up(&request) {
             Known::Finished(result) => return answer(step, result),
-            // The answer leaves when the state machine has given it.
-            Known::Started => return,
-            Known::New => {}
-        }
-        // A copy of it is in the log and will be answered when it commits: a second one would only
-        // take space.
-        if role.in_flight.get(&client_id).is_some_and(|&last| last >= sequence_number) {
+            Known::Started => true,
+            Known::New => {
+                role.in_flight.get(&client_id).is_some_and(|&last| last >= sequence_number)
+            }
+        };
+        if is_in_log {
+            // The answer leaves when the state machine has given it; a second copy would only take
+            // space.
+            role.asked_again.insert((client_id, sequence_number));
             return;
         }
         let command_bytes_max = self.config.command_bytes_max;
@@ -448,7 +479,9 @@ impl Server {
         for (index, response) in pending.commands.into_iter().zip(responses) {
             let (log_id, client_id, sequence_number) = self.command_at(index);
             self.sessions.finish(client_id, sequence_number, log_id, response.clone());
-            if self.role.is_leader() {
+            let Role::Leader(leader) = &mut self.role else { continue };
+            let is_asked_again = leader.asked_again.remove(&(client_id, sequence_number));
+            if index > self.recovered_index || is_asked_again {
                 let result = ClientResult::Applied { log_id, response };
                 let response = ClientResponse { client_id, sequence_number, result };
                 step.send(client_id, Message::ClientResponse(response));

@@ -48,7 +48,7 @@ impl Server {
     pub fn status(&self) -> Status {
         let progress = match self.role() {
             Role::Leader(leader) => leader.progress.clone(),
-            Role::Follower(_) | Role::Candidate(_) => BTreeMap::new(),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => BTreeMap::new(),
         };
         Status {
             server_id: self.id(),
@@ -92,10 +92,14 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match self {
+            Self::PreVoteRequest(request) => {
+                let last = LogId::new(request.last_log_term, request.last_log_index);
+                write!(f, " for={} last={last}", request.term)
+            }
             Self::VoteRequest(request) => {
                 write!(f, " last={}", LogId::new(request.last_log_term, request.last_log_index))
             }
-            Self::VoteResponse(response) => {
+            Self::PreVoteResponse(response) | Self::VoteResponse(response) => {
                 f.write_str(if response.vote_granted { " granted" } else { " refused" })
             }
             Self::AppendEntriesRequest(request) => {

@@ -11,6 +11,7 @@ use raft_core::{
 fn candidate(defect: Option<Defect>) -> Server {
     let mut config = Config::new(ServerId(1), (1..=5).map(ServerId));
     config.defect = defect;
+    config.pre_vote = false;
     let mut server = Server::new(config, Recovered::default()).unwrap();
     let mut step = |now, input| server.step(now, input, &mut Effects::new()).unwrap();
     step(Timestamp::ZERO, Input::NotifyJoinedService);

@@ -250,7 +250,7 @@ async fn a_server_whose_storage_fails_stops_and_says_why() {
     let (network, told) = (Network::default(), Told::default());
     let disk = Disk::default();
     *disk.is_broken.lock().unwrap() = true;
-    let server = start(&network, &told, of_three(ServerId(1)), disk);
+    let server = start(&network, &told, Config::new(ServerId(1), [ServerId(1)]), disk);
     let error = server.task.await.unwrap().unwrap_err();
     assert!(matches!(error, DriverError::Storage(StorageError::Io { .. })), "{error:?}");
     assert!(server.handle.status().await.is_err(), "and its handles know");

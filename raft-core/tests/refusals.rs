@@ -11,7 +11,8 @@ use bench::{
 };
 use raft_core::{
     Address, ClientId, ClientResponse, ClientResult, ClusterId, Envelope, Index, Input, Message,
-    NewServerError, Recovered, SequenceNumber, Server, ServerId, StepError, Term,
+    NewServerError, Recovered, SequenceNumber, Server, ServerId, StepError, Term, VoteRequest,
+    VoteResponse,
 };
 
 /// No number of a message reaches this.
@@ -117,7 +118,13 @@ fn malformed_messages_are_refused_by_reason() {
 #[test]
 fn the_largest_numbers_are_taken() {
     let large = ABSURD - 1;
-    for mut bench in everyone() {
+    let near = large - 5;
+    let everyone = [
+        Bench::follower(3, near, &[1]),
+        Bench::candidate(3, near, &[1]),
+        Bench::leader(3, near, &[1]),
+    ];
+    for mut bench in everyone {
         bench.receive(2, vote_request(large - 1, 2, (large, large - 2)));
         bench.receive(2, append(large, 2, (large, large), &[], large));
         bench.receive(2, append(large, 2, (large - 1, 1), &[large], large));
@@ -125,6 +132,38 @@ fn the_largest_numbers_are_taken() {
         bench.receive(2, conflict(large, large, large, Some(large)));
         bench.elapse();
         assert_eq!(bench.term(), ABSURD);
+    }
+}
+
+/// One message of a last possible term, if it were believed, would end all elections.
+#[test]
+fn a_term_further_ahead_than_elections_can_bring_it_is_refused() {
+    for mut bench in everyone() {
+        let limit = bench.term() + (1 << 32);
+        let messages = |term| {
+            let request = VoteRequest {
+                term: Term(term),
+                candidate_id: ServerId(2),
+                last_log_index: Index(9),
+                last_log_term: Term(9),
+            };
+            [
+                Message::PreVoteRequest(request),
+                Message::PreVoteResponse(VoteResponse { term: Term(term), vote_granted: true }),
+                vote(term, false),
+                append(term, 2, (0, 0), &[], 0),
+                stale(term),
+                vote_request(term, 2, (9, 9)),
+            ]
+        };
+        for message in messages(limit + 1) {
+            let error = bench.refuse(2, message);
+            assert!(error.to_string().contains("further ahead"), "{error}");
+        }
+        for message in messages(limit) {
+            bench.step(Input::Message(envelope(2, message))).unwrap();
+        }
+        assert_eq!(bench.term(), limit);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | command | what happens |
 //! | --- | --- |
-//! | `cluster servers=3 [leader=1] [joined=no] [in_flight=N] [append_bytes=N] [command_bytes=N]` | a new cluster, at rest |
+//! | `cluster servers=3 [leader=1] [joined=no] [pre_vote=true] [check_quorum=true] [in_flight=N] [append_bytes=N] [command_bytes=N]` | a new cluster, at rest |
 //! | `disk 2 term=3 [voted_for=1] log=1,1:x#1,3` | server 2 starts again from a disk with this on it: entries by term, some with a command and number of client 1 |
 //! | `join 2` | the server has joined |
 //! | `elapse 3 election`, `elapse 1 heartbeat` | waits for the timer of the server |
@@ -224,7 +224,10 @@ impl Runner {
             words.number("append_bytes")?,
             words.number("command_bytes")?,
         );
+        let (pre_vote, check_quorum) = (words.flag("pre_vote")?, words.flag("check_quorum")?);
         let mut cluster = Cluster::new(servers, |config| {
+            config.pre_vote = pre_vote;
+            config.check_quorum = check_quorum;
             config.in_flight_entries_max = in_flight.unwrap_or(config.in_flight_entries_max);
             config.append_bytes_max = append_bytes.map_or(config.append_bytes_max, |n| n as usize);
             config.command_bytes_max =
@@ -314,6 +317,15 @@ impl<'a> Words<'a> {
             }
         }
         Self { name, rest, pairs }
+    }
+
+    /// A switch, off unless it is `true`.
+    fn flag(&self, key: &str) -> Result<bool, String> {
+        match self.value(key) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => Err(format!("{key} is true or false, not {other}")),
+        }
     }
 
     fn value(&self, key: &str) -> Option<&'a str> {

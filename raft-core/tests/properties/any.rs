@@ -105,9 +105,14 @@ fn client_result() -> BoxedStrategy<ClientResult> {
 fn message(from: ServerId) -> BoxedStrategy<Message> {
     // Most messages name their sender truly.
     let sender = prop_oneof![12 => Just(from), 1 => server()];
-    let vote_request = (term(), sender.clone(), index(), term()).prop_map(
-        |(term, candidate_id, last_log_index, last_log_term)| {
-            Message::VoteRequest(VoteRequest { term, candidate_id, last_log_index, last_log_term })
+    let vote_request = (term(), sender.clone(), index(), term(), any::<bool>()).prop_map(
+        |(term, candidate_id, last_log_index, last_log_term, is_pre_vote)| {
+            let request = VoteRequest { term, candidate_id, last_log_index, last_log_term };
+            if is_pre_vote {
+                Message::PreVoteRequest(request)
+            } else {
+                Message::VoteRequest(request)
+            }
         },
     );
     let append = (term(), sender, entries(), index()).prop_map(
@@ -124,8 +129,13 @@ fn message(from: ServerId) -> BoxedStrategy<Message> {
     );
     prop_oneof![
         vote_request,
-        (term(), any::<bool>()).prop_map(|(term, vote_granted)| {
-            Message::VoteResponse(VoteResponse { term, vote_granted })
+        (term(), any::<bool>(), any::<bool>()).prop_map(|(term, vote_granted, is_pre_vote)| {
+            let response = VoteResponse { term, vote_granted };
+            if is_pre_vote {
+                Message::PreVoteResponse(response)
+            } else {
+                Message::VoteResponse(response)
+            }
         }),
         append,
         (term(), append_result()).prop_map(|(term, result)| {

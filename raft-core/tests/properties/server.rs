@@ -146,12 +146,16 @@ proptest! {
         servers in 1..5_u64,
         mut log in prop::collection::vec(1..4_u64, 0..4),
         in_flight in 1..4_u64,
+        pre_vote in any::<bool>(),
+        check_quorum in any::<bool>(),
         early in prop::collection::vec(event(), 0..4),
         events in prop::collection::vec(event(), 1..60),
     ) {
         log.sort_unstable();
         let mut config = Config::new(ServerId(1), (1..=servers).map(ServerId));
         config.in_flight_entries_max = in_flight;
+        config.pre_vote = pre_vote;
+        config.check_quorum = check_quorum;
         config.append_bytes_max = 60;
         config.command_bytes_max = 100;
         let current_term = Term(log.last().copied().unwrap_or(0));

@@ -41,6 +41,9 @@ impl Bench {
         change: impl Fn(&mut Config),
     ) -> Self {
         let mut config = Config::new(ServerId(1), (1..=servers).map(ServerId));
+        // The plain protocol of the paper, unless the test asks for more.
+        config.pre_vote = false;
+        config.check_quorum = false;
         change(&mut config);
         let voted_for = voted_for.map(ServerId);
         let hard_state = HardState { current_term: Term(term), voted_for };

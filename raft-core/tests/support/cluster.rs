@@ -55,6 +55,9 @@ impl Cluster {
         let ids = || (1..=count).map(ServerId);
         let host = |id| {
             let mut config = Config::new(id, ids());
+            // The plain protocol of the paper, unless the test asks for more.
+            config.pre_vote = false;
+            config.check_quorum = false;
             change(&mut config);
             let server = Server::new(config.clone(), Recovered::default()).unwrap();
             let host = Host {
