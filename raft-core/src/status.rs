@@ -99,6 +99,10 @@ impl fmt::Display for Message {
             Self::VoteRequest(request) => {
                 write!(f, " last={}", LogId::new(request.last_log_term, request.last_log_index))
             }
+            // A granted pre-vote is about a term that the voter is not in.
+            Self::PreVoteResponse(response) if response.vote_granted => {
+                write!(f, " for={} granted", response.term)
+            }
             Self::PreVoteResponse(response) | Self::VoteResponse(response) => {
                 f.write_str(if response.vote_granted { " granted" } else { " refused" })
             }

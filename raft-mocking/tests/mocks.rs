@@ -165,8 +165,14 @@ async fn a_vote_that_cannot_be_saved_is_never_sent() {
     host.expect_initialize().return_const(());
     host.expect_start().return_const(());
     host.expect_notify_role_change().return_const(());
-    let (driver, handle) =
-        Driver::new(of_three(), CommandList::new(), storage, network, host).unwrap();
+    let (driver, handle) = Driver::new(
+        Config { pre_vote: false, ..of_three() },
+        CommandList::new(),
+        storage,
+        network,
+        host,
+    )
+    .unwrap();
     let running = tokio::spawn(driver.run());
     handle.notify_joined_service().await.unwrap();
     let error = running.await.unwrap().unwrap_err();

@@ -48,6 +48,6 @@ pub use monitor::{
 };
 pub use report::{Bug, Failure, Report};
 pub use rng::Rng;
-pub use scenario::{SaveMode, Scenario, ScenarioError};
+pub use scenario::{Protocol, SaveMode, Scenario, ScenarioError};
 pub use schedule::{Line, Schedule, ScheduleError};
 pub use strategy::{NotReproducible, Random, Strategy, Weighted};

@@ -25,6 +25,26 @@ impl SaveMode {
     }
 }
 
+/// What of the protocol the servers use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The paper's core, as in the sample: no pre-vote, no check-quorum.
+    Plain,
+    /// Everything that is on by default.
+    Full,
+}
+
+impl Protocol {
+    /// The name it has in schedules.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// A cluster of real [`Server`](raft_core::Server)s with its clients, and what may befall it.
 ///
 /// ```
@@ -43,13 +63,15 @@ pub struct Scenario {
     pub(crate) servers: usize,
     pub(crate) clients: usize,
     pub(crate) requests: u32,
+    pub(crate) protocol: Protocol,
     pub(crate) saves: SaveMode,
     pub(crate) faults: FaultPlan,
     pub(crate) in_flight_max: usize,
 }
 
 impl Scenario {
-    /// So many servers, one client with two requests, immediate saves, and no faults.
+    /// So many servers with the full protocol, one client with two requests, immediate saves, and no
+    /// faults.
     #[must_use]
     pub fn new(name: &str, servers: usize) -> Self {
         Self {
@@ -57,6 +79,7 @@ impl Scenario {
             servers,
             clients: 1,
             requests: 2,
+            protocol: Protocol::Full,
             saves: SaveMode::Immediate,
             faults: FaultPlan::none(),
             in_flight_max: 64,
@@ -66,14 +89,14 @@ impl Scenario {
     /// The CloudMessaging sample's first tutorial: five servers, two requests, no faults.
     #[must_use]
     pub fn sample() -> Self {
-        Self::new("sample", 5)
+        Self::new("sample", 5).protocol(Protocol::Plain)
     }
 
     /// The sample's second tutorial: the same cluster, but messages are lost and come twice.
     #[must_use]
     pub fn sample_with_failure() -> Self {
         let faults = FaultPlan::none().allow(Fault::Drop, 5).allow(Fault::Duplicate, 10);
-        Self::new("sample-with-failure", 5).faults(faults)
+        Self::new("sample-with-failure", 5).protocol(Protocol::Plain).faults(faults)
     }
 
     /// Servers that crash before their saves are durable and come back, among losses and duplicates.
@@ -111,6 +134,13 @@ impl Scenario {
     #[must_use]
     pub fn requests(mut self, requests: u32) -> Self {
         self.requests = requests;
+        self
+    }
+
+    /// Changes what of the protocol the servers use.
+    #[must_use]
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
         self
     }
 

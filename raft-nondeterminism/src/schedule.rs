@@ -13,6 +13,7 @@
 //! servers 5
 //! clients 1
 //! requests 2
+//! protocol plain
 //! saves immediate
 //! in_flight_max 64
 //! faults drop=5 duplicate=10 crash=0 lose-saves=0
@@ -36,7 +37,7 @@ use std::str::FromStr;
 use raft_core::Defect;
 
 use crate::fingerprint::Fingerprint;
-use crate::scenario::{SaveMode, Scenario, ScenarioError};
+use crate::scenario::{Protocol, SaveMode, Scenario, ScenarioError};
 
 /// The first line without its number.
 const FORMAT: &str = "raft-nondeterminism schedule, format ";
@@ -148,13 +149,14 @@ impl Schedule {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Scenario { name, servers, clients, requests, saves, faults, in_flight_max } =
+        let Scenario { name, servers, clients, requests, protocol, saves, faults, in_flight_max } =
             &self.scenario;
         writeln!(f, "{FORMAT}{VERSION}")?;
         writeln!(f, "scenario {name}")?;
         writeln!(f, "servers {servers}")?;
         writeln!(f, "clients {clients}")?;
         writeln!(f, "requests {requests}")?;
+        writeln!(f, "protocol {}", protocol.name())?;
         writeln!(f, "saves {}", saves.name())?;
         writeln!(f, "in_flight_max {in_flight_max}")?;
         writeln!(f, "faults {faults}")?;
@@ -186,6 +188,9 @@ impl FromStr for Schedule {
             servers: reader.field("servers", "a number")?,
             clients: reader.field("clients", "a number")?,
             requests: reader.field("requests", "a number")?,
+            protocol: reader.parse("protocol", "plain or full", |value| {
+                [Protocol::Plain, Protocol::Full].into_iter().find(|p| p.name() == value)
+            })?,
             saves: reader.parse("saves", "immediate or delayed", |value| {
                 [SaveMode::Immediate, SaveMode::Delayed].into_iter().find(|m| m.name() == value)
             })?,

@@ -24,7 +24,7 @@ use crate::fingerprint::Fingerprint;
 use crate::monitor::Fact;
 use crate::network::{Network, Slot};
 use crate::oracle::Oracle;
-use crate::scenario::{SaveMode, Scenario};
+use crate::scenario::{Protocol, SaveMode, Scenario};
 use crate::strategy::NotReproducible;
 use crate::watch::Watch;
 
@@ -268,6 +268,10 @@ impl World {
         let host = &mut self.hosts[place];
         let mut config = Config::new(host.id, voters);
         config.defect = self.defect;
+        if self.scenario.protocol == Protocol::Plain {
+            config.pre_vote = false;
+            config.check_quorum = false;
+        }
         if self.is_one_by_one {
             config.append_bytes_max = 1;
         }

@@ -128,11 +128,11 @@ fn a_foreign_text_is_refused_by_its_line() {
     );
     assert_eq!(
         refused("vote-counted-twice", "vote-counted-thrice"),
-        "line 9: \"defect vote-counted-thrice\" is not `defect` and none or a planted defect's name"
+        "line 10: \"defect vote-counted-thrice\" is not `defect` and none or a planted defect's name"
     );
     assert_eq!(
         refused("duplicate=10", "flood=10"),
-        "line 8: \"faults drop=5 flood=10 crash=0 lose-saves=0\" is not `faults` and FAULT=NUMBER \
+        "line 9: \"faults drop=5 flood=10 crash=0 lose-saves=0\" is not `faults` and FAULT=NUMBER \
          for each fault"
     );
     assert_eq!(
