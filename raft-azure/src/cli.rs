@@ -16,8 +16,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use raft_azure::ConnectionString;
+use raft_azure::connection_string::redact;
 use raft_azure::event::Output;
 use raft_core::{ClusterId, Config, ServerId};
+use tokio::sync::{mpsc, watch};
 
 /// Raft over an Azure Service Bus topic: consensus for sites that can only call out.
 #[derive(Debug, Parser)]
@@ -60,8 +62,8 @@ struct BusArgs {
     /// line can be read by every user of the machine.
     #[arg(long, env = "CONNECTION_STRING", hide_env_values = true, value_name = "S")]
     connection_string: Option<String>,
-    /// File with the connection string.
-    #[arg(long, value_name = "FILE", conflicts_with = "connection_string")]
+    /// File with the connection string; it is used rather than the environment.
+    #[arg(long, value_name = "FILE")]
     connection_string_file: Option<PathBuf>,
     /// Port of the management API, for an emulator that has it elsewhere.
     #[arg(long, value_name = "PORT")]
@@ -69,7 +71,8 @@ struct BusArgs {
     /// Topic that carries the messages.
     #[arg(long, value_name = "NAME", default_value = "rafttopic")]
     topic_name: String,
-    /// Name of the cluster; messages of others on the same topic are refused. [default: the topic]
+    /// Name of the cluster; messages of others are refused. One topic carries one running cluster,
+    /// whatever its name: servers and clients are addressed by their numbers. [default: the topic]
     #[arg(long, value_name = "NAME")]
     cluster_name: Option<String>,
 }
@@ -77,20 +80,30 @@ struct BusArgs {
 impl BusArgs {
     /// The connection string, if there is one.
     fn connection_string(&self) -> Result<Option<ConnectionString>, Failure> {
-        let text = match (&self.connection_string, &self.connection_string_file) {
-            (Some(text), _) => Some(text.clone()),
-            (None, Some(file)) => {
+        let text = match (&self.connection_string_file, &self.connection_string) {
+            (Some(file), _) => {
                 let text = std::fs::read_to_string(file)
                     .with_context(|| format!("cannot read {}", file.display()));
-                Some(text.map_err(Failure::Usage)?)
+                let text = text.map_err(Failure::Usage)?;
+                if text.trim().is_empty() {
+                    let error = anyhow::anyhow!("{} holds no connection string", file.display());
+                    return Err(Failure::Usage(error));
+                }
+                text
             }
-            (None, None) => None,
+            (None, Some(text)) if !text.trim().is_empty() => text.clone(),
+            (None, _) => return Ok(None),
         };
-        let Some(text) = text.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
         let parsed: ConnectionString = text
             .trim()
             .parse()
             .map_err(|error: raft_azure::ConnectionStringError| Failure::Usage(error.into()))?;
+        if let Some(entity) = parsed.entity_path().filter(|&entity| entity != self.topic_name) {
+            return Err(Failure::Usage(anyhow::anyhow!(
+                "the connection string is for {entity} only, not for the topic {}",
+                self.topic_name
+            )));
+        }
         Ok(Some(match self.management_port {
             Some(port) => parsed.with_management_port(port),
             None => parsed,
@@ -176,7 +189,19 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A connection string in the wrong place must not end up on the screen.
+            let text = redact(&error.render().to_string());
+            if error.use_stderr() {
+                eprint!("{text}");
+            } else {
+                print!("{text}");
+            }
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
     start_logging();
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -193,6 +218,10 @@ pub(crate) fn main() -> ExitCode {
     });
     // A task that still waits for something must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_millis(100));
+    let dropped = Output::flush(Duration::from_secs(1));
+    if dropped > 0 {
+        eprintln!("warning: {dropped} lines were dropped because nobody read them");
+    }
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure),
@@ -212,7 +241,7 @@ fn report(failure: &Failure) -> ExitCode {
             line = if line.is_empty() { text } else { format!("{line}: {text}") };
         }
     }
-    eprintln!("error: {line}");
+    eprintln!("error: {}", redact(&line));
     ExitCode::from(code)
 }
 
@@ -253,8 +282,8 @@ async fn asked_to_end() {
 }
 
 /// The lines of standard input; the channel closes at its end.
-fn input_lines() -> tokio::sync::mpsc::UnboundedReceiver<String> {
-    let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
+fn input_lines() -> mpsc::UnboundedReceiver<String> {
+    let (sender, lines) = mpsc::unbounded_channel();
     // A thread of its own: a read of standard input cannot be cancelled, and must not keep the
     // runtime from ending.
     std::thread::spawn(move || {
@@ -266,6 +295,51 @@ fn input_lines() -> tokio::sync::mpsc::UnboundedReceiver<String> {
         }
     });
     lines
+}
+
+/// What a parent, or a person, wants of this process; watched from its first moment on, so that a
+/// child whose parent dies while it starts does not live on.
+struct Control {
+    /// What the parent writes; nothing without one.
+    lines: mpsc::UnboundedReceiver<String>,
+    end: watch::Receiver<bool>,
+}
+
+impl Control {
+    /// Watches signals, and standard input if there is a parent at its other end.
+    fn watch(is_supervised: bool) -> Self {
+        let (line_sender, lines) = mpsc::unbounded_channel();
+        let (end_sender, end) = watch::channel(false);
+        tokio::spawn(async move {
+            let end_of_input = async {
+                if !is_supervised {
+                    std::future::pending::<()>().await;
+                }
+                let mut lines = input_lines();
+                while let Some(line) = lines.recv().await {
+                    // Nobody may want the line; the end of the input still counts.
+                    let _ = line_sender.send(line);
+                }
+            };
+            // Ctrl-C in a terminal reaches the parent as well, which then closes our input; but a
+            // child that is asked alone must end, too.
+            tokio::select! {
+                () = end_of_input => {}
+                () = asked_to_end() => {}
+            }
+            let _ = end_sender.send(true);
+        });
+        Self { lines, end }
+    }
+
+    /// Resolves when this process is to end.
+    fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut end = self.end.clone();
+        async move {
+            // An error: the watcher is gone, which only happens at the end.
+            let _ = end.wait_for(|&is_ended| is_ended).await;
+        }
+    }
 }
 
 /// Where results go.

@@ -197,6 +197,33 @@ impl ConnectionString {
     }
 }
 
+/// Blots out whatever looks like a key or a signature in a text that may quote a connection string.
+///
+/// ```
+/// use raft_azure::connection_string::redact;
+/// assert_eq!(redact("cannot read SharedAccessKey=abc=;X"), "cannot read SharedAccessKey=…;X");
+/// ```
+#[must_use]
+pub fn redact(text: &str) -> String {
+    const SECRETS: [&str; 2] = ["sharedaccesskey=", "sharedaccesssignature"];
+    let mut redacted = String::with_capacity(text.len());
+    let mut rest = text;
+    loop {
+        // ASCII case changes no length, so places are the same in both.
+        let lower = rest.to_ascii_lowercase();
+        let found = SECRETS.iter().filter_map(|name| lower.find(name).map(|at| at + name.len()));
+        let Some(start) = found.min() else {
+            redacted.push_str(rest);
+            return redacted;
+        };
+        let secret = &rest[start..];
+        let end = secret.find([';', '\n', '\'', '"']).unwrap_or(secret.len());
+        redacted.push_str(&rest[..start]);
+        redacted.push('…');
+        rest = &secret[end..];
+    }
+}
+
 impl FromStr for ConnectionString {
     type Err = ConnectionStringError;
 

@@ -3,6 +3,10 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, SyncSender};
+use std::time::Duration;
 
 use raft_core::RoleChange;
 use serde::{Deserialize, Serialize};
@@ -216,10 +220,48 @@ impl fmt::Display for LogEntry {
     }
 }
 
+/// Lines that may wait for whoever reads standard output.
+const LINES_MAX: usize = 64 * 1024;
+
 /// Where a process tells its events: standard output, as text or as JSON.
+///
+/// A thread of its own writes. Whoever reads may stop reading for a while, and that must stop no server:
+/// what does not fit into the queue is dropped and counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     is_json: bool,
+}
+
+/// What the writing thread is asked.
+enum Written {
+    Line(String),
+    /// Say when everything before is written.
+    Flush(SyncSender<()>),
+}
+
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// The queue of the writing thread, which starts with the first line.
+fn writer() -> &'static SyncSender<Written> {
+    static WRITER: OnceLock<SyncSender<Written>> = OnceLock::new();
+    WRITER.get_or_init(|| {
+        let (sender, queue) = mpsc::sync_channel(LINES_MAX);
+        std::thread::spawn(move || {
+            for written in queue {
+                match written {
+                    Written::Line(line) => {
+                        let mut out = io::stdout().lock();
+                        // Whoever read may have gone away, which is no reason to fail.
+                        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+                    }
+                    Written::Flush(done) => {
+                        let _ = done.send(());
+                    }
+                }
+            }
+        });
+        sender
+    })
 }
 
 impl Output {
@@ -229,7 +271,7 @@ impl Output {
         Self { is_json }
     }
 
-    /// Tells an event. Whoever reads may have gone away, which is no reason to fail.
+    /// Tells an event. Never waits for whoever reads.
     pub fn tell(self, event: &Event) {
         let line = if self.is_json {
             serde_json::to_string(event).expect("an event has only text keys")
@@ -239,10 +281,21 @@ impl Output {
         self.line(&line);
     }
 
-    /// Writes a line as it is.
+    /// Writes a line as it is. Never waits for whoever reads.
     pub fn line(self, line: &str) {
-        let mut out = io::stdout().lock();
-        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        if writer().try_send(Written::Line(line.to_owned())).is_err() {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until everything told so far is written, but no longer than `patience`; says how many
+    /// lines nobody took.
+    pub fn flush(patience: Duration) -> u64 {
+        let (done, is_done) = mpsc::sync_channel(1);
+        if writer().try_send(Written::Flush(done)).is_ok() {
+            let _ = is_done.recv_timeout(patience);
+        }
+        DROPPED.load(Ordering::Relaxed)
     }
 }
 

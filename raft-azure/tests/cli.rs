@@ -187,6 +187,99 @@ fn servers_end_with_their_parent_even_if_it_is_killed() {
     all_servers_have_ended(folder.path(), 3, ORPHAN_TIME);
 }
 
+/// The processes whose command line names this folder.
+#[cfg(target_os = "linux")]
+fn processes_naming(folder: &Path) -> Vec<String> {
+    let folder = folder.to_str().unwrap();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(folder)).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn servers_end_with_a_parent_that_is_killed_while_they_start() {
+    for lines_seen in [1, 1, 1, 2, 2, 2, 3, 4] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = command("--num-requests 1000000 --local-cluster-size 3 --data-dir");
+        let mut parent = command.arg(folder.path()).stdout(Stdio::piped()).spawn().unwrap();
+        // The first line comes before any server is started, the others while they are.
+        let mut lines = BufReader::new(parent.stdout.take().unwrap()).lines();
+        for _ in 0..lines_seen {
+            lines.next().unwrap().unwrap();
+        }
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        drop(lines);
+        let deadline = std::time::Instant::now() + ORPHAN_TIME;
+        loop {
+            let left = processes_naming(folder.path());
+            if left.is_empty() {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{left:?} live on");
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_parent_that_nobody_reads_does_not_stop_its_servers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut parent, output) = busy_cluster(folder.path(), 1);
+    // The pipe is full soon, and stays so; the cluster goes on, and stops when it is asked to.
+    let log = folder.path().join("server-1").join("raft.log");
+    let size = || std::fs::metadata(&log).unwrap().len();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while size() < 150_000 {
+        assert!(std::time::Instant::now() < deadline, "the cluster stands still");
+        std::thread::yield_now();
+    }
+    let sent = Command::new("kill").args(["-TERM", &parent.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+    assert_eq!(parent.wait().unwrap().code(), Some(1));
+    drop(output);
+    all_servers_have_ended(folder.path(), 1, ORPHAN_TIME);
+}
+
+#[test]
+fn a_payload_of_every_allowed_size_is_sent() {
+    for bytes in [65_536, 131_064] {
+        let output =
+            run(&format!("--local-cluster-size 1 --num-requests 1 --payload-bytes {bytes}"), "");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let line = error_line(&run("--num-requests 1 --payload-bytes 131065", ""), 2);
+    assert!(line.contains("a command of 131073 bytes is over the limit"), "{line}");
+}
+
+#[test]
+fn a_connection_string_in_the_wrong_place_does_not_show_its_key() {
+    let secret = "Endpoint=sb://h;SharedAccessKeyName=n;SharedAccessKey=hush-hush=";
+    for arguments in ["", "--topic-name", "--connection-string-file", "--num-requests", "server"] {
+        let mut command = command(arguments);
+        let output = command.arg(secret).args(["--local-cluster-size", "1"]).output().unwrap();
+        assert_ne!(output.status.code(), Some(0), "{arguments}");
+        let message = text(&output.stderr);
+        assert!(!message.contains("hush"), "{arguments}: {message}");
+    }
+}
+
+#[test]
+fn a_file_wins_over_the_environment_and_must_not_be_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("connection-string");
+    std::fs::write(&file, "\n").unwrap();
+    let arguments = format!("--connection-string-file {}", file.display());
+    let line = error_line(&run(&arguments, "Endpoint=sb://h"), 2);
+    assert!(line.contains("holds no connection string"), "{line}");
+    let other = "Endpoint=sb://h;SharedAccessKeyName=n;SharedAccessKey=k;EntityPath=other";
+    std::fs::write(&file, other).unwrap();
+    let line = error_line(&run(&arguments, ""), 2);
+    assert!(line.contains("for other only, not for the topic rafttopic"), "{line}");
+}
+
 #[test]
 fn an_interrupt_stops_the_servers_before_the_parent() {
     for signal in ["-INT", "-TERM"] {

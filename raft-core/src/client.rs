@@ -19,6 +19,9 @@ pub struct ClientConfig {
     pub cluster_id: ClusterId,
     /// This client; never used before, not even by this program in an earlier life.
     pub client_id: ClientId,
+    /// The number of its first request. A client that takes up an id again must start above every
+    /// number it ever used: below, its requests are taken for repetitions.
+    pub first_sequence_number: SequenceNumber,
     /// The servers it may ask.
     pub servers: Vec<ServerId>,
     /// How long to wait for an answer before asking another server.
@@ -34,6 +37,7 @@ impl ClientConfig {
         Self {
             cluster_id: ClusterId::default(),
             client_id,
+            first_sequence_number: SequenceNumber(1),
             servers: servers.into_iter().collect(),
             answer_timeout: Duration::from_millis(500),
             retry_interval: Duration::from_millis(100),
@@ -118,7 +122,8 @@ impl Client {
     /// A client that has asked for nothing yet.
     #[must_use]
     pub fn new(config: ClientConfig) -> Self {
-        Self { config, last: SequenceNumber(0), pending: None, target: 0 }
+        let last = SequenceNumber(config.first_sequence_number.0.saturating_sub(1));
+        Self { config, last, pending: None, target: 0 }
     }
 
     /// This client.
@@ -374,6 +379,15 @@ mod tests {
         client.request(Timestamp::ZERO, "y".into()).unwrap();
         let repeated = client.handle(Timestamp::ZERO, answer(1, 1, applied()));
         assert_eq!(repeated, ClientEvent::Ignored, "the answer to the request before");
+    }
+
+    #[test]
+    fn the_first_number_is_as_configured() {
+        let first_sequence_number = SequenceNumber(41);
+        let config = ClientConfig::new(ClientId(1), [ServerId(1)]);
+        let mut client = Client::new(ClientConfig { first_sequence_number, ..config });
+        client.request(Timestamp::ZERO, "x".into()).unwrap();
+        assert_eq!(client.pending(), Some(first_sequence_number));
     }
 
     #[test]

@@ -20,6 +20,10 @@ use self::report::{Report, Row};
 const PATIENCE: Duration = Duration::from_secs(25);
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cargo xtask demo
+  cargo xtask demo --servers 3 --requests 10 --quiet
+  cargo xtask demo --json | tail -1")]
 pub(crate) struct DemoArgs {
     /// How many servers.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=99))]
@@ -49,7 +53,7 @@ pub(crate) fn run(args: DemoArgs) -> Result<()> {
         let mut cluster = Cluster::start(&program, args.servers, report).await?;
         let played = tokio::select! {
             played = play(&mut cluster, args.servers, args.requests) => played,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+            () = asked_to_end() => Err(anyhow::anyhow!("interrupted")),
         };
         let report = cluster.stop().await;
         played.map(|()| report)
@@ -63,7 +67,7 @@ fn build_server() -> Result<std::path::PathBuf> {
     let this = std::env::current_exe().context("cannot find this program")?;
     let folder = this.parent().context("this program is in no folder")?;
     let mut build = crate::cargo();
-    build.args(["build", "--quiet", "--package", "raft-azure", "--bin", "raft-azure"]);
+    build.args(["build", "--package", "raft-azure", "--bin", "raft-azure"]);
     if folder.ends_with("release") {
         build.arg("--release");
     }
@@ -76,6 +80,24 @@ fn build_server() -> Result<std::path::PathBuf> {
         bail!("raft-azure does not build");
     }
     Ok(folder.join(format!("raft-azure{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// Resolves when the demo is asked to end: Ctrl-C or a polite kill.
+async fn asked_to_end() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// The play itself.

@@ -1,14 +1,20 @@
 //! `raft-azure client`: one client in this process.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
+use bytes::Bytes;
 use clap::Args;
 use raft_azure::event::{Event, Output, short};
 use raft_azure::{AzureClient, ConnectionString};
-use raft_core::{ClientConfig, ClientId, ClusterId, ServerId, codec, decode_outcome};
+use raft_core::driver::RequestError;
+use raft_core::{
+    ClientConfig, ClientId, ClientResult, ClusterId, SequenceNumber, ServerId, codec,
+    decode_outcome,
+};
+use tokio::sync::mpsc;
 
-use super::{BusArgs, Failure, asked_to_end, input_lines, output, random_seed};
+use super::{BusArgs, Control, Failure, asked_to_end, input_lines, output, random_seed};
 
 /// What a leader takes at most: see [`raft_core::Config::command_bytes_max`].
 const COMMAND_BYTES_MAX: usize = 128 * 1024;
@@ -29,6 +35,13 @@ pub(super) struct ClientArgs {
     /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
+    /// The number of the first request. [default: the time in milliseconds if --client-id is given, so
+    /// that it is above all numbers used before; else 1]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    first_sequence_number: Option<u64>,
+    /// Started by a parent: take commands from standard input, and stop at its end at once.
+    #[arg(long, hide = true)]
+    supervised: bool,
 }
 
 /// What a client asks for.
@@ -49,9 +62,20 @@ pub(super) struct RequestArgs {
 }
 
 pub(super) async fn run(args: ClientArgs) -> Result<(), Failure> {
-    let ClientArgs { bus, cluster_size, client_id, requests, json } = args;
+    let ClientArgs {
+        bus,
+        cluster_size,
+        client_id,
+        requests,
+        json,
+        first_sequence_number,
+        supervised,
+    } = args;
     let connection_string = bus.required_connection_string()?;
     requests.check()?;
+    let mut control = Control::watch(supervised);
+    let first_sequence_number =
+        first_sequence_number.unwrap_or_else(|| client_id.map_or(1, |_| milliseconds_now()));
     let client_id = match client_id {
         Some(client_id) => ClientId(client_id),
         None => {
@@ -62,15 +86,36 @@ pub(super) async fn run(args: ClientArgs) -> Result<(), Failure> {
             client_id
         }
     };
-    let mut client =
-        connect(connection_string, &bus.topic_name, bus.cluster_id(), client_id, cluster_size)
-            .await?;
-    let result = tokio::select! {
-        result = send(&mut client, &requests, output(json)) => result.map(|_| ()),
-        () = asked_to_end() => Err(anyhow::anyhow!("interrupted").into()),
+    let ended = control.ended();
+    let work = async {
+        let first = SequenceNumber(first_sequence_number);
+        let topic = &bus.topic_name;
+        let cluster_id = bus.cluster_id();
+        let mut client =
+            connect(connection_string, topic, cluster_id, client_id, first, cluster_size).await?;
+        let out = output(json);
+        let sent = if supervised {
+            send_lines(&mut client, &mut control.lines, &requests, out).await
+        } else if requests.stdin {
+            send_lines(&mut client, &mut input_lines(), &requests, out).await
+        } else {
+            send_numbered(&mut client, &requests, out).await
+        };
+        client.stop().await;
+        sent
     };
-    client.stop().await;
-    result
+    tokio::select! {
+        sent = work => sent.map(|_| ()),
+        // A parent that closes our input has heard all it wants.
+        () = ended, if supervised => Ok(()),
+        () = asked_to_end() => Err(anyhow::anyhow!("interrupted").into()),
+    }
+}
+
+/// The time, as a number that only grows from run to run.
+fn milliseconds_now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Connects a client.
@@ -79,6 +124,7 @@ pub(super) async fn connect(
     topic: &str,
     cluster_id: ClusterId,
     client_id: ClientId,
+    first_sequence_number: SequenceNumber,
     cluster_size: u64,
 ) -> Result<AzureClient, Failure> {
     let is_emulator = connection_string.is_emulator();
@@ -87,6 +133,7 @@ pub(super) async fn connect(
     };
     let config = ClientConfig {
         cluster_id,
+        first_sequence_number,
         answer_timeout: seconds(1_000, 5_000),
         retry_interval: seconds(100, 1_000),
         ..ClientConfig::new(client_id, (1..=cluster_size).map(ServerId))
@@ -98,60 +145,78 @@ pub(super) async fn connect(
 impl RequestArgs {
     /// Refuses what no leader takes, before anything is started.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        check_size(self.payload_bytes)
+        encode(&self.command(self.num_requests)).map(|_| ())
     }
 
     fn command(&self, number: u64) -> String {
-        let command = format!("request {number}");
-        format!("{command:.<width$}", width = self.payload_bytes.max(command.len()))
+        let mut command = format!("request {number}");
+        let missing = self.payload_bytes.saturating_sub(command.len());
+        command.push_str(&".".repeat(missing.min(COMMAND_BYTES_MAX + 1)));
+        command
     }
 }
 
-fn check_size(bytes: usize) -> Result<(), Failure> {
-    if bytes > COMMAND_BYTES_MAX {
+/// A command in the encoding of the servers' state machine.
+fn encode(command: &str) -> Result<Bytes, Failure> {
+    let encoded = codec::encode_value(&command);
+    if encoded.len() > COMMAND_BYTES_MAX {
         let error = anyhow::anyhow!(
-            "a command of {bytes} bytes is over the limit of {COMMAND_BYTES_MAX} bytes"
+            "a command of {} bytes is over the limit of {COMMAND_BYTES_MAX} bytes",
+            encoded.len()
         );
         return Err(Failure::Usage(error));
     }
-    Ok(())
+    Ok(encoded.into())
 }
 
-/// Sends all requests, one after the other; says how many were committed.
-pub(super) async fn send(
+/// Sends the lines that come, one after the other, until they end; says how many were committed.
+async fn send_lines(
     client: &mut AzureClient,
+    lines: &mut mpsc::UnboundedReceiver<String>,
     requests: &RequestArgs,
     out: Output,
 ) -> Result<u64, Failure> {
     let mut committed = 0;
-    if requests.stdin {
-        let mut lines = input_lines();
-        while let Some(command) = lines.recv().await {
-            check_size(command.len())?;
-            send_one(client, committed + 1, command, requests, out).await?;
-            committed += 1;
-        }
-    } else {
-        for number in 1..=requests.num_requests {
-            send_one(client, number, requests.command(number), requests, out).await?;
-            committed += 1;
-        }
+    while let Some(command) = lines.recv().await {
+        send_one(client, committed + 1, &command, requests, out).await?;
+        committed += 1;
     }
     Ok(committed)
+}
+
+/// Sends as many requests as were asked for, one after the other; says how many were committed.
+pub(super) async fn send_numbered(
+    client: &mut AzureClient,
+    requests: &RequestArgs,
+    out: Output,
+) -> Result<u64, Failure> {
+    for number in 1..=requests.num_requests {
+        send_one(client, number, &requests.command(number), requests, out).await?;
+    }
+    Ok(requests.num_requests)
 }
 
 async fn send_one(
     client: &mut AzureClient,
     sequence: u64,
-    command: String,
+    command: &str,
     requests: &RequestArgs,
     out: Output,
 ) -> Result<(), Failure> {
-    out.tell(&Event::Request { sequence, command: short(&command) });
+    let encoded = encode(command)?;
+    out.tell(&Event::Request { sequence, command: short(command) });
     let within = Duration::from_secs(requests.request_timeout_s);
     let started = Instant::now();
-    let encoded = codec::encode_value(&command).into();
-    let answer = client.request(encoded, within).await.context("request failed")?;
+    let answer = match client.request(encoded, within).await {
+        Err(RequestError::Refused(ClientResult::Superseded)) => {
+            return Err(anyhow::anyhow!(
+                "request failed: this client id was used before with higher numbers; leave out \
+                 --client-id, or choose another"
+            )
+            .into());
+        }
+        answer => answer.context("request failed")?,
+    };
     let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let applied = decode_outcome::<u64>(&answer.response)??;
     out.tell(&Event::Answer {

@@ -9,7 +9,7 @@ use clap::Args;
 use raft_azure::ConnectionString;
 use raft_azure::event::{Event, Output};
 use raft_azure::process::{ChildProcess, Line};
-use raft_core::{ClientId, ClusterId};
+use raft_core::{ClientId, ClusterId, SequenceNumber};
 use tokio::sync::mpsc;
 
 use super::{BusArgs, Failure, TimingArgs, asked_to_end, client, output, provision, random_seed};
@@ -84,10 +84,11 @@ pub(super) async fn run(args: LocalClusterArgs) -> Result<(), Failure> {
             topic,
             bus.cluster_id(),
             client_id,
+            SequenceNumber(1),
             local_cluster_size,
         )
         .await?;
-        let committed = client::send(&mut client, &requests, out).await;
+        let committed = client::send_numbered(&mut client, &requests, out).await;
         client.stop().await;
         committed
     };

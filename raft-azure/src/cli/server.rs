@@ -11,7 +11,7 @@ use raft_azure::{AzureServer, ServerOptions};
 use raft_core::driver::Handle;
 use raft_core::{CommandList, Entry, Payload, RoleChange, Server, ServerId, ServerManager, codec};
 
-use super::{BusArgs, Failure, TimingArgs, asked_to_end, input_lines, output};
+use super::{BusArgs, Control, Failure, TimingArgs, output};
 
 /// A server whose parent died must end within five seconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -59,29 +59,24 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
     };
     let out = output(json);
     let host = TellingHost { server_id: config.server_id, voters: config.voters, out };
-    let server = AzureServer::start(options, CommandList::new(), host).await?;
+    let mut control = Control::watch(supervised);
+    let server = tokio::select! {
+        server = AzureServer::start(options, CommandList::new(), host) => server?,
+        () = control.ended() => {
+            return Err(anyhow::anyhow!("asked to end before the server had joined").into());
+        }
+    };
     out.tell(&Event::Joined { server: server_id });
 
     let (handle, carried, sifted) = (server.handle().clone(), server.carried(), server.sifted());
-    let stop = async move {
-        if !supervised {
-            return asked_to_end().await;
-        }
-        let mut lines = input_lines();
-        let end_of_input = async {
-            while let Some(line) = lines.recv().await {
-                if line.trim() == "status" {
-                    tell_status(&handle, &carried, &sifted, out).await;
-                }
+    let stop = control.ended();
+    tokio::spawn(async move {
+        while let Some(line) = control.lines.recv().await {
+            if line.trim() == "status" {
+                tell_status(&handle, &carried, &sifted, out).await;
             }
-        };
-        // Ctrl-C in a terminal reaches the parent as well, which then closes our input; but a child
-        // that is asked alone must stop, too.
-        tokio::select! {
-            () = end_of_input => {}
-            () = asked_to_end() => {}
         }
-    };
+    });
     let (stopping, is_stopping) = tokio::sync::oneshot::channel();
     let stop = async move {
         stop.await;

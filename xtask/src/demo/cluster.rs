@@ -46,9 +46,11 @@ impl Cluster {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let (line_sender, lines) = mpsc::unbounded_channel();
 
-        let mut arguments = vec!["client", "--stdin", "--json", "--topic-name", TOPIC];
+        let mut arguments = vec!["client", "--supervised", "--json", "--topic-name", TOPIC];
         let (cluster_size, client_id) = (size.to_string(), CLIENT.0.to_string());
         arguments.extend(["--cluster-size", &cluster_size, "--client-id", &client_id]);
+        // Its cluster is new, so nobody has used the number before.
+        arguments.extend(["--first-sequence-number", "1"]);
         let arguments: Vec<_> = arguments.into_iter().map(OsString::from).collect();
         let secret = emulator.connection_string();
         let client = ChildProcess::start("Client", program, &arguments, &secret, &line_sender)
