@@ -51,3 +51,9 @@ pub use rng::Rng;
 pub use scenario::{Protocol, SaveMode, Scenario, ScenarioError};
 pub use schedule::{Line, Schedule, ScheduleError};
 pub use strategy::{NotReproducible, Random, Strategy, Weighted};
+
+/// The examples of the README are compiled like those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct ReadmeExamples;

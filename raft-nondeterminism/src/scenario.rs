@@ -178,12 +178,26 @@ impl Scenario {
             return Err(ScenarioError::Name { name: self.name.clone() });
         }
         let sizes = [("servers", self.servers), ("in_flight_max", self.in_flight_max)];
-        match sizes.into_iter().find(|&(_, size)| size == 0) {
-            Some((setting, _)) => Err(ScenarioError::Zero { setting }),
+        if let Some((setting, _)) = sizes.into_iter().find(|&(_, size)| size == 0) {
+            return Err(ScenarioError::Zero { setting });
+        }
+        // An edited schedule may ask for anything.
+        let sizes = [
+            ("servers", self.servers, SERVERS_MAX),
+            ("clients", self.clients, CLIENTS_MAX),
+            ("in_flight_max", self.in_flight_max, IN_FLIGHT_MAX),
+        ];
+        match sizes.into_iter().find(|&(_, size, max)| size > max) {
+            Some((setting, size, max)) => Err(ScenarioError::TooLarge { setting, size, max }),
             None => Ok(()),
         }
     }
 }
+
+/// More servers, clients and messages than anyone explores, and few enough to build at once.
+const SERVERS_MAX: usize = 99;
+const CLIENTS_MAX: usize = 999;
+const IN_FLIGHT_MAX: usize = 1 << 20;
 
 /// Why a scenario makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -194,6 +208,16 @@ pub enum ScenarioError {
     Name {
         /// The name.
         name: String,
+    },
+    /// A setting is larger than anything that can be explored.
+    #[error("{setting} is {size}, but at most {max} can be explored")]
+    TooLarge {
+        /// Its name.
+        setting: &'static str,
+        /// Its value.
+        size: usize,
+        /// The largest value.
+        max: usize,
     },
     /// A setting that must be positive is zero.
     #[error("{setting} must be more than zero")]

@@ -89,3 +89,20 @@ fn the_report_of_a_bug_tells_what_happened_and_how_to_repeat_it() {
         assert!(text.contains(part), "{part:?} is missing in:\n{text}");
     }
 }
+
+/// What the README shows is what its example prints.
+#[test]
+fn the_tutorial_finds_what_the_readme_says() {
+    let report = Explorer::new(Scenario::sample_with_failure())
+        .seed(7)
+        .iterations(5_000)
+        .max_steps(200)
+        .defect(Defect::VoteCountedTwice)
+        .run()
+        .unwrap();
+    let printed = report.to_string();
+    let readme = include_str!("../README.md");
+    for line in printed.lines().take(2) {
+        assert!(readme.contains(line), "the README does not show {line:?}");
+    }
+}

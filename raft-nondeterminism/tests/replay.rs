@@ -127,6 +127,15 @@ fn a_foreign_text_is_refused_by_its_line() {
         "the schedule's scenario makes no sense: servers must be more than zero"
     );
     assert_eq!(
+        refused("servers 5", "servers 18446744073709551615"),
+        "the schedule's scenario makes no sense: servers is 18446744073709551615, but at most 99 can \
+         be explored"
+    );
+    assert_eq!(
+        refused("clients 1", "clients 4294967295"),
+        "the schedule's scenario makes no sense: clients is 4294967295, but at most 999 can be explored"
+    );
+    assert_eq!(
         refused("vote-counted-twice", "vote-counted-thrice"),
         "line 10: \"defect vote-counted-thrice\" is not `defect` and none or a planted defect's name"
     );

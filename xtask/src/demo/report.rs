@@ -150,12 +150,14 @@ impl Report {
             let logs = if logs_identical { "identical" } else { "DIFFERENT" };
             println!();
             println!(
-                "{committed} of {} requests committed exactly once; the logs of all {} servers are {logs}",
-                self.requests, self.servers
+                "{committed} of {} committed exactly once; the logs of {} are {logs}",
+                count(self.requests as usize, "request"),
+                count(self.servers as usize, "server"),
             );
             println!(
-                "leader killed {} time(s), {leader_changes} change(s) of leader",
-                self.killed.len()
+                "leader killed {}, {} of leader",
+                count(self.killed.len(), "time"),
+                count(leader_changes, "change")
             );
             let total = self.billable_operations;
             println!("bus: {total} billable operations ({})", self.bill);
@@ -207,11 +209,104 @@ impl Report {
         self.statuses.len() as u64 == self.servers && self.statuses.windows(2).all(same)
     }
 
-    /// The median over the requests that a steady leader answered; heartbeats are in it.
+    /// The median over the requests that a steady leader answered at once; heartbeats are in it, and
+    /// so are answers of followers to what came before.
     fn operations_per_command(&self) -> Option<u64> {
         let steady = self.rows.iter().filter(|row| row.had_leader && row.answer.attempts == 1);
         let mut operations: Vec<_> = steady.map(|row| row.operations).collect();
         operations.sort_unstable();
-        operations.get(operations.len() / 2).copied()
+        // Of an even number, the lower of the two in the middle.
+        operations.get(operations.len().saturating_sub(1) / 2).copied()
+    }
+}
+
+/// `1 time`, `2 times`.
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(server: u64, state: &[&str]) -> ServerStatus {
+        ServerStatus {
+            server,
+            role: "follower".to_owned(),
+            term: 1,
+            leader: None,
+            commit_index: 0,
+            last_applied: 0,
+            log: Vec::new(),
+            state: state.iter().map(ToString::to_string).collect(),
+            refusals: std::collections::BTreeMap::new(),
+            undecodable: 0,
+            own: 0,
+            too_large: 0,
+        }
+    }
+
+    fn row(sequence: u64, operations: u64, attempts: u32, had_leader: bool) -> Row {
+        let answer = Answer { sequence, by: 1, index: 2, term: 1, attempts, latency_us: 1 };
+        Row { answer, operations, had_leader }
+    }
+
+    fn report(states: &[&[&str]]) -> Report {
+        let mut report = Report::new(true, false, states.len() as u64, 2);
+        report.row(row(1, 20, 1, true));
+        report.row(row(2, 24, 1, true));
+        report.statuses((1..).zip(states).map(|(id, state)| status(id, state)).collect());
+        report
+    }
+
+    #[test]
+    fn a_request_counts_if_every_server_applied_it_exactly_once() {
+        let both: &[&str] = &["request 1", "request 2"];
+        let table: [(&[&[&str]], u64, bool); 5] = [
+            (&[both, both], 2, true),
+            (&[both, &["request 1"]], 1, false),
+            (&[both, &["request 1", "request 2", "request 2"]], 1, false),
+            (&[&["request 2", "request 1"], both], 2, false),
+            (&[], 0, true),
+        ];
+        for (states, committed, identical) in table {
+            let report = report(states);
+            assert_eq!(report.committed_once(), committed, "{states:?}");
+            assert_eq!(report.logs_are_identical(), identical, "{states:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_nobody_answered_does_not_count() {
+        let mut report = report(&[&["request 1", "request 2"]]);
+        report.rows.pop();
+        assert_eq!(report.committed_once(), 1);
+    }
+
+    #[test]
+    fn a_missing_server_is_no_agreement() {
+        let mut report = report(&[&["request 1"], &["request 1"]]);
+        report.statuses.pop();
+        assert!(!report.logs_are_identical());
+    }
+
+    #[test]
+    fn the_cost_of_a_command_is_the_median_under_a_steady_leader() {
+        let mut report = report(&[]);
+        assert_eq!(report.operations_per_command(), Some(20));
+        report.row(row(3, 900, 1, false));
+        report.row(row(4, 800, 5, true));
+        report.row(row(5, 22, 1, true));
+        assert_eq!(report.operations_per_command(), Some(22));
+        report.rows.clear();
+        assert_eq!(report.operations_per_command(), None);
+    }
+
+    #[test]
+    fn numbers_agree_with_their_nouns() {
+        assert_eq!(
+            (count(1, "time"), count(2, "time")),
+            ("1 time".to_owned(), "2 times".to_owned())
+        );
     }
 }
