@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use raft_core::driver::{Driver, DriverError, Handle, Stopped};
 use raft_core::{Address, Config, FileStorage, ServerManager, StateMachine, StorageError};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::amqp::AmqpOptions;
-use crate::bus::Bus;
+use crate::bus::{Bus, ConnectionState};
 use crate::cluster_manager::{AzureClusterManager, Carried};
 use crate::connection_string::ConnectionString;
 use crate::counters::Counters;
@@ -114,6 +115,12 @@ impl<M: StateMachine> AzureServer<M> {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.bus.counters()
+    }
+
+    /// Whether messages can flow, to look at or to wait on.
+    #[must_use]
+    pub fn connection(&self) -> watch::Receiver<ConnectionState> {
+        self.bus.state()
     }
 
     /// What was handed to the bus, and what was not.

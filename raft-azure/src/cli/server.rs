@@ -7,9 +7,11 @@ use clap::Args;
 use raft_azure::cluster_manager::Carried;
 use raft_azure::event::{Event, LogEntry, Output, ServerStatus, short};
 use raft_azure::message_receiver::Sifted;
-use raft_azure::{AzureServer, ServerOptions};
+use raft_azure::{AzureServer, ConnectionState, ServerOptions};
 use raft_core::driver::Handle;
 use raft_core::{CommandList, Entry, Payload, RoleChange, Server, ServerId, ServerManager, codec};
+
+use tokio::sync::watch;
 
 use super::{BusArgs, Control, Failure, TimingArgs, output};
 
@@ -69,6 +71,7 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
     out.tell(&Event::Joined { server: server_id });
 
     let (handle, carried, sifted) = (server.handle().clone(), server.carried(), server.sifted());
+    tokio::spawn(tell_connection(server.connection()));
     let stop = control.ended();
     tokio::spawn(async move {
         while let Some(line) = control.lines.recv().await {
@@ -95,6 +98,19 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
     }
     out.tell(&Event::Stopped { server: server_id });
     Ok(())
+}
+
+/// Says when the bus is gone and when it is back: without it a server can only wait.
+async fn tell_connection(mut connection: watch::Receiver<ConnectionState>) {
+    while connection.changed().await.is_ok() {
+        match *connection.borrow_and_update() {
+            ConnectionState::Reconnecting => {
+                eprintln!("the connection to the bus is lost; trying again")
+            }
+            ConnectionState::Connected => eprintln!("connected to the bus again"),
+            _ => return,
+        }
+    }
 }
 
 async fn tell_status(
