@@ -46,3 +46,9 @@ pub use server_host::{
     HostError, MockServerHost, MockServerManager, Monitored, Outbound, SharedStorage,
 };
 pub use transcript::Transcript;
+
+/// The examples of the README are compiled and run like those of the documentation.
+#[cfg(all(doctest, feature = "emulator"))]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct ReadmeExamples;
