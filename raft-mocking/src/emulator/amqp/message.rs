@@ -2,6 +2,7 @@
 //!
 //! Guarantees: the bare message (properties, application properties, body) leaves byte for byte as
 //! it came; only a missing message id is filled in, because JavaScript cannot settle without one.
+//! A message that waits keeps at most twice the bytes that the quota counts for it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +26,16 @@ const AMQP_VALUE: u64 = 0x77;
 
 /// Reads one message. `fresh_id` makes a message id if the sender gave none.
 pub(crate) fn decode(
+    encoded: Bytes,
+    fresh_id: impl FnOnce() -> String,
+) -> Result<BusMessage, DecodeError> {
+    let buffer_bytes = encoded.len();
+    decode_within(buffer_bytes, encoded, fresh_id)
+}
+
+/// Reads one message that is part of a buffer of so many bytes.
+fn decode_within(
+    buffer_bytes: usize,
     encoded: Bytes,
     fresh_id: impl FnOnce() -> String,
 ) -> Result<BusMessage, DecodeError> {
@@ -77,8 +88,14 @@ pub(crate) fn decode(
 
     let (start, properties_end) = bare.unwrap_or((decoder.position(), decoder.position()));
     let end = decoder.position();
-    if message.message_id.is_some() {
-        message.encoded = Some(decoder.between(start, end));
+    let kept = if message.message_id.is_some() {
+        let bare = decoder.between(start, end);
+        if bare.len() * 2 >= buffer_bytes {
+            message.encoded = Some(bare);
+            return Ok(message);
+        }
+        // A slice would keep the whole buffer alive, of which the quota counts only the slice.
+        Bytes::copy_from_slice(&bare)
     } else {
         let id = fresh_id();
         let rest = decoder.between(properties_end, end);
@@ -89,10 +106,11 @@ pub(crate) fn decode(
             items.iter().for_each(|item| value::put_value(out, item));
         });
         bare.put_slice(&rest);
-        message.message_id = Some(id);
-        message.encoded = Some(bare.freeze());
-    }
-    Ok(message)
+        bare.freeze()
+    };
+    // Read once more: body and properties must be slices of what is kept, not of the buffer.
+    let again = decode(kept, String::new)?;
+    Ok(BusMessage { time_to_live: message.time_to_live, ..again })
 }
 
 /// Reads the messages of a batch.
@@ -100,6 +118,7 @@ pub(crate) fn decode_batch(
     encoded: Bytes,
     mut fresh_id: impl FnMut() -> String,
 ) -> Result<Vec<BusMessage>, DecodeError> {
+    let buffer_bytes = encoded.len();
     let mut decoder = Decoder::new(encoded);
     let mut messages = Vec::new();
     while !decoder.is_empty() {
@@ -110,7 +129,7 @@ pub(crate) fn decode_batch(
         let Value::Binary(inner) = decoder.value()? else {
             return Err(DecodeError::Expected("an encoded message"));
         };
-        messages.push(decode(inner, &mut fresh_id)?);
+        messages.push(decode_within(buffer_bytes, inner, &mut fresh_id)?);
     }
     Ok(messages)
 }

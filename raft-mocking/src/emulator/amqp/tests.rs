@@ -267,3 +267,38 @@ fn a_performative_carries_every_field_the_specification_gives_it() {
     assert_eq!(field_count(&|out| Flow::default().encode(out)), (Some(0x13), 11));
     assert_eq!(field_count(&|out| Transfer::default().encode(out)), (Some(0x14), 11));
 }
+
+/// A described section.
+fn section(code: u64, value: Value) -> Bytes {
+    encoded(&Value::Described(Box::new((Value::Ulong(code), value))))
+}
+
+#[test]
+fn kept_message_does_not_keep_what_was_skipped() {
+    let junk = section(0x71, Value::Binary(vec![0; 250_000].into()));
+    let named = BusMessage::new("x").with_message_id("id").with_property("bytes", "y");
+    for message in [BusMessage::new("x"), named] {
+        let bare = message::bare_message(&message);
+        let single: Bytes = [&junk[..], &bare[..]].concat().into();
+        let kept = message::decode(single.clone(), || "fresh".to_owned()).unwrap();
+        assert!(single.is_unique(), "{kept:?} keeps its delivery");
+        assert_eq!((kept.body.clone(), kept.size_bytes() < 500), ("x".into(), true));
+        assert_eq!(kept.application_properties, message.application_properties);
+
+        let inside = section(0x75, Value::Binary(bare));
+        let batch: Bytes = [&inside[..], &junk[..], &inside[..]].concat().into();
+        let kept = message::decode_batch(batch.clone(), || "fresh".to_owned()).unwrap();
+        assert!(batch.is_unique() && kept.len() == 2, "{kept:?} keep their batch");
+    }
+}
+
+#[test]
+fn copied_message_keeps_its_time_to_live() {
+    let header = section(0x70, Value::List(vec![Value::Null, Value::Null, Value::Uint(7_000)]));
+    let bare = message::bare_message(&BusMessage::new("x"));
+    let junk = section(0x71, Value::Binary(vec![0; 10_000].into()));
+    let whole: Bytes = [&header[..], &junk[..], &bare[..]].concat().into();
+    let message = message::decode(whole, || "fresh".to_owned()).unwrap();
+    assert_eq!(message.time_to_live, Some(std::time::Duration::from_secs(7)));
+    assert_eq!(message.message_id.as_deref(), Some("fresh"));
+}
