@@ -1,7 +1,8 @@
 //! Sockets: who knocks, what they speak, and one task for each.
 //!
 //! Guarantees: a peer that says nothing, half a word or too much costs one task for a bounded
-//! time; a goodbye is delivered before the socket is closed.
+//! time; a goodbye is delivered before the socket is closed, unless the peer does not read it;
+//! stopping takes [`GOODBYE_TIMEOUT`] at most.
 
 use std::future;
 use std::io;
@@ -25,6 +26,8 @@ use crate::bus::Bus;
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a closed connection may go on talking before the socket is dropped.
 const LINGER: Duration = Duration::from_millis(500);
+/// How long connections may take to end when the emulator stops.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Room for each read.
 const READ_BYTES: usize = 32 * 1024;
 /// How long accepting pauses when the system has no more sockets.
@@ -86,7 +89,11 @@ pub(super) async fn accept(
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(GOODBYE_TIMEOUT, all).await.is_err() {
+        tracing::debug!(count = connections.len(), "connections cut: they did not end in time");
+        connections.shutdown().await;
+    }
 }
 
 async fn stopped(control: &mut watch::Receiver<Control>) {
@@ -129,8 +136,8 @@ async fn first_bytes(stream: &mut TcpStream) -> io::Result<BytesMut> {
     Ok(first)
 }
 
-async fn serve_amqp(
-    mut stream: TcpStream,
+async fn serve_amqp<S: AsyncRead + AsyncWrite>(
+    stream: S,
     mut input: BytesMut,
     host: &Host,
     mut control: watch::Receiver<Control>,
@@ -138,7 +145,9 @@ async fn serve_amqp(
     let bus = &host.bus;
     let mut connection = Connection::new(bus.clone(), Arc::clone(&host.settings));
     let told = connection.listener();
-    let (mut reader, mut writer) = stream.split();
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    // When the rest of the output must have been written; known once nothing more is read.
+    let mut write_until = None;
     loop {
         let now = bus.now();
         connection.read(now, &mut input);
@@ -150,7 +159,12 @@ async fn serve_amqp(
         // With a whole frame in `input` the connection waits for its output to be written.
         let may_read = !connection.is_closed() && input.len() < FRAME_BYTES_MAX;
         input.reserve(if may_read { READ_BYTES } else { 0 });
-        let deadline = connection.next_timeout().map(|at| Instant::now() + at.saturating_sub(now));
+        let deadline = if connection.is_closed() {
+            // A peer that does not read must not hold its socket for ever.
+            Some(*write_until.get_or_insert_with(|| Instant::now() + LINGER))
+        } else {
+            connection.next_timeout().map(|at| Instant::now() + at.saturating_sub(now))
+        };
         tokio::select! {
             read = reader.read_buf(&mut input), if may_read => {
                 if read? == 0 {
@@ -162,7 +176,12 @@ async fn serve_amqp(
                 connection.note_written(bus.now());
             }
             queues = told.told() => connection.tell(queues),
-            () = sleep_or_never(deadline) => connection.handle_timeout(bus.now()),
+            () = sleep_or_never(deadline) => {
+                if connection.is_closed() {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                connection.handle_timeout(bus.now());
+            }
             changed = control.changed() => {
                 if changed.is_err() || !control.borrow_and_update().is_stopping {
                     return Ok(());
@@ -187,12 +206,12 @@ async fn sleep_or_never(deadline: Option<Instant>) {
 }
 
 /// A stream of which the first bytes were read already.
-pub(super) struct Prefixed {
+pub(super) struct Prefixed<S> {
     first: BytesMut,
-    stream: TcpStream,
+    stream: S,
 }
 
-impl AsyncRead for Prefixed {
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -207,7 +226,7 @@ impl AsyncRead for Prefixed {
     }
 }
 
-impl AsyncWrite for Prefixed {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -222,5 +241,100 @@ impl AsyncWrite for Prefixed {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::super::sas::KeyRing;
+    use super::*;
+    use crate::broker::BrokerConfig;
+
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// Control of a host, the host itself, and the two ends of a pipe that holds a few bytes.
+    fn parts() -> (watch::Sender<Control>, Arc<Host>, DuplexStream, DuplexStream) {
+        let settings = Settings {
+            keys: KeyRing { is_checking: false, keys: Vec::new() },
+            idle_timeout: IDLE_TIMEOUT,
+            links_max: 8,
+            counter: AtomicU64::new(1),
+        };
+        let bus = Bus::with_config(BrokerConfig::default(), Duration::from_secs(1_000));
+        let (near, far) = duplex(32);
+        (watch::Sender::default(), Arc::new(Host::new(bus, Arc::new(settings), 8)), near, far)
+    }
+
+    /// As far as Open, without reading a byte of the answers.
+    const OPENING: &[u8] = b"AMQP\x03\x01\x00\x00\
+        \x00\x00\x00\x19\x02\x01\x00\x00\x00\x53\x41\xc0\x0c\x01\xa3\x09ANONYMOUS\
+        AMQP\x00\x01\x00\x00\
+        \x00\x00\x00\x11\x02\x00\x00\x00\x00\x53\x10\xc0\x04\x01\xa1\x01p";
+
+    #[tokio::test(start_paused = true)]
+    async fn peer_that_does_not_read_cannot_delay_the_stop() {
+        let (control, host, near, mut far) = parts();
+        let watched = control.subscribe();
+        let served =
+            tokio::spawn(async move { serve_amqp(near, BytesMut::new(), &host, watched).await });
+        far.write_all(OPENING).await.unwrap();
+        // More than the pipe holds: when it is written, what came before has been read.
+        far.write_all(&[0, 0, 0, 8, 2, 0, 0, 0].repeat(8)).await.unwrap();
+        let start = Instant::now();
+        control.send_modify(|control| control.is_stopping = true);
+        let ended = timeout(10 * GOODBYE_TIMEOUT, served).await.expect("it ends").unwrap();
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        // The time for the answer to our Close, and then that for writing.
+        assert!(start.elapsed() < GOODBYE_TIMEOUT + 2 * LINGER, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_peer_that_does_not_read_gives_its_place_back() {
+        let (control, host, near, mut far) = parts();
+        let watched = control.subscribe();
+        let served =
+            tokio::spawn(async move { serve_amqp(near, BytesMut::new(), &host, watched).await });
+        let start = Instant::now();
+        far.write_all(OPENING).await.unwrap();
+        let ended = timeout(2 * IDLE_TIMEOUT, served).await.expect("it ends").unwrap();
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() >= IDLE_TIMEOUT, "it was opened, and idle");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_request_cannot_delay_the_stop() {
+        let halves = [
+            &b"GET /health HTT"[..],
+            b"PUT /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf",
+        ];
+        for half in halves {
+            let (control, host, near, _far) = parts();
+            let stream = Prefixed { first: BytesMut::from(half), stream: near };
+            let served = tokio::spawn(management::serve(stream, host, control.subscribe()));
+            // The server waits for the rest as soon as it has had its turn.
+            tokio::task::yield_now().await;
+            let start = Instant::now();
+            control.send_modify(|control| control.is_stopping = true);
+            _ = timeout(10 * GOODBYE_TIMEOUT, served).await.expect("it ends").unwrap();
+            assert!(start.elapsed() <= GOODBYE_TIMEOUT, "{:?}", start.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn last_words_reach_a_peer_that_reads() {
+        let (control, host, near, mut far) = parts();
+        let watched = control.subscribe();
+        let served =
+            tokio::spawn(async move { serve_amqp(near, BytesMut::new(), &host, watched).await });
+        far.write_all(b"AMQP\x00\x01\x00\x00").await.unwrap();
+        let mut answer = [0; 8];
+        far.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"AMQP\x03\x01\x00\x00");
+        drop(far);
+        served.await.unwrap().unwrap();
     }
 }

@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -34,15 +35,20 @@ use crate::broker::{BrokerError, Rule, SubscriptionInfo, TopicInfo};
 const BODY_BYTES_MAX: usize = 256 * 1024;
 /// How long a peer may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request may go on when the emulator stops.
+const GRACE: Duration = Duration::from_secs(1);
 /// The largest page of a list, and the default.
 const PAGE_MAX: usize = 100;
 
 /// Serves one HTTP connection.
-pub(super) async fn serve(
-    stream: Prefixed,
+pub(super) async fn serve<S>(
+    stream: Prefixed<S>,
     host: Arc<Host>,
     mut control: watch::Receiver<Control>,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(move |request| {
         let host = Arc::clone(&host);
         async move { Ok::<_, Infallible>(respond(&host, request).await) }
@@ -60,7 +66,11 @@ pub(super) async fn serve(
         }
     }
     connection.as_mut().graceful_shutdown();
-    connection.await.map_err(io::Error::other)
+    // A request that comes in full is answered; half of one is not waited for.
+    match timeout(GRACE, connection).await {
+        Ok(served) => served.map_err(io::Error::other),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
 }
 
 /// Why a request failed.
