@@ -175,6 +175,14 @@ async fn bad_requests_are_refused_and_change_nothing() {
 }
 
 #[tokio::test]
+async fn creating_a_queue_is_refused_as_not_implemented() {
+    let emulator = Emulator::start().await.unwrap();
+    let queue = TOPIC.replace("TopicDescription", "QueueDescription");
+    let (status, body) = ask(&emulator, "PUT", "/q", &queue).await;
+    assert!(status == 501 && body.contains("Queues are not implemented"), "{status} {body}");
+}
+
+#[tokio::test]
 async fn what_is_neither_amqp_nor_http_is_turned_away() {
     let emulator = Emulator::start().await.unwrap();
     for garbage in

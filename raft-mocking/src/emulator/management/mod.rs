@@ -340,6 +340,10 @@ fn put(
 ) -> Result<(StatusCode, String), ApiError> {
     let body = host.bus.with_broker(|broker, now| {
         Ok::<_, ApiError>(match resource {
+            Resource::Topic(_) if atom::description(root, "QueueDescription").is_ok() => {
+                let detail = "Queues are not implemented by this emulator.";
+                return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, detail));
+            }
             Resource::Topic(topic) => {
                 let options = atom::topic_options(atom::description(root, "TopicDescription")?)?;
                 if is_update {
