@@ -24,6 +24,9 @@ const APPLICATION_PROPERTIES: u64 = 0x74;
 const DATA: u64 = 0x75;
 const AMQP_VALUE: u64 = 0x77;
 
+/// The annotation of a message that must not be delivered yet.
+const SCHEDULED: &str = "x-opt-scheduled-enqueue-time";
+
 /// Reads one message. `fresh_id` makes a message id if the sender gave none.
 pub(crate) fn decode(
     encoded: Bytes,
@@ -73,6 +76,15 @@ fn decode_within(
                 }
             }
             AMQP_VALUE => message.body = body_of_value(&mut decoder)?,
+            MESSAGE_ANNOTATIONS => {
+                let Value::Map(pairs) = decoder.value()? else { continue };
+                let is_scheduled = |(key, value): &(Value, Value)| {
+                    key.as_text() == Some(SCHEDULED) && *value != Value::Null
+                };
+                if pairs.iter().any(is_scheduled) {
+                    return Err(DecodeError::NotImplemented(SCHEDULED));
+                }
+            }
             _ => decoder.skip()?,
         }
     }

@@ -185,6 +185,8 @@ pub(crate) struct Attach {
     pub(crate) source_address: Option<String>,
     pub(crate) target_address: Option<String>,
     pub(crate) is_dynamic: bool,
+    /// Whether the receiver asks for a session of the entity.
+    pub(crate) is_sessionful: bool,
     pub(crate) initial_delivery_count: Option<u32>,
     pub(crate) max_message_size: Option<u64>,
 }
@@ -218,6 +220,7 @@ impl Attach {
             is_dynamic: [&source, &target]
                 .into_iter()
                 .any(|terminus| terminus_item(terminus, 4) == Some(&Value::Bool(true))),
+            is_sessionful: has_session_filter(&source),
             initial_delivery_count,
             max_message_size,
         })
@@ -239,6 +242,15 @@ impl Attach {
             put_option(out, self.max_message_size, value::put_ulong);
         });
     }
+}
+
+/// Whether a source has the service's filter by session, named by its key or by its descriptor.
+fn has_session_filter(source: &Value) -> bool {
+    let Some(Value::Map(filters)) = terminus_item(source, 7) else { return false };
+    let is_name = |value: &Value| value.as_text() == Some("com.microsoft:session-filter");
+    filters.iter().any(|(key, filter)| {
+        is_name(key) || matches!(filter, Value::Described(filter) if is_name(&filter.0))
+    })
 }
 
 /// Updates windows and credit.

@@ -3,10 +3,13 @@
 use bytes::{Bytes, BytesMut};
 
 use super::Context;
-use super::error::{DECODE_ERROR, INVALID_FIELD, MESSAGE_SIZE, RESOURCE_LIMIT, TRANSFER_LIMIT};
+use super::error::{
+    DECODE_ERROR, INVALID_FIELD, MESSAGE_SIZE, NOT_IMPLEMENTED, RESOURCE_LIMIT, TRANSFER_LIMIT,
+};
 use super::service::ServiceNode;
 use crate::broker::BusMessage;
 use crate::bus::BusError;
+use crate::emulator::amqp::DecodeError;
 use crate::emulator::amqp::message::{self, BATCH_FORMAT};
 use crate::emulator::amqp::outcome::AmqpError;
 use crate::emulator::amqp::performative::Transfer;
@@ -131,8 +134,11 @@ impl Incoming {
             BATCH_FORMAT => message::decode_batch(data, fresh_id),
             _ => message::decode(data, fresh_id).map(|message| vec![message]),
         };
-        let messages = messages.map_err(|error| {
-            AmqpError::new(DECODE_ERROR, format!("The message cannot be read: {error}."))
+        let messages = messages.map_err(|error| match error {
+            DecodeError::NotImplemented(_) => {
+                AmqpError::new(NOT_IMPLEMENTED, format!("The message is refused: {error}."))
+            }
+            _ => AmqpError::new(DECODE_ERROR, format!("The message cannot be read: {error}.")),
         })?;
         match cx.bus.publish_batch(&self.path, messages) {
             Ok(_) => Ok(()),

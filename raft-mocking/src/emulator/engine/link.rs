@@ -99,6 +99,13 @@ fn receiver(cx: &mut Context, attach: &Attach, path: String) -> Result<Link, Amq
     };
     let found = cx.bus.with_broker(|broker, _| broker.subscription(topic, subscription));
     let queue: QueueId = found.map_err(|error| cx.broker_error(&path, &error))?.queue;
+    if attach.is_sessionful {
+        let description = format!(
+            "A sessionful message receiver cannot be created on an entity that does not require \
+             sessions: '{path}'. Sessions are not implemented by this emulator."
+        );
+        return Err(AmqpError::new(NOT_ALLOWED, description));
+    }
     cx.bus.listen(queue, &Arc::clone(&cx.listener));
     let is_settled = attach.sender_settle_mode == 1;
     Ok(Link::Outgoing(Outgoing::new(path, is_settled, OutgoingNode::Queue { queue })))

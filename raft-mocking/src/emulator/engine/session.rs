@@ -490,24 +490,28 @@ impl Session {
 
 /// Does what the peer decided about a locked message; returns what it is told.
 ///
-/// The answer is of the kind that was asked for: clients take any other for a failure.
+/// The answer is of the kind that was asked for: clients take any other for a failure, which is
+/// what they get if they asked for something that is not implemented.
 fn settle_lock(cx: &mut Context, unsettled: &Unsettled, outcome: Outcome) -> Outcome {
     let Unsettled { queue, token, .. } = *unsettled;
     let now = cx.now;
     let result = cx.bus.with_broker(|broker, _| match &outcome {
         Outcome::Accepted => broker.complete(now, queue, token),
-        // There is no dead-letter queue: a rejected message is given back.
+        // Nothing is dead-lettered or deferred: the message is given back.
         Outcome::Rejected(_) | Outcome::Released | Outcome::Modified { .. } | Outcome::Other => {
             broker.abandon(now, queue, token)
         }
     });
     cx.bus.wake(&[queue]);
+    let abandoned = |what: &str| {
+        let description = format!("{what} is not implemented; the message was abandoned");
+        Outcome::Rejected(Some(AmqpError::new(NOT_IMPLEMENTED, description)))
+    };
     match (result, outcome) {
         (Err(error), _) => Outcome::Rejected(Some(cx.broker_error("", &error))),
-        (Ok(()), Outcome::Rejected(_)) => {
-            let description = "dead-lettering is not implemented; the message was abandoned";
-            Outcome::Rejected(Some(AmqpError::new(NOT_IMPLEMENTED, description)))
-        }
+        (Ok(()), Outcome::Rejected(_)) => abandoned("dead-lettering"),
+        // How clients defer a message.
+        (Ok(()), Outcome::Modified { undeliverable_here: true, .. }) => abandoned("deferring"),
         (Ok(()), outcome) => outcome,
     }
 }

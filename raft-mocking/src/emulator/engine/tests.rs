@@ -578,6 +578,84 @@ fn waiting_messages_do_not_pile_up_in_the_output() {
     assert_eq!(count, 20);
 }
 
+#[test]
+fn session_receiver_is_refused_where_no_session_is_required() {
+    let described = |name: &str, value| Value::Described(Box::new((name.into(), value)));
+    let filters = [
+        ("com.microsoft:session-filter", described("other", "one".into())),
+        // The next session, whichever it is.
+        ("com.microsoft:session-filter", Value::Null),
+        ("filter", described("com.microsoft:session-filter", "one".into())),
+    ];
+    for (key, filter) in filters {
+        let mut peer = Peer::opened(false);
+        let mut source = BytesMut::new();
+        put_described_list(&mut source, 0x28, 8, |out| {
+            put_value(out, &"t/Subscriptions/s".into());
+            (0..6).for_each(|_| put_value(out, &Value::Null));
+            put_value(out, &Value::Map(vec![(Value::Symbol(key.to_owned()), filter)]));
+        });
+        let source = Some(source.freeze());
+        let attach = Attach { is_receiver: true, source, ..Attach::default() };
+        peer.send(0, |out| attach.encode(out));
+        let frames = peer.frames();
+        assert_eq!(detach_condition(&frames), "amqp:not-allowed");
+        let Performative::Attach(answer) = &frames[0] else { panic!("expected an attach") };
+        assert_eq!(answer.source, None);
+    }
+}
+
+#[test]
+fn scheduled_message_is_rejected_instead_of_delivered_early() {
+    let scheduled = (
+        Value::Symbol("x-opt-scheduled-enqueue-time".to_owned()),
+        Value::Timestamp(4_000_000_000_000),
+    );
+    let annotations = Value::Described(Box::new((Value::Ulong(0x72), Value::Map(vec![scheduled]))));
+    let mut message = BytesMut::new();
+    put_value(&mut message, &annotations);
+    message.extend_from_slice(&message::bare_message(&BusMessage::new("later")));
+    let mut batch = BytesMut::new();
+    let inner = Value::Binary(message.clone().freeze());
+    put_value(&mut batch, &Value::Described(Box::new((Value::Ulong(0x75), inner))));
+
+    let mut peer = Peer::opened(false);
+    peer.attach(0, false, "t", false);
+    peer.frames();
+    let payloads = [(0, message), (message::BATCH_FORMAT, batch)];
+    for (id, (format, payload)) in (0..).zip(payloads) {
+        let transfer =
+            Transfer { delivery_id: Some(id), message_format: Some(format), ..Transfer::default() };
+        peer.send(0, |out| {
+            transfer.encode(out);
+            out.extend_from_slice(&payload);
+        });
+        let frames = peer.frames();
+        let Some(Performative::Disposition(answer)) = frames.first() else { panic!("no answer") };
+        let Some(Outcome::Rejected(Some(error))) = &answer.outcome else { panic!("not rejected") };
+        assert_eq!(error.condition, "amqp:not-implemented");
+        assert!(error.description.contains("x-opt-scheduled-enqueue-time"), "{error:?}");
+    }
+    assert_eq!(peer.bus.with_broker(|b, _| b.subscription("t", "s").unwrap().message_count), 0);
+}
+
+#[test]
+fn deferring_abandons_the_message_and_says_so() {
+    let mut peer = Peer::opened(false);
+    peer.attach(0, true, "t/Subscriptions/s", false);
+    peer.publish(1);
+    peer.credit(0, 1, 0, false);
+    peer.frames();
+    peer.settle(0, Outcome::Modified { delivery_failed: false, undeliverable_here: true });
+    let frames = peer.frames();
+    let Some(Performative::Disposition(answer)) = frames.first() else { panic!("no answer") };
+    let Some(Outcome::Rejected(Some(error))) = &answer.outcome else { panic!("not rejected") };
+    assert_eq!(error.condition, "amqp:not-implemented");
+    assert!(error.description.contains("deferring"), "{error:?}");
+    let mut receiver = peer.bus.receiver("t", "s").unwrap();
+    assert!(receiver.try_receive().unwrap().is_some(), "it can be received again");
+}
+
 proptest! {
     #[test]
     fn garbage_never_panics(chunks in vec(vec(any::<u8>(), 0..200), 1..8), is_opened in any::<bool>()) {
