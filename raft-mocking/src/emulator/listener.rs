@@ -325,6 +325,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn stop_takes_two_seconds_at_most_though_the_peer_never_answers() {
+        let emulator = crate::emulator::Emulator::start().await.unwrap();
+        let mut peer = TcpStream::connect(emulator.amqp_address()).await.unwrap();
+        peer.write_all(OPENING).await.unwrap();
+        let mut answers = Vec::new();
+        // The name of our container, in the answer to Open.
+        while !answers.windows(8).any(|window| window == b"Emulator") {
+            assert!(peer.read_buf(&mut answers).await.unwrap() > 0, "it was opened");
+        }
+        // From here on only timers matter.
+        tokio::time::pause();
+        let start = Instant::now();
+        emulator.shutdown().await;
+        let slack = Duration::from_millis(10);
+        assert!(start.elapsed() <= Duration::from_secs(2) + slack, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
     async fn last_words_reach_a_peer_that_reads() {
         let (control, host, near, mut far) = parts();
         let watched = control.subscribe();
