@@ -9,9 +9,10 @@
 //! | 4 | CRC-32 of the body |
 //! | body | for each save: hard state (or none), number of entries, each with its length |
 //!
-//! Guarantees: what `save` returned for is there after a crash. A record that a crash tore is cut
-//!             off; damage anywhere else is reported with its place, and nothing is changed.
-//! Relies on:  the file system keeping what `fdatasync` returned for.
+//! Guarantees: what `save` returned for, and what `load` returned, is there after a crash. A record
+//!             that a crash tore is cut off; damage anywhere else is reported with its place, and
+//!             nothing is changed.
+//! Relies on:  the file system keeping what `fsync` and `fdatasync` returned for.
 //! Elsewhere:  when a save may be confirmed is the driver's business. Old entries are never
 //!             collected here: this suits logs that fit in memory.
 
@@ -52,6 +53,7 @@ const FILE_NAME: &str = "raft.log";
 /// ```
 #[derive(Debug)]
 pub struct FileStorage {
+    folder: PathBuf,
     path: PathBuf,
     /// Locked for as long as it is open.
     file: File,
@@ -87,7 +89,7 @@ impl FileStorage {
             let path = path.display().to_string();
             move |source| StorageError::Io { action, path, source }
         };
-        std::fs::create_dir_all(folder).map_err(failed("create", folder))?;
+        create_folder(folder).map_err(failed("create", folder))?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(&path).map_err(failed("open", &path))?;
@@ -109,16 +111,25 @@ impl FileStorage {
             // New, or torn while it was made: nothing was saved yet.
             file.rewind()
                 .and_then(|()| file.write_all(&expected))
-                .and_then(|()| file.sync_all())
                 .map_err(failed("write", &path))?;
-            // The name must survive as well, not only the bytes behind it.
-            File::open(folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(failed("sync", folder))?;
         } else if found != expected {
             return Err(wrong_header(&path, &found, cluster_id, server_id));
         }
-        Ok(Self { path, file, buffer: Vec::new(), state: State::Opened })
+        let folder = folder.to_owned();
+        let storage = Self { folder, path, file, buffer: Vec::new(), state: State::Opened };
+        storage.sync_all()?;
+        Ok(storage)
+    }
+
+    /// Makes durable whatever the file holds, and its name.
+    ///
+    /// What can be read need not be on the disk: a process that was killed between a write and its
+    /// sync leaves a record that the next one finds in the memory of the operating system. That one
+    /// would acknowledge it without any save, and a power cut would take it back. No test can show
+    /// it without cutting the power.
+    fn sync_all(&self) -> Result<(), StorageError> {
+        self.file.sync_all().map_err(self.failed("sync"))?;
+        sync_folder(&self.folder).map_err(self.failed("sync the folder of"))
     }
 
     fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> StorageError + use<> {
@@ -147,6 +158,8 @@ impl FileStorage {
 
 impl Storage for FileStorage {
     fn load(&mut self) -> Result<Recovered, StorageError> {
+        // Before anything is read, so that whatever is read is durable.
+        self.sync_all()?;
         let mut bytes = Vec::new();
         self.file
             .seek(SeekFrom::Start(HEADER_BYTES as u64))
@@ -206,6 +219,29 @@ impl Storage for FileStorage {
         }
         result
     }
+}
+
+/// Makes the folder and those above it, each with a name that survives a power cut.
+///
+/// The name of the lowest folder that was there is made durable as well: whoever made it may have
+/// been killed before it was.
+fn create_folder(folder: &Path) -> io::Result<()> {
+    let Some(parent) = folder.parent() else { return Ok(()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let is_new = !folder.exists();
+    if is_new {
+        create_folder(parent)?;
+        std::fs::create_dir_all(folder)?;
+    }
+    match sync_folder(parent) {
+        // Whoever prepared the folder for us in a place we may not read has seen to its name.
+        Err(error) if !is_new && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 fn header(cluster_id: ClusterId, server_id: ServerId) -> Vec<u8> {
@@ -414,6 +450,27 @@ mod tests {
             assert_eq!(open(folder.path()).unwrap().load().unwrap(), Recovered::default());
             assert_eq!(bytes(folder.path()), whole);
         }
+    }
+
+    #[test]
+    fn a_record_that_was_written_but_not_confirmed_is_loaded_again() {
+        let folder = tempfile::tempdir().unwrap();
+        three_records(folder.path());
+        let written = bytes(folder.path());
+        let other = tempfile::tempdir().unwrap();
+        std::fs::write(other.path().join(FILE_NAME), &written).unwrap();
+        assert_eq!(open(other.path()).unwrap().load().unwrap().entries.len(), 3);
+        assert_eq!(bytes(other.path()), written, "what is synced is not changed");
+    }
+
+    #[test]
+    fn folders_are_made_where_there_are_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b/c");
+        three_records(&deep);
+        assert_eq!(open(&deep).unwrap().load().unwrap().entries.len(), 3);
+        create_folder(Path::new(".")).unwrap();
+        create_folder(Path::new("/")).unwrap();
     }
 
     #[test]
