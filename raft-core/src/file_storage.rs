@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | 4 | length of the body |
 //! | 4 | CRC-32 of the body |
+//! | 4 | CRC-32 of these two and of the record's place in the file (8 bytes) |
 //! | body | for each save: hard state (or none), number of entries, each with its length |
 //!
 //! Guarantees: what `save` returned for, and what `load` returned, is there after a crash. A record
@@ -31,8 +32,8 @@ use crate::types::{ClusterId, SaveNumber, ServerId, Term};
 const MAGIC: [u8; 8] = *b"RAFTLOG\x01";
 /// Magic, cluster, server, CRC-32 of these.
 const HEADER_BYTES: usize = 8 + 8 + 8 + 4;
-/// Length and CRC-32 before a record's body.
-const PREFIX_BYTES: usize = 8;
+/// Length, CRC-32 of the body and CRC-32 of these before a record's body.
+const PREFIX_BYTES: usize = 4 + 4 + 4;
 const FILE_NAME: &str = "raft.log";
 
 /// One server's storage in a folder of its own.
@@ -57,6 +58,8 @@ pub struct FileStorage {
     path: PathBuf,
     /// Locked for as long as it is open.
     file: File,
+    /// Where the next record goes.
+    end: u64,
     /// Reused for every record.
     buffer: Vec<u8>,
     state: State,
@@ -116,7 +119,7 @@ impl FileStorage {
             return Err(wrong_header(&path, &found, cluster_id, server_id));
         }
         let folder = folder.to_owned();
-        let storage = Self { folder, path, file, buffer: Vec::new(), state: State::Opened };
+        let storage = Self { folder, path, file, end: 0, buffer: Vec::new(), state: State::Opened };
         storage.sync_all()?;
         Ok(storage)
     }
@@ -148,11 +151,12 @@ impl FileStorage {
         let body = &self.buffer[PREFIX_BYTES..];
         let length = u32::try_from(body.len())
             .map_err(|_| self.failed("write")(io::Error::from(io::ErrorKind::FileTooLarge)))?;
-        let checksum = crc32fast::hash(body);
-        self.buffer[..4].copy_from_slice(&length.to_le_bytes());
-        self.buffer[4..PREFIX_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        let prefix = Prefix { length, checksum: crc32fast::hash(body) };
+        self.buffer[..PREFIX_BYTES].copy_from_slice(&prefix.encode(self.end));
         self.file.write_all(&self.buffer).map_err(self.failed("write"))?;
-        self.file.sync_data().map_err(self.failed("sync"))
+        self.file.sync_data().map_err(self.failed("sync"))?;
+        self.end += self.buffer.len() as u64;
+        Ok(())
     }
 }
 
@@ -165,36 +169,39 @@ impl Storage for FileStorage {
             .seek(SeekFrom::Start(HEADER_BYTES as u64))
             .and_then(|_| self.file.read_to_end(&mut bytes))
             .map_err(self.failed("read"))?;
-        let records = Bytes::from(bytes);
+        let mut rest = Bytes::from(bytes);
         let mut recovered = Recovered::default();
-        let mut rest = records.clone();
+        self.end = HEADER_BYTES as u64;
         while !rest.is_empty() {
-            let offset = (HEADER_BYTES + records.len() - rest.len()) as u64;
             let corrupt = |reason: String| StorageError::Corrupt {
                 path: self.path.display().to_string(),
-                offset,
+                offset: self.end,
                 reason,
             };
-            let Some(mut body) = whole_record(&rest) else {
-                // A crash tears only the last record. If a whole one follows, this is no torn tail:
-                // what is damaged was promised to someone.
-                if (1..rest.len()).any(|at| whole_record(&rest.slice(at..)).is_some()) {
-                    return Err(corrupt("the record is damaged, and whole ones follow".to_owned()));
+            let mut body = match next_record(&rest, self.end) {
+                Next::Whole(body) => body,
+                Next::Damaged => {
+                    return Err(corrupt("the record is damaged, and others follow".to_owned()));
                 }
-                tracing::warn!(path = %self.path.display(), offset, bytes = rest.len(), "torn tail cut off");
-                self.file
-                    .set_len(offset)
-                    .and_then(|()| self.file.sync_all())
-                    .map_err(self.failed("truncate"))?;
-                break;
+                Next::Torn => {
+                    let (path, offset, bytes) = (self.path.display(), self.end, rest.len());
+                    tracing::warn!(%path, offset, bytes, "torn tail cut off");
+                    self.file
+                        .set_len(self.end)
+                        .and_then(|()| self.file.sync_all())
+                        .map_err(self.failed("truncate"))?;
+                    break;
+                }
             };
-            rest.advance(PREFIX_BYTES + body.len());
+            let record_bytes = PREFIX_BYTES + body.len();
             while !body.is_empty() {
                 let save = decode_save(&mut body).map_err(&corrupt)?;
                 recovered.replay(save).map_err(|error| corrupt(error.to_string()))?;
             }
+            rest.advance(record_bytes);
+            self.end += record_bytes as u64;
         }
-        self.file.seek(SeekFrom::End(0)).map_err(self.failed("seek in"))?;
+        self.file.seek(SeekFrom::Start(self.end)).map_err(self.failed("seek in"))?;
         self.state = State::Ready;
         Ok(recovered)
     }
@@ -210,6 +217,10 @@ impl Storage for FileStorage {
                 };
                 return Err(self.failed("write")(io::Error::other(refusal)));
             }
+        }
+        // A record is never empty, so that zeros are none.
+        if saves.is_empty() {
+            return Ok(());
         }
         // After a failed write or sync the kernel may drop what it could not write, and the next
         // sync would succeed without it: so this file is never written again.
@@ -286,16 +297,74 @@ fn wrong_header(
     }
 }
 
-/// The body of the record that `bytes` start with, if it is whole.
-fn whole_record(bytes: &Bytes) -> Option<Bytes> {
-    let mut prefix = bytes.get(..PREFIX_BYTES)?;
-    let (length, checksum) = (prefix.get_u32_le() as usize, prefix.get_u32_le());
-    let end = PREFIX_BYTES.checked_add(length)?;
-    if length == 0 || end > bytes.len() {
-        return None;
+/// What stands before a record's body.
+#[derive(Clone, Copy, Debug)]
+struct Prefix {
+    /// Of the body, in bytes.
+    length: u32,
+    /// CRC-32 of the body.
+    checksum: u32,
+}
+
+impl Prefix {
+    /// The prefix of a record that starts at `offset`. The place is checked but not stored, so that
+    /// a record which a client's command holds a copy of is none where the copy stands.
+    fn encode(self, offset: u64) -> [u8; PREFIX_BYTES] {
+        let mut bytes = [0; PREFIX_BYTES];
+        bytes[..4].copy_from_slice(&self.length.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.checksum.to_le_bytes());
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&bytes[..8]);
+        hasher.update(&offset.to_le_bytes());
+        bytes[8..].copy_from_slice(&hasher.finalize().to_le_bytes());
+        bytes
     }
-    let body = bytes.slice(PREFIX_BYTES..end);
-    (crc32fast::hash(&body) == checksum).then_some(body)
+
+    /// The prefix that `bytes` start with, if they are those of a record at `offset`.
+    fn decode(bytes: &[u8], offset: u64) -> Option<Self> {
+        let found = bytes.get(..PREFIX_BYTES)?;
+        let mut fields = found;
+        let prefix = Self { length: fields.get_u32_le(), checksum: fields.get_u32_le() };
+        (prefix.length > 0 && prefix.encode(offset) == found).then_some(prefix)
+    }
+
+    /// Where the body ends, from the start of the record.
+    fn end(self) -> usize {
+        PREFIX_BYTES.saturating_add(self.length as usize)
+    }
+}
+
+/// What the next bytes of the file are.
+enum Next {
+    /// A record with this body.
+    Whole(Bytes),
+    /// The end of what was saved: the rest is a record that a crash tore.
+    Torn,
+    /// A record that was saved, and is damaged.
+    Damaged,
+}
+
+/// What `rest`, the bytes of the file from `offset` on, start with.
+///
+/// A crash tears only the last record, because the next one is not begun before it is synced. So
+/// whatever follows a broken record shows that it was promised to someone.
+fn next_record(rest: &Bytes, offset: u64) -> Next {
+    if let Some(prefix) = Prefix::decode(rest, offset) {
+        return match rest.get(PREFIX_BYTES..prefix.end()) {
+            Some(body) if crc32fast::hash(body) == prefix.checksum => {
+                Next::Whole(rest.slice(PREFIX_BYTES..prefix.end()))
+            }
+            Some(_) if prefix.end() < rest.len() => Next::Damaged,
+            Some(_) | None => Next::Torn,
+        };
+    }
+    // Nobody knows how long this record was. The prefix of another one proves that there is one, so
+    // no body is read, and the search takes one short check for each byte.
+    let follows = |at: usize| {
+        Prefix::decode(&rest[at..], offset + at as u64)
+            .is_some_and(|prefix| at.saturating_add(prefix.end()) <= rest.len())
+    };
+    if (1..rest.len()).any(follows) { Next::Damaged } else { Next::Torn }
 }
 
 fn encode_save(save: &Save, buffer: &mut Vec<u8>) -> Result<(), codec::EncodeError> {
@@ -438,6 +507,68 @@ mod tests {
             );
             assert_eq!(bytes(folder.path()), damaged, "a damaged file is left alone");
         }
+    }
+
+    /// A storage with one record and a second one with these commands, and where the second starts.
+    fn record_with(folder: &Path, commands: &[Vec<u8>]) -> usize {
+        let mut storage = open(folder).unwrap();
+        storage.load().unwrap();
+        storage.save(&[save(1, vec![entry(1, 1)])]).unwrap();
+        let start = storage.end as usize;
+        let entries = (2..).zip(commands).map(|(index, command)| {
+            let mut entry = entry(index, 1);
+            let Payload::Command(request) = &mut entry.payload else { unreachable!() };
+            request.command = Bytes::copy_from_slice(command);
+            entry
+        });
+        storage.save(&[save(1, entries.collect())]).unwrap();
+        start
+    }
+
+    /// The last record is cut off, whichever part of it a crash kept from the disk.
+    fn assert_is_cut_off_however_torn(folder: &Path, start: usize) {
+        let whole = bytes(folder);
+        let [mut no_prefix, mut no_start, mut no_end] = [(); 3].map(|()| whole.clone());
+        no_prefix[start..start + PREFIX_BYTES].fill(0);
+        no_start[start + PREFIX_BYTES] ^= 1;
+        no_end.pop();
+        for torn in [no_prefix, no_start, no_end] {
+            std::fs::write(folder.join(FILE_NAME), &torn).unwrap();
+            assert_eq!(open(folder).unwrap().load().unwrap().entries, [entry(1, 1)]);
+            assert_eq!(bytes(folder), whole[..start]);
+        }
+    }
+
+    #[test]
+    fn a_command_that_looks_like_a_record_does_not_keep_a_torn_one() {
+        let body = [1; 20];
+        let bare = [&20_u32.to_le_bytes()[..], &crc32fast::hash(&body).to_le_bytes(), &body];
+        let elsewhere = Prefix { length: 20, checksum: crc32fast::hash(&body) }.encode(77);
+        for command in [bare.concat(), [&elsewhere[..], &body].concat()] {
+            let folder = tempfile::tempdir().unwrap();
+            let start = record_with(folder.path(), &[command]);
+            assert_is_cut_off_however_torn(folder.path(), start);
+        }
+    }
+
+    /// Each of its bytes could start a record that reaches far: reading the bodies as well would take
+    /// minutes.
+    #[test]
+    fn a_large_torn_record_is_cut_off_without_reading_it_again_from_every_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let command = [0, 0, 32, 0].repeat(1 << 14);
+        let start = record_with(folder.path(), &vec![command; 64]);
+        assert_is_cut_off_however_torn(folder.path(), start);
+    }
+
+    #[test]
+    fn a_save_of_nothing_leaves_no_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let ends = three_records(folder.path());
+        let mut storage = open(folder.path()).unwrap();
+        storage.load().unwrap();
+        storage.save(&[]).unwrap();
+        assert_eq!(bytes(folder.path()).len() as u64, ends[3]);
     }
 
     #[test]
