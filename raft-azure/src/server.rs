@@ -82,7 +82,8 @@ impl<M: StateMachine> AzureServer<M> {
     ) -> Result<Self, ServerError> {
         let ServerOptions { connection_string, topic, config, data_dir } = options;
         // The log first: a second process with the same log must not take its messages away.
-        let storage = FileStorage::open(data_dir, config.cluster_id, config.server_id)?;
+        let storage =
+            FileStorage::open(data_dir, config.cluster_id, config.server_id, &config.voters)?;
         let me = Address::Server(config.server_id);
         let amqp = AmqpOptions {
             entity: Some(topic.clone()),

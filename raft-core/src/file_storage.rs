@@ -1,7 +1,7 @@
 //! A server's hard state and log in one append-only file (feature `file-storage`).
 //!
-//! The file starts with a header that names its cluster and server; a record follows for each call
-//! of [`Storage::save`]:
+//! The file starts with a header that names its cluster, its server and all voters; a record follows
+//! for each call of [`Storage::save`]:
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -17,6 +17,7 @@
 //! Elsewhere:  when a save may be confirmed is the driver's business. Old entries are never
 //!             collected here: this suits logs that fit in memory.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -29,9 +30,9 @@ use crate::storage::{HardState, Recovered, Storage, StorageError};
 use crate::types::{ClusterId, SaveNumber, ServerId, Term};
 
 /// The first bytes of every file; the last one is the format version.
-const MAGIC: [u8; 8] = *b"RAFTLOG\x01";
-/// Magic, cluster, server, CRC-32 of these.
-const HEADER_BYTES: usize = 8 + 8 + 8 + 4;
+const MAGIC: [u8; 8] = *b"RAFTLOG\x02";
+/// Magic, cluster, server, number of voters. The voters follow, and the CRC-32 of all these.
+const HEADER_START_BYTES: usize = 8 + 8 + 8 + 4;
 /// Length, CRC-32 of the body and CRC-32 of these before a record's body.
 const PREFIX_BYTES: usize = 4 + 4 + 4;
 const FILE_NAME: &str = "raft.log";
@@ -42,13 +43,14 @@ const FILE_NAME: &str = "raft.log";
 /// use raft_core::{ClusterId, FileStorage, HardState, Save, SaveNumber, ServerId, Storage, Term};
 ///
 /// let folder = tempfile::tempdir()?;
+/// let voters = [1, 2, 3].map(ServerId);
 /// let hard_state = HardState { current_term: Term(3), voted_for: Some(ServerId(2)) };
-/// let mut storage = FileStorage::open(folder.path(), ClusterId(1), ServerId(1))?;
+/// let mut storage = FileStorage::open(folder.path(), ClusterId(1), ServerId(1), &voters)?;
 /// storage.load()?;
 /// storage.save(&[Save { number: SaveNumber(1), hard_state: Some(hard_state), entries: vec![] }])?;
 /// drop(storage);
 ///
-/// let mut storage = FileStorage::open(folder.path(), ClusterId(1), ServerId(1))?;
+/// let mut storage = FileStorage::open(folder.path(), ClusterId(1), ServerId(1), &voters)?;
 /// assert_eq!(storage.load()?.hard_state, hard_state);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -58,6 +60,8 @@ pub struct FileStorage {
     path: PathBuf,
     /// Locked for as long as it is open.
     file: File,
+    /// Where the first record goes.
+    start: u64,
     /// Where the next record goes.
     end: u64,
     /// Reused for every record.
@@ -78,13 +82,20 @@ enum State {
 impl FileStorage {
     /// Opens the storage in `folder`, and makes both if there are none.
     ///
+    /// The log is of a fixed set of voters, in any order: two majorities of different sets need not
+    /// overlap, so a server that came back as one of another set could elect a leader without what
+    /// the old set committed. Once servers can join and leave a running cluster, the log itself will
+    /// say who votes.
+    ///
     /// # Errors
     ///
-    /// If the folder cannot be used, belongs to another server, or is in use by another process.
+    /// If the folder cannot be used, belongs to another server or another set of voters, or is in
+    /// use by another process.
     pub fn open(
         folder: impl AsRef<Path>,
         cluster_id: ClusterId,
         server_id: ServerId,
+        voters: &[ServerId],
     ) -> Result<Self, StorageError> {
         let folder = folder.as_ref();
         let path = folder.join(FILE_NAME);
@@ -103,23 +114,45 @@ impl FileStorage {
             }
             Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
         }
-        let expected = header(cluster_id, server_id);
+        let expected = Owner::new(cluster_id, server_id, voters);
+        let header = expected.encode();
         let mut found = Vec::new();
-        let header_bytes = HEADER_BYTES as u64;
+        // One byte more shows whether anything follows.
         Read::by_ref(&mut file)
-            .take(header_bytes)
+            .take(header.len() as u64 + 1)
             .read_to_end(&mut found)
             .map_err(failed("read", &path))?;
-        if found.len() < HEADER_BYTES && expected.starts_with(&found) {
+        let is_torn = found.len() < header.len() && header.starts_with(&found);
+        // The length may have reached the disk before the bytes did.
+        let is_empty = found.len() <= header.len() && found.iter().all(|&byte| byte == 0);
+        if is_torn || is_empty {
             // New, or torn while it was made: nothing was saved yet.
-            file.rewind()
-                .and_then(|()| file.write_all(&expected))
-                .map_err(failed("write", &path))?;
-        } else if found != expected {
-            return Err(wrong_header(&path, &found, cluster_id, server_id));
+            file.rewind().and_then(|()| file.write_all(&header)).map_err(failed("write", &path))?;
+        } else if !found.starts_with(&header) {
+            file.rewind().map_err(failed("seek in", &path))?;
+            let path_name = path.display().to_string();
+            let found =
+                Owner::read(&mut file).map_err(failed("read", &path))?.map_err(|reason| {
+                    StorageError::Corrupt {
+                        path: path_name.clone(),
+                        offset: 0,
+                        reason: reason.to_owned(),
+                    }
+                })?;
+            let (found, expected) = found.difference(&expected);
+            return Err(StorageError::Foreign { path: path_name, found, expected });
         }
+        let start = header.len() as u64;
         let folder = folder.to_owned();
-        let storage = Self { folder, path, file, end: 0, buffer: Vec::new(), state: State::Opened };
+        let storage = Self {
+            folder,
+            path,
+            file,
+            start,
+            end: start,
+            buffer: Vec::new(),
+            state: State::Opened,
+        };
         storage.sync_all()?;
         Ok(storage)
     }
@@ -166,12 +199,12 @@ impl Storage for FileStorage {
         self.sync_all()?;
         let mut bytes = Vec::new();
         self.file
-            .seek(SeekFrom::Start(HEADER_BYTES as u64))
+            .seek(SeekFrom::Start(self.start))
             .and_then(|_| self.file.read_to_end(&mut bytes))
             .map_err(self.failed("read"))?;
         let mut rest = Bytes::from(bytes);
         let mut recovered = Recovered::default();
-        self.end = HEADER_BYTES as u64;
+        self.end = self.start;
         while !rest.is_empty() {
             let corrupt = |reason: String| StorageError::Corrupt {
                 path: self.path.display().to_string(),
@@ -255,45 +288,71 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn header(cluster_id: ClusterId, server_id: ServerId) -> Vec<u8> {
-    let mut header = Vec::with_capacity(HEADER_BYTES);
-    header.extend_from_slice(&MAGIC);
-    header.extend_from_slice(&cluster_id.0.to_le_bytes());
-    header.extend_from_slice(&server_id.0.to_le_bytes());
-    header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
-    header
-}
-
-/// Says what is wrong with a header that is not the expected one.
-fn wrong_header(
-    path: &Path,
-    found: &[u8],
+/// Whose log the file is, as its header says.
+#[derive(Debug, PartialEq, Eq)]
+struct Owner {
     cluster_id: ClusterId,
     server_id: ServerId,
-) -> StorageError {
-    let path = path.display().to_string();
-    let corrupt = |reason: &str| {
-        let reason = reason.to_owned();
-        StorageError::Corrupt { path: path.clone(), offset: 0, reason }
-    };
-    let Some(mut found) = found.get(..HEADER_BYTES) else {
-        return corrupt("it does not start like the log of a server");
-    };
-    if found[..7] != MAGIC[..7] {
-        return corrupt("it does not start like the log of a server");
+    /// Sorted, each once.
+    voters: Vec<ServerId>,
+}
+
+impl Owner {
+    fn new(cluster_id: ClusterId, server_id: ServerId, voters: &[ServerId]) -> Self {
+        let voters = voters.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        Self { cluster_id, server_id, voters }
     }
-    if crc32fast::hash(&found[..HEADER_BYTES - 4]).to_le_bytes() != found[HEADER_BYTES - 4..] {
-        return corrupt("its header is damaged");
+
+    /// The header of this owner's file.
+    fn encode(&self) -> Vec<u8> {
+        let mut header = Vec::new();
+        header.extend_from_slice(&MAGIC);
+        header.extend_from_slice(&self.cluster_id.0.to_le_bytes());
+        header.extend_from_slice(&self.server_id.0.to_le_bytes());
+        header.extend_from_slice(&(self.voters.len() as u32).to_le_bytes());
+        for voter in &self.voters {
+            header.extend_from_slice(&voter.0.to_le_bytes());
+        }
+        header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
+        header
     }
-    if found[7] != MAGIC[7] {
-        return corrupt("it was written by another version of this program");
+
+    /// Reads the header at the start of `file`, or says what is wrong with it.
+    fn read(file: &mut File) -> io::Result<Result<Self, &'static str>> {
+        let mut header = Vec::new();
+        Read::by_ref(file).take(HEADER_START_BYTES as u64).read_to_end(&mut header)?;
+        if !header.starts_with(&MAGIC[..7]) {
+            return Ok(Err("it does not start like the log of a server"));
+        }
+        if !header.starts_with(&MAGIC) {
+            return Ok(Err("it was written by another version of this program"));
+        }
+        let damaged = Ok(Err("its header is damaged"));
+        if header.len() < HEADER_START_BYTES {
+            return damaged;
+        }
+        let mut fields = &header[MAGIC.len()..];
+        let cluster_id = ClusterId(fields.get_u64_le());
+        let server_id = ServerId(fields.get_u64_le());
+        let rest_bytes = u64::from(fields.get_u32_le()) * 8 + 4;
+        let mut rest = Vec::new();
+        file.take(rest_bytes).read_to_end(&mut rest)?;
+        let voters = rest.chunks_exact(8).map(|mut voter| ServerId(voter.get_u64_le()));
+        let owner = Self { cluster_id, server_id, voters: voters.collect() };
+        header.extend_from_slice(&rest);
+        if owner.encode() == header { Ok(Ok(owner)) } else { damaged }
     }
-    found.advance(MAGIC.len());
-    let (cluster, server) = (ClusterId(found.get_u64_le()), ServerId(found.get_u64_le()));
-    StorageError::Foreign {
-        path: path.clone(),
-        found: format!("{server} of cluster {cluster}"),
-        expected: format!("{server_id} of cluster {cluster_id}"),
+
+    /// In which way this owner and another one differ, in words.
+    fn difference(&self, other: &Self) -> (String, String) {
+        let words = |owner: &Self| {
+            if (self.cluster_id, self.server_id) != (other.cluster_id, other.server_id) {
+                return format!("{} of cluster {}", owner.server_id, owner.cluster_id);
+            }
+            let voters: Vec<_> = owner.voters.iter().map(ToString::to_string).collect();
+            format!("a cluster of {}", voters.join(", "))
+        };
+        (words(self), words(other))
     }
 }
 
@@ -426,7 +485,7 @@ mod tests {
     use crate::types::{ClientId, Index, SequenceNumber};
 
     fn open(folder: &Path) -> Result<FileStorage, StorageError> {
-        FileStorage::open(folder, ClusterId(7), ServerId(1))
+        FileStorage::open(folder, ClusterId(7), ServerId(1), &[1, 2, 3].map(ServerId))
     }
 
     fn entry(index: u64, term: u64) -> Entry {
@@ -452,7 +511,7 @@ mod tests {
             save(2, vec![]),
             save(2, vec![entry(2, 2), entry(3, 2)]),
         ];
-        let mut ends = vec![HEADER_BYTES as u64];
+        let mut ends = vec![storage.start];
         for save in saves {
             storage.save(&[save]).unwrap();
             ends.push(storage.file.metadata().unwrap().len());
@@ -584,6 +643,59 @@ mod tests {
     }
 
     #[test]
+    fn a_header_whose_bytes_a_crash_kept_from_the_disk_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(folder.path()).unwrap());
+        let whole = bytes(folder.path());
+        for length in 0..=whole.len() {
+            std::fs::write(folder.path().join(FILE_NAME), vec![0; length]).unwrap();
+            assert_eq!(open(folder.path()).unwrap().load().unwrap(), Recovered::default());
+            assert_eq!(bytes(folder.path()), whole);
+        }
+        // What follows may have been saved.
+        std::fs::write(folder.path().join(FILE_NAME), vec![0; whole.len() + 1]).unwrap();
+        let error = open(folder.path()).unwrap_err();
+        assert!(matches!(error, StorageError::Corrupt { offset: 0, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_header_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        three_records(folder.path());
+        let whole = bytes(folder.path());
+        let start = open(folder.path()).unwrap().start as usize;
+        for at in 0..start {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            std::fs::write(folder.path().join(FILE_NAME), &damaged).unwrap();
+            let error = open(folder.path()).unwrap_err();
+            assert!(matches!(error, StorageError::Corrupt { offset: 0, .. }), "{at}: {error}");
+            assert_eq!(bytes(folder.path()), damaged, "a damaged file is left alone");
+        }
+    }
+
+    /// One server that comes back as a cluster of three could lose everything it committed alone.
+    #[test]
+    fn a_storage_of_other_voters_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |voters: &[u64]| {
+            let voters: Vec<_> = voters.iter().copied().map(ServerId).collect();
+            FileStorage::open(folder.path(), ClusterId(7), ServerId(1), &voters)
+        };
+        let refusal = |voters| match open(voters).unwrap_err() {
+            StorageError::Foreign { found, expected, .. } => format!("{found}, not {expected}"),
+            other => panic!("{other}"),
+        };
+        drop(open(&[1]).unwrap());
+        assert_eq!(refusal(&[1, 2, 3]), "a cluster of s1, not a cluster of s1, s2, s3");
+        std::fs::remove_file(folder.path().join(FILE_NAME)).unwrap();
+        drop(open(&[3, 1, 2]).unwrap());
+        assert_eq!(refusal(&[1]), "a cluster of s1, s2, s3, not a cluster of s1");
+        assert_eq!(refusal(&[1, 2, 4]), "a cluster of s1, s2, s3, not a cluster of s1, s2, s4");
+        open(&[2, 3, 1]).unwrap().load().unwrap();
+    }
+
+    #[test]
     fn a_record_that_was_written_but_not_confirmed_is_loaded_again() {
         let folder = tempfile::tempdir().unwrap();
         three_records(folder.path());
@@ -608,8 +720,14 @@ mod tests {
     fn a_storage_of_someone_else_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         drop(open(folder.path()).unwrap());
-        let other = FileStorage::open(folder.path(), ClusterId(7), ServerId(2)).unwrap_err();
-        assert!(matches!(other, StorageError::Foreign { .. }), "{other}");
+        let voters = [1, 2, 3].map(ServerId);
+        for (cluster, server) in [(7, 2), (8, 1)] {
+            let (cluster, server) = (ClusterId(cluster), ServerId(server));
+            let other = FileStorage::open(folder.path(), cluster, server, &voters).unwrap_err();
+            let StorageError::Foreign { found, expected, .. } = other else { panic!("{other}") };
+            assert_eq!(found, format!("s1 of cluster {}", ClusterId(7)));
+            assert_eq!(expected, format!("{server} of cluster {cluster}"));
+        }
         std::fs::write(folder.path().join(FILE_NAME), "something else, and long enough").unwrap();
         let no_log = open(folder.path()).unwrap_err();
         assert!(matches!(no_log, StorageError::Corrupt { offset: 0, .. }), "{no_log}");

@@ -123,7 +123,7 @@ pub enum StorageError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The storage belongs to another server or cluster.
+    /// The storage belongs to another server or cluster, or to a cluster of other voters.
     #[error("{path} belongs to {found}, not to {expected}")]
     Foreign {
         /// The file.
