@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::Address;
-use crate::types::{ClusterId, Index, SaveNumber, ServerId, Term};
+use crate::types::{ClusterId, Index, LogId, SaveNumber, ServerId, Term};
 
 /// Why a server refused an input. The server is unchanged but for its count of refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +60,15 @@ pub enum StepError {
         /// The last committed entry.
         commit_index: Index,
     },
+    /// A leader's entry has the index and the term of one of ours, but another payload, so Log
+    /// Matching (Raft §5.3) is broken. Stop and keep the log.
+    #[error("{leader} has another payload than this server in entry {log_id}")]
+    PayloadConflict {
+        /// The leader that sent the entry.
+        leader: ServerId,
+        /// The first entry that is not the same.
+        log_id: LogId,
+    },
     /// The driver confirmed a save that was never asked for.
     #[error("{number} was confirmed, but only {issued} was issued")]
     UnknownSave {
@@ -92,6 +101,7 @@ impl StepError {
             Self::Malformed { .. } => "malformed",
             Self::TwoLeaders { .. } => "two-leaders",
             Self::CommittedConflict { .. } => "committed-conflict",
+            Self::PayloadConflict { .. } => "payload-conflict",
             Self::UnknownSave { .. } => "unknown-save",
             Self::UnknownApply { .. } => "unknown-apply",
             Self::JoinedTwice => "joined-twice",
@@ -101,7 +111,10 @@ impl StepError {
     /// True if the cluster as a whole has broken a promise, so that going on could lose data.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::TwoLeaders { .. } | Self::CommittedConflict { .. })
+        matches!(
+            self,
+            Self::TwoLeaders { .. } | Self::CommittedConflict { .. } | Self::PayloadConflict { .. }
+        )
     }
 }
 

@@ -153,6 +153,16 @@ impl Log {
         entries.iter().position(|entry| !self.matches(entry.log_id()))
     }
 
+    /// The first of `entries` that the log holds with the same index and term, but with another
+    /// payload: only if a leader made two entries in one place, or a disk came back with another log.
+    pub(crate) fn first_other_payload(&self, entries: &[Entry]) -> Option<LogId> {
+        let is_other = |entry: &&Entry| {
+            let known = self.entry(entry.index).filter(|known| known.term == entry.term);
+            known.is_some_and(|known| known.payload != entry.payload)
+        };
+        entries.iter().find(is_other).map(Entry::log_id)
+    }
+
     /// Appends a leader's `entries`, of which the first is not in the log, and deletes whatever
     /// stood there and after it (Raft §5.3: "delete the existing entry and all that follow it").
     ///

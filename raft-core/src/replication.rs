@@ -128,6 +128,10 @@ impl Server {
         if let Some(known) = known.filter(|&known| known != leader_id) {
             return Err(StepError::TwoLeaders { term, known, other: leader_id });
         }
+        // Index and term alone decide what is new, which is sound only if they name one payload.
+        if let Some(log_id) = self.log.first_other_payload(&request.entries) {
+            return Err(StepError::PayloadConflict { leader: leader_id, log_id });
+        }
         // Every leader has every committed entry (Leader Completeness), so the first place where it
         // differs from this log is past the commit index.
         let prev = LogId::new(request.prev_log_term, request.prev_log_index);

@@ -10,9 +10,9 @@ use bench::{
     success, vote, vote_request,
 };
 use raft_core::{
-    Address, ClientId, ClientResponse, ClientResult, ClusterId, Envelope, Index, Input, Message,
-    NewServerError, Recovered, SequenceNumber, Server, ServerId, StepError, Term, VoteRequest,
-    VoteResponse,
+    Address, ClientId, ClientResponse, ClientResult, ClusterId, Envelope, Index, Input, LogId,
+    Message, NewServerError, Recovered, SequenceNumber, Server, ServerId, StepError, Term,
+    VoteRequest, VoteResponse,
 };
 
 /// No number of a message reaches this.
@@ -236,7 +236,7 @@ fn what_is_said_to_all_servers_is_heard_by_each() {
     assert_eq!(effects, ["→ c1 ClientResponse c1#1 not leader"]);
 }
 
-/// Only two refusals mean that the cluster as a whole is broken.
+/// Only three refusals mean that the cluster as a whole is broken.
 #[test]
 fn every_refusal_has_a_reason_of_its_own() {
     let (one, two) = (ServerId(1), ServerId(2));
@@ -247,6 +247,7 @@ fn every_refusal_has_a_reason_of_its_own() {
         StepError::Malformed { message: "VoteRequest", reason: "no such term" },
         StepError::TwoLeaders { term: Term(1), known: one, other: two },
         StepError::CommittedConflict { leader: two, index: Index(1), commit_index: Index(2) },
+        StepError::PayloadConflict { leader: two, log_id: LogId::new(Term(1), Index(1)) },
         StepError::UnknownSave {
             number: raft_core::SaveNumber(2),
             issued: raft_core::SaveNumber(1),
@@ -257,7 +258,7 @@ fn every_refusal_has_a_reason_of_its_own() {
     let reasons: std::collections::BTreeSet<_> = errors.iter().map(StepError::reason).collect();
     assert_eq!(reasons.len(), errors.len());
     let fatal: Vec<_> = errors.iter().filter(|e| e.is_fatal()).map(StepError::reason).collect();
-    assert_eq!(fatal, ["two-leaders", "committed-conflict"]);
+    assert_eq!(fatal, ["two-leaders", "committed-conflict", "payload-conflict"]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Log replication (§5.3).
 
+use std::slice;
+
 use raft_core::{Index, ProgressState, StepError};
 
 use crate::bench::{
@@ -353,6 +355,28 @@ fn a_committed_entry_is_never_replaced() {
         bench.receive(3, append(3, 3, (0, 0), &[2], 0)),
         ["→ s3 AppendEntriesResponse stale term"]
     );
+}
+
+/// "If two entries in different logs have the same index and term, then they store the same command":
+/// where they do not, going on would leave two servers with different logs for ever.
+#[test]
+fn an_entry_with_another_payload_is_never_taken_for_the_same() {
+    let known = [command((1, 1), 1, "x"), command((2, 2), 2, "y")];
+    let mut bench = Bench::with(3, 4, None, known.to_vec(), |_| {});
+    let others =
+        [command((2, 2), 2, "z"), command((2, 2), 3, "y"), entries(2, &[2]).pop().unwrap()];
+    for other in others {
+        for (prev, before) in [((0, 0), &known[..1]), ((1, 1), &[])] {
+            let entries = [before, slice::from_ref(&other), &entries(3, &[3])].concat();
+            let error = bench.refuse(2, append_all(4, 2, prev, entries, 0));
+            assert_eq!(error.to_string(), "s2 has another payload than this server in entry 2@2");
+            assert!(error.is_fatal());
+        }
+    }
+    // The same ones are welcome again, and where the terms differ any payload is.
+    bench.receive(2, append_all(4, 2, (0, 0), known.to_vec(), 0));
+    bench.receive(2, append_all(4, 2, (1, 1), vec![command((2, 3), 2, "z")], 0));
+    assert_eq!(bench.log(), [1, 3]);
 }
 
 /// "If two entries in different logs have the same index and term, then the logs are identical in all
