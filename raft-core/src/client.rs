@@ -63,7 +63,8 @@ pub enum ClientEvent {
         /// What the state machine answered.
         response: Bytes,
     },
-    /// The request was refused for good: it was not taken, and no retry will change that.
+    /// The request was refused for good, and no retry will change that. `TooLarge` was never taken;
+    /// `Superseded` may have been applied, once, but its answer is no longer kept.
     Refused {
         /// Which request.
         sequence_number: SequenceNumber,
