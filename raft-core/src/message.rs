@@ -238,9 +238,9 @@ pub enum ClientResult {
     },
 }
 
-/// No term or index of a message reaches this. It leaves room to count on for longer than any
+/// No term or index of a message reaches this, nor the term a server starts with. It leaves room to count on for longer than any
 /// cluster lives, so arithmetic on what others say cannot overflow.
-const ABSURD: u64 = 1 << 60;
+pub(crate) const ABSURD: u64 = 1 << 60;
 
 impl Envelope {
     /// Checks that the message is one that a correct server or client could have sent.

@@ -15,7 +15,9 @@ use crate::durability::Durability;
 use crate::effect::{Effect, Effects, Save, Step};
 use crate::error::{Refusals, StepError};
 use crate::log::Log;
-use crate::message::{Address, ClientRequest, ClientResponse, ClientResult, Envelope, Message};
+use crate::message::{
+    ABSURD, Address, ClientRequest, ClientResponse, ClientResult, Envelope, Message,
+};
 use crate::quorum::Quorum;
 use crate::rng::Rng;
 use crate::role::{Follower, Role};
@@ -131,6 +133,9 @@ impl Server {
         if last.term > hard_state.current_term {
             let current_term = hard_state.current_term;
             return Err(NewServerError::TermBehindLog { current_term, last });
+        }
+        if hard_state.current_term.0 >= ABSURD {
+            return Err(NewServerError::AbsurdTerm { current_term: hard_state.current_term });
         }
         let mut log = Log::default();
         log.append_new(entries);
@@ -533,5 +538,11 @@ pub enum NewServerError {
         current_term: Term,
         /// The last recovered entry.
         last: LogId,
+    },
+    /// Elections cannot have brought the recovered term about, and few more would end all of them.
+    #[error("recovered term {current_term} is higher than any cluster lives to see")]
+    AbsurdTerm {
+        /// The recovered term.
+        current_term: Term,
     },
 }

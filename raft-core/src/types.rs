@@ -59,8 +59,8 @@ impl Term {
     ///
     /// # Panics
     ///
-    /// At `u64::MAX`. [`crate::Server`] refuses messages near that bound, so that no one else can
-    /// drive it there.
+    /// At `u64::MAX`. [`crate::Server`] refuses messages and recovered terms near that bound, so that
+    /// nobody can drive it there.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.checked_add(1).expect("terms fit in 64 bits"))

@@ -274,6 +274,13 @@ fn a_server_does_not_start_from_a_broken_disk() {
     let gap = [entries(1, &[1]), entries(3, &[1])].concat();
     assert_eq!(start(2, gap), "recovered entry 3@1 cannot follow 1@1");
     assert_eq!(start(2, entries(1, &[1, 3])), "recovered term 2 is older than the last entry 2@3");
+    for term in [ABSURD, u64::MAX] {
+        let error = format!("recovered term {term} is higher than any cluster lives to see");
+        assert_eq!(start(term, Vec::new()), error);
+        assert_eq!(start(term, entries(1, &[1, term])), error);
+    }
+    let behind = format!("recovered term 2 is older than the last entry 1@{}", u64::MAX);
+    assert_eq!(start(2, entries(1, &[u64::MAX])), behind);
     let config = raft_core::Config::new(ServerId(4), [ServerId(1)]);
     let error = Server::new(config, Recovered::default()).unwrap_err();
     assert!(matches!(error, NewServerError::Config(_)));
