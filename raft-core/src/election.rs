@@ -155,7 +155,8 @@ impl Server {
         LogId::new(request.last_log_term, request.last_log_index) >= self.log.last()
     }
 
-    /// Grants this term's vote to the first up-to-date candidate that asks for it.
+    /// Grants this term's vote to the first up-to-date candidate that asks for it, and again as often
+    /// as that one asks; it is waited for once.
     ///
     /// Source: Raft §5.2 (one vote per term), §5.4.1 (election restriction).
     pub(crate) fn handle_vote_request(&mut self, step: &mut Step<'_>, request: VoteRequest) {
@@ -166,11 +167,11 @@ impl Server {
         let is_free = voted_for.is_none_or(|candidate| candidate == request.candidate_id);
 
         let vote_granted = is_current && is_free && self.is_up_to_date(&request);
-        if vote_granted {
-            if voted_for.is_none() {
-                self.hard_state.voted_for = Some(request.candidate_id);
-                step.save(self.hard_state);
-            }
+        if vote_granted && voted_for.is_none() {
+            self.hard_state.voted_for = Some(request.candidate_id);
+            step.save(self.hard_state);
+            // Only for a vote newly given: a bus that repeats an old request could put this server's
+            // own election off for ever.
             self.reset_election_timeout(step.now);
         }
         // A granted vote is a promise: it waits for the save, so no server votes twice.

@@ -93,6 +93,26 @@ fn an_early_timer_changes_nothing() {
     }
 }
 
+/// "If a follower receives no communication over a period of time called the election timeout": a
+/// request that was granted already is none, or a bus that repeats it would end all elections.
+#[test]
+fn a_vote_granted_again_does_not_start_the_wait_anew() {
+    let mut bench = Bench::follower(3, 1, &[]);
+    bench.receive(2, vote_request(2, 2, (0, 0)));
+    let deadline = bench.server.next_timeout().unwrap();
+    for _ in 0..9 {
+        bench.now = bench.now + Duration::from_millis(1);
+        assert_eq!(
+            bench.receive(2, vote_request(2, 2, (0, 0))),
+            ["→ s2 VoteResponse granted"],
+            "the candidate may not have heard it"
+        );
+        assert_eq!(bench.server.next_timeout(), Some(deadline));
+    }
+    bench.elapse();
+    assert_eq!((bench.role(), bench.term()), ("candidate", 3));
+}
+
 /// "A candidate wins an election if it receives votes from a majority of the servers in the full
 /// cluster for the same term."
 #[test]
