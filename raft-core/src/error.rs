@@ -119,4 +119,8 @@ impl StepError {
 }
 
 /// How often a server refused an input, by [`StepError::reason`].
+///
+/// Under `forgotten-entries` a leader counts answers that it took but did not act on: a follower
+/// says that it lacks entries it confirmed. Now and then that is a late answer; a count that keeps
+/// growing means that a server came back without its log, and must not stay under its old id.
 pub type Refusals = BTreeMap<&'static str, u64>;

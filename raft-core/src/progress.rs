@@ -83,6 +83,12 @@ impl Progress {
         is_unconfirmed && is_under_way
     }
 
+    /// True if a conflict at `prev_log_index`, with a hint at `hint_index`, says that the follower
+    /// lacks what it confirmed. A late answer from before it confirmed says the same.
+    pub(crate) fn contradicts(&self, prev_log_index: Index, hint_index: Index) -> bool {
+        prev_log_index.max(hint_index) <= self.match_index
+    }
+
     /// The logs differ: go back to `next_index` and probe from there.
     pub(crate) fn conflicted(&mut self, next_index: Index) {
         self.next_index = next_index.max(self.match_index.next());
@@ -139,6 +145,14 @@ mod tests {
         progress.conflicted(Index(7));
         assert!(!progress.is_news(Index(8)), "the answer to an earlier request");
         assert!(progress.is_news(Index(6)));
+    }
+
+    #[test]
+    fn a_follower_that_lacks_what_it_confirmed_contradicts_itself() {
+        assert!(replicating(5, 9).contradicts(Index(5), Index(1)));
+        assert!(replicating(5, 9).contradicts(Index(1), Index(5)));
+        assert!(!replicating(5, 9).contradicts(Index(6), Index(1)), "6 is not confirmed");
+        assert!(!replicating(5, 9).contradicts(Index(5), Index(6)), "it lacks only what is new");
     }
 
     #[test]

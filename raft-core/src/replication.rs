@@ -18,6 +18,9 @@ use crate::role::Role;
 use crate::server::{PendingApply, Server};
 use crate::types::{ClientId, Index, LogId, SequenceNumber, ServerId};
 
+/// What a server's refusals call a follower that says it lacks what it confirmed.
+const FORGOTTEN_ENTRIES: &str = "forgotten-entries";
+
 impl Server {
     /// Appends a client's command to the leader's log and starts to replicate it.
     pub(crate) fn propose(&mut self, step: &mut Step<'_>, request: ClientRequest) {
@@ -240,6 +243,12 @@ impl Server {
                 self.maybe_advance_commit_index(step);
             }
             AppendEntriesResult::Conflict { prev_log_index, hint } => {
+                if progress.contradicts(prev_log_index, hint.index) {
+                    // Going back would trust the wrong disk. It may be a late answer, which is
+                    // harmless; if the count keeps growing, the follower came back without its log.
+                    self.count_refusal(FORGOTTEN_ENTRIES);
+                    return;
+                }
                 if !progress.is_news(prev_log_index) {
                     return;
                 }

@@ -187,7 +187,7 @@ impl Server {
         let result = self.handle(&mut step, input);
         self.finish(step);
         if let Err(error) = &result {
-            *self.refusals.entry(error.reason()).or_default() += 1;
+            self.count_refusal(error.reason());
             tracing::debug!(server = %self.config.server_id, %error, "refused");
         }
         self.assert_invariants();
@@ -264,7 +264,7 @@ impl Server {
         }
     }
 
-    /// How often inputs were refused, by reason.
+    /// How often inputs were refused, by reason; see [`Refusals`].
     #[must_use]
     pub fn refusals(&self) -> &Refusals {
         &self.refusals
@@ -280,6 +280,10 @@ impl Server {
     #[must_use]
     pub fn deferred(&self) -> usize {
         self.deferred.as_ref().map_or(0, VecDeque::len)
+    }
+
+    pub(crate) fn count_refusal(&mut self, reason: &'static str) {
+        *self.refusals.entry(reason).or_default() += 1;
     }
 
     /// Every other voter.

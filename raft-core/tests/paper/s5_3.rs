@@ -357,6 +357,22 @@ fn a_committed_entry_is_never_replaced() {
     );
 }
 
+/// "The leader maintains a nextIndex for each follower", and never goes back behind what the follower
+/// confirmed: one that came back without its log is not served as if it were new, but it is seen.
+#[test]
+fn a_follower_that_forgot_what_it_confirmed_is_counted_and_not_believed() {
+    let mut bench = Bench::leader(3, 1, &[1, 1]);
+    bench.receive(2, conflict(2, 2, 1, None));
+    assert!(bench.server.refusals().is_empty(), "nothing was confirmed yet");
+    bench.receive(2, success(2, 3));
+    let progress = bench.progress(2);
+    for count in 1..=3 {
+        assert_eq!(bench.receive(2, conflict(2, 3, 1, None)), NOTHING);
+        assert_eq!(bench.server.status().refusals["forgotten-entries"], count);
+        assert_eq!(bench.progress(2), progress);
+    }
+}
+
 /// "If two entries in different logs have the same index and term, then they store the same command":
 /// where they do not, going on would leave two servers with different logs for ever.
 #[test]
