@@ -83,6 +83,8 @@ mod effect;
 mod election;
 mod error;
 #[cfg(feature = "file-storage")]
+mod file_header;
+#[cfg(feature = "file-storage")]
 mod file_storage;
 mod invariant;
 mod log;
