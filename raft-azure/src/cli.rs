@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use raft_azure::ConnectionString;
 use raft_azure::connection_string::redact;
 use raft_azure::event::Output;
+use raft_azure::process::asked_to_end;
 use raft_core::{ClusterId, Config, ServerId};
 use tokio::sync::{mpsc, watch};
 
@@ -261,24 +262,6 @@ fn start_logging() {
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())
-}
-
-/// Resolves when the process is asked to end: Ctrl-C or a polite kill.
-async fn asked_to_end() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
-    }
 }
 
 /// The lines of standard input; the channel closes at its end.

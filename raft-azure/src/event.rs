@@ -199,10 +199,14 @@ impl fmt::Display for Event {
                 write!(f, "s{server}@{term} {role} commit={commit_index} applied={last_applied}")
             }
             Self::Stopped { server } => write!(f, "s{server} stopped"),
-            Self::Summary { servers, requests, committed, elapsed_ms } => write!(
-                f,
-                "{committed} of {requests} requests committed by {servers} servers in {elapsed_ms} ms"
-            ),
+            Self::Summary { servers, requests, committed, elapsed_ms } => {
+                let plural = if *servers == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "{committed} of {requests} requests committed by {servers} server{plural}"
+                )?;
+                write!(f, " in {elapsed_ms} ms")
+            }
         }
     }
 }

@@ -130,6 +130,24 @@ impl ChildProcess {
     }
 }
 
+/// Resolves when the process is asked to end: Ctrl-C or a polite kill.
+pub async fn asked_to_end() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}
+
 fn forward(
     child: String,
     output: impl AsyncRead + Unpin + Send + 'static,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use raft_azure::process::asked_to_end;
 
 use self::cluster::Cluster;
 use self::report::{Report, Row};
@@ -80,24 +81,6 @@ fn build_server() -> Result<std::path::PathBuf> {
         bail!("raft-azure does not build");
     }
     Ok(folder.join(format!("raft-azure{}", std::env::consts::EXE_SUFFIX)))
-}
-
-/// Resolves when the demo is asked to end: Ctrl-C or a polite kill.
-async fn asked_to_end() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }
 
 /// The play itself.

@@ -6,6 +6,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
 use raft_azure::event::{Event, Output, short};
+use raft_azure::process::asked_to_end;
 use raft_azure::{AzureClient, ConnectionString};
 use raft_core::driver::RequestError;
 use raft_core::{
@@ -14,7 +15,7 @@ use raft_core::{
 };
 use tokio::sync::mpsc;
 
-use super::{BusArgs, Control, Failure, asked_to_end, input_lines, output, random_seed};
+use super::{BusArgs, Control, Failure, input_lines, output, random_seed};
 
 /// What a leader takes at most: see [`raft_core::Config::command_bytes_max`].
 const COMMAND_BYTES_MAX: usize = 128 * 1024;

@@ -8,11 +8,11 @@ use anyhow::Context;
 use clap::Args;
 use raft_azure::ConnectionString;
 use raft_azure::event::{Event, Output};
-use raft_azure::process::{ChildProcess, Line};
+use raft_azure::process::{ChildProcess, Line, asked_to_end};
 use raft_core::{ClientId, ClusterId, SequenceNumber};
 use tokio::sync::mpsc;
 
-use super::{BusArgs, Failure, TimingArgs, asked_to_end, client, output, provision, random_seed};
+use super::{BusArgs, Failure, TimingArgs, client, output, provision, random_seed};
 
 #[derive(Debug, Args)]
 pub(super) struct LocalClusterArgs {
