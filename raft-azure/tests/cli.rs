@@ -338,6 +338,8 @@ struct Supervised {
     folder: tempfile::TempDir,
     server: ChildProcess,
     lines: tokio::sync::mpsc::UnboundedReceiver<Line>,
+    /// What it wrote to its standard error.
+    warnings: Vec<String>,
 }
 
 impl Supervised {
@@ -357,12 +359,19 @@ impl Supervised {
         let program = PathBuf::from(PROGRAM);
         let server =
             ChildProcess::start("Server-1", &program, &arguments, &connection_string, &sender);
-        Self { emulator, folder, server: server.unwrap(), lines }
+        Self { emulator, folder, server: server.unwrap(), lines, warnings: Vec::new() }
     }
 
     async fn event(&mut self) -> Event {
-        let line = tokio::time::timeout(PATIENCE, self.lines.recv()).await.unwrap().unwrap();
-        serde_json::from_str(&line.text).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+        loop {
+            let line = tokio::time::timeout(PATIENCE, self.lines.recv()).await.unwrap().unwrap();
+            if line.is_error {
+                self.warnings.push(line.text);
+                continue;
+            }
+            return serde_json::from_str(&line.text)
+                .unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        }
     }
 
     async fn until(&mut self, is_it: impl Fn(&Event) -> bool) -> Event {
@@ -462,5 +471,7 @@ async fn a_broker_that_blinks_is_found_again() {
         }
     };
     tokio::time::timeout(PATIENCE, asking).await.expect("the bus is found again within a minute");
+    let lost = "the connection to the bus is lost; trying again";
+    assert_eq!(cluster.warnings.first().map(String::as_str), Some(lost), "and people are told");
     assert!(cluster.server.stop().await.unwrap().success());
 }
