@@ -85,8 +85,9 @@ impl Server {
     ) {
         let next_term = self.current_term().next();
         let Role::PreCandidate(candidate) = &mut self.role else { return };
-        // An answer to a question about another term says nothing about this one.
-        if !response.vote_granted || response.term != next_term {
+        // A granted pre-vote speaks of the term that was asked for; of another one it says nothing. A
+        // refusal speaks of the voter's term, which by the term rule is not past this server's.
+        if response.term != next_term {
             return;
         }
         candidate.votes.insert(voter);

@@ -1,8 +1,8 @@
 //! What the paper leaves open and the dissertation says.
 
-use raft_core::{Index, ProgressState};
+use raft_core::{Index, Message, ProgressState, ServerId, Term, VoteRequest, VoteResponse};
 
-use crate::bench::{Bench, NOTHING, append, conflict, success};
+use crate::bench::{Bench, NOTHING, append, conflict, entries, success, vote_request};
 
 /// §10.2.1: "the leader can write to its disk in parallel with replicating to the followers".
 #[test]
@@ -201,4 +201,123 @@ fn stepping_down_forgets_what_the_leader_knew() {
     bench.win();
     assert_eq!(bench.progress(2).match_index, Index::ZERO);
     assert_eq!(bench.progress(2).next_index, Index(3));
+}
+
+/// A server that asks before it disturbs, in a cluster of so many.
+fn pre_voter(servers: u64, term: u64, log: &[u64]) -> Bench {
+    Bench::with(servers, term, None, entries(1, log), |config| {
+        config.pre_vote = true;
+        config.check_quorum = true;
+    })
+}
+
+fn pre_vote_request(term: u64, last: (u64, u64)) -> Message {
+    Message::PreVoteRequest(VoteRequest {
+        term: Term(term),
+        candidate_id: ServerId(2),
+        last_log_index: Index(last.0),
+        last_log_term: Term(last.1),
+    })
+}
+
+fn pre_vote(term: u64, vote_granted: bool) -> Message {
+    Message::PreVoteResponse(VoteResponse { term: Term(term), vote_granted })
+}
+
+/// §9.6: "other servers … only if the candidate's log is sufficiently up-to-date".
+#[test]
+fn a_pre_vote_is_refused_to_a_shorter_log() {
+    let mut bench = pre_voter(3, 2, &[1, 2]);
+    assert_eq!(bench.receive(2, pre_vote_request(3, (1, 1))), ["→ s2 PreVoteResponse refused"]);
+    assert_eq!(
+        bench.receive(2, pre_vote_request(3, (2, 2))),
+        ["→ s2 PreVoteResponse for=3 granted"]
+    );
+}
+
+/// §9.6: "have not received heartbeats from a valid leader for at least a baseline election timeout".
+#[test]
+fn a_pre_vote_is_granted_once_the_leader_is_silent() {
+    let mut bench = pre_voter(3, 1, &[1]);
+    bench.receive(3, append(1, 3, (1, 1), &[], 0));
+    assert_eq!(bench.receive(2, pre_vote_request(2, (1, 1))), ["→ s2 PreVoteResponse refused"]);
+    bench.now = bench.now + bench.server.config().election_timeout_min;
+    assert_eq!(
+        bench.receive(2, pre_vote_request(2, (1, 1))),
+        ["→ s2 PreVoteResponse for=2 granted"]
+    );
+}
+
+/// §9.6: "a majority of the cluster" must be willing.
+#[test]
+fn one_willing_voter_of_four_is_no_majority() {
+    let mut bench = pre_voter(5, 1, &[1]);
+    bench.elapse();
+    assert_eq!(bench.receive(2, pre_vote(2, true)), NOTHING);
+    assert_eq!(bench.role(), "pre-candidate");
+    assert_eq!(bench.receive(2, pre_vote(2, true)), NOTHING, "one voter is one voter");
+    bench.receive(3, pre_vote(2, true));
+    assert_eq!(bench.role(), "candidate");
+}
+
+/// A pre-vote of an earlier question was about an earlier log and an earlier term.
+#[test]
+fn a_late_pre_vote_does_not_count_for_a_later_term() {
+    let mut bench = pre_voter(3, 1, &[1]);
+    bench.elapse();
+    bench.receive(2, pre_vote(5, false));
+    assert_eq!((bench.term(), bench.role()), (5, "follower"));
+    bench.elapse();
+    assert_eq!(bench.receive(3, pre_vote(2, true)), NOTHING);
+    assert_eq!(bench.role(), "pre-candidate");
+    bench.receive(3, pre_vote(6, true));
+    assert_eq!(bench.role(), "candidate");
+}
+
+/// A leader that does not check its quorum cannot know whether anyone still hears it, so it does not
+/// stand in the way of another.
+#[test]
+fn a_leader_without_check_quorum_grants_a_pre_vote() {
+    let mut bench = Bench::leader(3, 1, &[1]);
+    assert_eq!(
+        bench.receive(2, pre_vote_request(3, (2, 2))),
+        ["→ s2 PreVoteResponse for=3 granted"]
+    );
+}
+
+/// §4.2.3 is about later terms: whoever asks in a term that is over must learn of the present one.
+#[test]
+fn a_candidate_of_an_old_term_is_answered_though_the_leader_is_heard() {
+    let mut bench = pre_voter(3, 4, &[1]);
+    bench.receive(3, append(4, 3, (1, 1), &[], 0));
+    assert_eq!(bench.receive(2, vote_request(3, 2, (9, 2))), ["→ s2 VoteResponse refused"]);
+    assert_eq!(bench.receive(2, vote_request(4, 2, (0, 0))), ["→ s2 VoteResponse refused"]);
+    assert_eq!(bench.receive(2, vote_request(5, 2, (9, 4))), NOTHING, "this one would disturb");
+}
+
+/// Without check-quorum a leader leads on, whoever is silent.
+#[test]
+fn a_leader_without_check_quorum_stays_though_nobody_answers() {
+    let mut bench = Bench::leader(3, 1, &[1]);
+    for _ in 0..50 {
+        bench.elapse();
+    }
+    assert_eq!(bench.role(), "leader");
+}
+
+/// §6.2: the election timeout after which a leader steps down begins with its reign, not before.
+#[test]
+fn a_new_leader_has_a_whole_election_timeout_to_hear_its_followers() {
+    let mut bench = Bench::with(3, 1, None, entries(1, &[1]), |config| config.check_quorum = true);
+    for _ in 0..10 {
+        bench.elapse();
+    }
+    bench.win();
+    let reign_began = bench.now;
+    let patience = bench.server.config().election_timeout_max;
+    while bench.role() == "leader" {
+        bench.elapse();
+    }
+    let reign = bench.now.since(reign_began);
+    assert!((patience..patience * 2).contains(&reign), "{reign:?}");
 }
