@@ -100,7 +100,7 @@ fn a_pipeline_holds_no_more_than_its_limit() {
 #[test]
 fn a_probe_is_not_held_back_by_what_is_unconfirmed() {
     let terms = [1; 10];
-    let log = crate::bench::entries(1, &terms);
+    let log = entries(1, &terms);
     let mut bench = Bench::with(2, 1, None, log, |config| config.in_flight_entries_max = 2);
     bench.elapse();
     bench.win();
