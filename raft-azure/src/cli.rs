@@ -324,8 +324,3 @@ impl Control {
         }
     }
 }
-
-/// Where results go.
-fn output(is_json: bool) -> Output {
-    Output::new(is_json)
-}

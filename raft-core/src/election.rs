@@ -39,8 +39,7 @@ impl Server {
 
     /// Nothing was heard of a leader for too long.
     pub(crate) fn call_election(&mut self, step: &mut Step<'_>) {
-        // Alone, there is nobody to ask.
-        if self.config.pre_vote && !self.others().is_empty() {
+        if self.config.pre_vote && !self.is_alone() {
             self.become_pre_candidate(step);
         } else {
             self.become_candidate(step);
@@ -140,7 +139,7 @@ impl Server {
         // came back with less and asked again in the same term, the votes given to the longer log
         // would elect the shorter one. So it waits for the save like any other promise.
         let request = self.vote_request(current_term);
-        if !self.others().is_empty() {
+        if !self.is_alone() {
             step.send_when_saved(Address::AllServers, Message::VoteRequest(request));
         }
     }

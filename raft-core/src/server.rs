@@ -286,6 +286,11 @@ impl Server {
         *self.refusals.entry(reason).or_default() += 1;
     }
 
+    /// True for the only voter: there is nobody to ask.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.quorum.voters().len() == 1
+    }
+
     /// Every other voter.
     pub(crate) fn others(&self) -> Vec<ServerId> {
         let me = self.config.server_id;

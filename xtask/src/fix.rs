@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, bail};
 
 pub(crate) fn run() -> Result<()> {
-    let clippy = ["clippy", "--fix", "--workspace", "--all-targets", "--all-features"];
-    for arguments in [&clippy[..], &["--allow-dirty", "--allow-staged"]].chunks(2) {
-        run_cargo(&arguments.concat())?;
-    }
+    let everything = ["--workspace", "--all-targets", "--all-features"];
+    run_cargo(
+        &[&["clippy", "--fix", "--allow-dirty", "--allow-staged"], &everything[..]].concat(),
+    )?;
     run_cargo(&["fmt", "--all"])
 }
 

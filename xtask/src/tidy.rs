@@ -80,9 +80,8 @@ fn check_manifest(path: &str, text: &str, findings: &mut Vec<String>) {
         findings.push(format!("{path}: inherits the workspace's lints"));
     }
     for (number, line) in text.lines().enumerate() {
-        let is_versioned = line.contains("version = \"") || line.contains(" = \"");
         let in_package = number < 20 && !line.contains('{');
-        if is_versioned && !in_package && line.contains("version = \"") {
+        if line.contains("version = \"") && !in_package {
             findings.push(format!("{path}:{}: versions live in the root manifest", number + 1));
         }
     }

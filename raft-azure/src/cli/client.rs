@@ -6,7 +6,6 @@ use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
 use raft_azure::event::{Event, Output, short};
-use raft_azure::process::asked_to_end;
 use raft_azure::{AzureClient, ConnectionString};
 use raft_core::driver::RequestError;
 use raft_core::{
@@ -15,7 +14,7 @@ use raft_core::{
 };
 use tokio::sync::mpsc;
 
-use super::{BusArgs, Control, Failure, input_lines, output, random_seed};
+use super::{BusArgs, Control, Failure, input_lines, random_seed};
 
 /// What a leader takes at most: see [`raft_core::Config::command_bytes_max`].
 const COMMAND_BYTES_MAX: usize = 128 * 1024;
@@ -94,7 +93,7 @@ pub(super) async fn run(args: ClientArgs) -> Result<(), Failure> {
         let cluster_id = bus.cluster_id();
         let mut client =
             connect(connection_string, topic, cluster_id, client_id, first, cluster_size).await?;
-        let out = output(json);
+        let out = Output::new(json);
         let sent = if supervised {
             send_lines(&mut client, &mut control.lines, &requests, out).await
         } else if requests.stdin {
@@ -108,8 +107,10 @@ pub(super) async fn run(args: ClientArgs) -> Result<(), Failure> {
     tokio::select! {
         sent = work => sent.map(|_| ()),
         // A parent that closes our input has heard all it wants.
-        () = ended, if supervised => Ok(()),
-        () = asked_to_end() => Err(anyhow::anyhow!("interrupted").into()),
+        () = ended => match supervised {
+            true => Ok(()),
+            false => Err(anyhow::anyhow!("interrupted").into()),
+        },
     }
 }
 

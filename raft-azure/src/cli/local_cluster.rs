@@ -12,7 +12,7 @@ use raft_azure::process::{ChildProcess, Line, asked_to_end};
 use raft_core::{ClientId, ClusterId, SequenceNumber};
 use tokio::sync::mpsc;
 
-use super::{BusArgs, Failure, TimingArgs, client, output, provision, random_seed};
+use super::{BusArgs, Failure, TimingArgs, client, provision, random_seed};
 
 #[derive(Debug, Args)]
 pub(super) struct LocalClusterArgs {
@@ -45,7 +45,7 @@ pub(super) async fn run(args: LocalClusterArgs) -> Result<(), Failure> {
             "warning: a cluster of 2 stops when either server does; 3 is the smallest that survives one"
         );
     }
-    let out = output(json);
+    let out = Output::new(json);
     let started = Instant::now();
     // Kept until the end: the emulator stops, and the folder goes, when they are dropped.
     let (_emulator, connection_string) = match given {

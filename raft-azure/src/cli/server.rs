@@ -13,7 +13,7 @@ use raft_core::{CommandList, Entry, Payload, RoleChange, Server, ServerId, Serve
 
 use tokio::sync::watch;
 
-use super::{BusArgs, Control, Failure, TimingArgs, output};
+use super::{BusArgs, Control, Failure, TimingArgs};
 
 /// A server whose parent died must end within five seconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -59,7 +59,7 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
         config: config.clone(),
         data_dir: data_dir.unwrap_or_else(default_dir),
     };
-    let out = output(json);
+    let out = Output::new(json);
     let host = TellingHost { server_id: config.server_id, voters: config.voters, out };
     let mut control = Control::watch(supervised);
     let server = tokio::select! {
@@ -73,6 +73,12 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
     let (handle, carried, sifted) = (server.handle().clone(), server.carried(), server.sifted());
     tokio::spawn(tell_connection(server.connection()));
     let stop = control.ended();
+    let ended = control.ended();
+    // The time to stop starts when the end is asked for.
+    let too_long = async {
+        ended.await;
+        tokio::time::sleep(STOP_TIMEOUT).await;
+    };
     tokio::spawn(async move {
         while let Some(line) = control.lines.recv().await {
             if line.trim() == "status" {
@@ -80,18 +86,6 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
             }
         }
     });
-    let (stopping, is_stopping) = tokio::sync::oneshot::channel();
-    let stop = async move {
-        stop.await;
-        // The time to stop starts now.
-        let _ = stopping.send(());
-    };
-    let too_long = async move {
-        if is_stopping.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(STOP_TIMEOUT).await;
-    };
     tokio::select! {
         result = server.run(stop) => result?,
         () = too_long => tracing::warn!("the bus did not let go in time"),
