@@ -709,7 +709,7 @@ impl Server {
                 return Self::answer(step, client_id, sequence_number, result);
             }
             Known::Started => true,
-            Known::New => leader.in_flight.contains(&(client_id, sequence_number)),
+            Known::New => leader.has_in_flight(&request),
         };
         if is_in_log {
             // The answer leaves when the state machine has given it; a second copy would only take

@@ -191,9 +191,10 @@ fn messages_of_strangers_are_refused() {
         ),
         (unknown(Address::AllServers, success(3, 1)), "all may not send a AppendEntriesResponse"),
         (
-            unknown(ServerId(2).into(), Message::ClientRequest(request(2, 1, "x"))),
-            "s2 may not send a ClientRequest",
+            unknown(ServerId(1).into(), Message::ClientRequest(request(2, 1, "x"))),
+            "s1 may not send a ClientRequest",
         ),
+        (unknown(ServerId(4).into(), success(3, 1)), "s4 may not send a AppendEntriesResponse"),
         (
             unknown(ClientId(3).into(), Message::ClientRequest(request(2, 1, "x"))),
             "c3 may not send a ClientRequest",
@@ -285,7 +286,7 @@ fn a_server_does_not_start_from_a_broken_disk() {
     }
     let behind = format!("recovered term 2 is older than the last entry 1@{}", u64::MAX);
     assert_eq!(start(2, entries(1, &[u64::MAX])), behind);
-    let config = raft_core::Config::new(ServerId(4), [ServerId(1)]);
+    let config = raft_core::Config::new(ServerId(4), []);
     let error = Server::new(config, Recovered::default()).unwrap_err();
     assert!(matches!(error, NewServerError::Config(_)));
 }

@@ -188,7 +188,7 @@ impl Runner {
             }
             "log" => {
                 for id in words.servers(cluster)? {
-                    let log = cluster.server(id).log().entries().iter();
+                    let log = cluster.server(id).log().iter();
                     let log: Vec<_> = log.map(ToString::to_string).collect();
                     cluster.note(format!("{id} log: {}", or_nothing(&log.join(", "))));
                 }
@@ -203,6 +203,7 @@ impl Runner {
                         ProgressState::Probe { is_waiting: false } => "probe",
                         ProgressState::Probe { is_waiting: true } => "probe, waiting",
                         ProgressState::Replicate => "replicate",
+                        ProgressState::Snapshot(_) => "snapshot",
                     };
                     let (matched, next) = (progress.match_index, progress.next_index);
                     cluster
@@ -293,7 +294,7 @@ fn parse_entry(index: u64, text: &str) -> Result<Entry, String> {
         None => (text, Payload::Noop),
         Some((term, command)) => {
             let (word, sequence) = command.split_once('#').ok_or("which number?")?;
-            (term, Payload::Command(request(1, number(sequence)?, word)))
+            (term, Payload::Command(request(1, number(sequence)?, word).into()))
         }
     };
     Ok(Entry { term: Term(number(term)?), index: Index(index), payload })
