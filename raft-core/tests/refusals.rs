@@ -177,7 +177,6 @@ fn messages_of_strangers_are_refused() {
         result: ClientResult::Superseded,
     });
     let table = [
-        (unknown(ServerId(4).into(), vote(3, true)), "s4 may not send a VoteResponse"),
         (unknown(ServerId(1).into(), vote(3, true)), "s1 may not send a VoteResponse"),
         (
             unknown(ServerId(1).into(), append(9, 1, (0, 0), &[], 0)),
@@ -301,7 +300,7 @@ fn deferred_inputs_are_refused_in_their_turn() {
         |server: &mut Server, input| server.step(raft_core::Timestamp::ZERO, input, &mut effects);
     assert_eq!(server.next_timeout(), None);
     let message = |from, message| Input::Message(envelope(from, message));
-    step(&mut server, message(4, vote(3, true))).unwrap();
+    step(&mut server, message(4, success(3, 1))).unwrap();
     step(&mut server, message(2, append(3, 2, (0, 0), &[], 0))).unwrap();
     step(&mut server, message(3, append(3, 3, (0, 0), &[], 0))).unwrap();
     step(&mut server, message(2, append(3, 2, (0, 0), &[3], 0))).unwrap();

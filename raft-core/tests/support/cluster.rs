@@ -298,6 +298,11 @@ impl Cluster {
         }
     }
 
+    /// Loses what one server sends to another, and not what comes back.
+    pub(crate) fn cut(&mut self, from: ServerId, to: ServerId) {
+        self.cut.insert((from, to));
+    }
+
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
     }
@@ -328,13 +333,18 @@ impl Cluster {
         to: ServerId,
         request: ClientRequest,
     ) -> Result<(), StepError> {
-        let envelope = Envelope {
-            cluster_id: self.host(to).config.cluster_id,
-            from: request.client_id.into(),
-            to: to.into(),
-            message: Message::ClientRequest(request),
-        };
-        self.step(to, Input::Message(envelope))
+        self.tell(to, request.client_id.into(), Message::ClientRequest(request))
+    }
+
+    /// A message arrives at a server.
+    pub(crate) fn tell(
+        &mut self,
+        to: ServerId,
+        from: Address,
+        message: Message,
+    ) -> Result<(), StepError> {
+        let cluster_id = self.host(to).config.cluster_id;
+        self.step(to, Input::Message(Envelope { cluster_id, from, to: to.into(), message }))
     }
 }
 
