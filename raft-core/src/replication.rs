@@ -124,7 +124,7 @@ impl Server {
             }
             if let ProgressState::Snapshot(transfer) = &mut progress.state {
                 if let Some(request) = self.next_chunk(round, transfer) {
-                    step.send(follower, Message::InstallSnapshotRequest(request));
+                    step.send(follower, Message::InstallSnapshotRequest(Box::new(request)));
                     was_sent = true;
                 }
                 break;

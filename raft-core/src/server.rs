@@ -583,7 +583,7 @@ impl Server {
                 self.handle_append_entries_response(step, follower, response);
             }
             (Address::Server(_), Message::InstallSnapshotRequest(request)) => {
-                self.handle_install_snapshot_request(step, request);
+                self.handle_install_snapshot_request(step, *request);
             }
             (Address::Server(follower), Message::InstallSnapshotResponse(response)) => {
                 self.handle_install_snapshot_response(step, follower, response);
