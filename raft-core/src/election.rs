@@ -336,7 +336,7 @@ mod tests {
         let (cluster_id, id) = (config.cluster_id, config.server_id);
         let mut server = Server::new(config, Recovered::default()).unwrap();
         let mut effects = Effects::new();
-        let mut step = Step::new(Timestamp::ZERO, cluster_id, id, &mut effects, Vec::new());
+        let mut step = Step::new(Timestamp::ZERO, cluster_id, id, &mut effects);
         let request = VoteRequest {
             term: Term(1),
             candidate_id: ServerId(2),

@@ -421,6 +421,9 @@ impl Server {
     /// True for the servers that a leader sends to: all of the configuration, and who leaves it, until
     /// that is committed. Whoever leaves should know, so that it calls no elections.
     pub(crate) fn is_watched(&self, server: ServerId) -> bool {
+        if let Role::Leader(leader) = &self.role {
+            return leader.progress.get(&server).is_some();
+        }
         self.members.latest().contains(server)
             || self.members.at(self.commit_index).contains(server)
     }
