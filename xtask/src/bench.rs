@@ -8,12 +8,16 @@ mod report;
 mod runner;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use self::report::Output;
 use self::runner::Runner;
+
+/// The package that measures, from the root.
+const PACKAGE: &str = "xtask/bench-core";
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -60,4 +64,20 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     }
     output.end(&rows);
     Ok(())
+}
+
+/// A cargo for the package, which is outside the workspace, with what it builds beside our own.
+pub(crate) fn package_cargo(subcommand: &str) -> Result<Command> {
+    let mut command = crate::cargo();
+    command.arg(subcommand).arg("--manifest-path");
+    command.arg(crate::root().join(PACKAGE).join("Cargo.toml"));
+    command.arg("--target-dir").arg(package_target()?);
+    Ok(command)
+}
+
+/// Where the package's programs are built.
+fn package_target() -> Result<PathBuf> {
+    let this = std::env::current_exe().context("cannot find this program")?;
+    let target = this.parent().and_then(|folder| folder.parent());
+    Ok(target.context("this program is in no target folder")?.join("bench-core"))
 }

@@ -3,7 +3,7 @@
 //! Guarantees: what was measured is checked afterwards: every server applied every command.
 
 use crate::clock::{median, nanoseconds};
-use crate::cluster::{Cluster, Load, check, drive};
+use crate::cluster::{COMPACT_EVERY, Cluster, Load, check, drive};
 use crate::counting;
 
 /// How many entries a log has when its memory is measured, and how many a follower is behind.
@@ -19,7 +19,8 @@ pub type Figures = Vec<(&'static str, f64)>;
 /// CPU time and allocations per command of a warm cluster, the client's own included.
 pub fn commands<C: Cluster>(servers: usize, load: Load) -> Figures {
     let mut cluster = C::start(servers);
-    let warm_up = load.count / 10 + load.outstanding;
+    // Until logs were compacted once, so that the memory of entries is used again.
+    let warm_up = COMPACT_EVERY + load.outstanding;
     drive(&mut cluster, 0, Load { count: warm_up, ..load });
 
     let before = counting::now();

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
+use super::PACKAGE;
 use super::measures::PEERS;
-use super::runner::{ALLOCATOR_SETTINGS, PACKAGE};
+use super::runner::ALLOCATOR_SETTINGS;
 
 /// One measure and what it came to.
 #[derive(Clone, Debug)]

@@ -12,8 +12,6 @@ use anyhow::{Context, Result, bail};
 use super::measures::{FLOOR, INSTRUCTIONS, Measure, OURS, Run, Tool};
 use super::report::{Output, Row};
 
-/// The package, from the root.
-pub(super) const PACKAGE: &str = "xtask/bench-core";
 /// So that the allocator keeps what is freed: how glibc returns large pieces to the kernel, and takes
 /// them back page by page, would be most of what is measured at 4 KiB.
 pub(super) const ALLOCATOR_SETTINGS: [(&str, &str); 3] = [
@@ -38,23 +36,19 @@ pub(super) struct Runner {
 impl Runner {
     /// Builds the programs; cargo tells its progress.
     pub(super) fn new(has_peers: bool, rounds: usize, output: Output) -> Result<Self> {
-        let this = std::env::current_exe().context("cannot find this program")?;
-        let target = this.parent().and_then(|folder| folder.parent());
-        let target = target.context("this program is in no target folder")?.join("bench-core");
-        let mut build = crate::cargo();
-        build.args(["build", "--release", "--bins", "--manifest-path"]);
-        build.arg(crate::root().join(PACKAGE).join("Cargo.toml"));
-        build.args(["--features", if has_peers { "count,peers" } else { "count" }]);
-        build.arg("--target-dir").arg(&target).stdout(Stdio::null());
+        let mut build = super::package_cargo("build")?;
+        build.args(["--release", "--bins", "--features"]);
+        build.arg(if has_peers { "count,peers" } else { "count" }).stdout(Stdio::null());
         if !build.status().context("cannot run cargo")?.success() {
-            bail!("{PACKAGE} does not build");
+            bail!("{} does not build", super::PACKAGE);
         }
         let valgrind = Command::new("valgrind").arg("--version").output();
         let has_callgrind = valgrind.is_ok_and(|finished| finished.status.success());
         if !has_callgrind {
             output.note("valgrind is not installed, so no instructions are counted (null)");
         }
-        Ok(Self { folder: target.join("release"), has_peers, has_callgrind, rounds, output })
+        let folder = super::package_target()?.join("release");
+        Ok(Self { folder, has_peers, has_callgrind, rounds, output })
     }
 
     /// Measures everything.
