@@ -1,23 +1,20 @@
 //! `raft-core` in one thread, without a driver.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use raft_core::{
-    Address, Apply, ClientId, ClientRequest, Config, Effect, Effects, Envelope, Input, Message,
-    Payload, Recovered, SequenceNumber, Server, ServerId, Timestamp,
+    Address, Config, Effect, Effects, Envelope, Input, Recovered, Server, ServerId, Timestamp,
 };
 
 use crate::cluster::{Cluster, Machine};
 use crate::network::Network;
-
-const CLIENT: ClientId = ClientId(1);
 
 /// One server, and what it has applied.
 #[derive(Debug)]
 struct Host {
     server: Server,
     machine: Machine,
+    /// What has arrived for it, to be taken in one step.
+    inputs: Vec<Input>,
 }
 
 /// Servers whose saves are durable at once and whose clock stands still, except for heartbeats.
@@ -27,11 +24,6 @@ pub struct Ours {
     network: Network<Envelope>,
     now: Timestamp,
     effects: Effects,
-    /// What the effects of a step caused at the same server.
-    follow_ups: VecDeque<Input>,
-    /// What was proposed and is not handed over yet.
-    proposals: Vec<Envelope>,
-    proposed: u64,
 }
 
 fn id(place: usize) -> ServerId {
@@ -42,78 +34,76 @@ fn place(id: ServerId) -> usize {
     id.0 as usize - 1
 }
 
+fn config(server: ServerId, voters: &[ServerId]) -> Config {
+    Config {
+        // Every engine applies everywhere before the next batch.
+        announce_commits: true,
+        // The peers send as much at once, or have no such limits.
+        append_bytes_max: 240 * 1024,
+        in_flight_entries_max: 256 * 1024,
+        in_flight_bytes_max: 256 * 1024 * 1024,
+        // The peers drop whatever was applied.
+        snapshot_keep_entries: 0,
+        ..Config::new(server, voters.iter().copied())
+    }
+}
+
 impl Ours {
     fn new(servers: usize) -> Self {
         let voters: Vec<_> = (0..servers).map(id).collect();
         let host = |&voter: &ServerId| {
-            let config = Config {
-                // The peers send as much, or have no such limit.
-                in_flight_entries_max: 256 * 1024,
-                ..Config::new(voter, voters.iter().copied())
-            };
-            let server = Server::new(config, Recovered::default()).expect("a valid configuration");
-            Host { server, machine: Machine::default() }
+            let server = Server::new(config(voter, &voters), Recovered::default());
+            let server = server.expect("a valid configuration");
+            Host { server, machine: Machine::default(), inputs: vec![Input::NotifyJoinedService] }
         };
         Self {
             hosts: voters.iter().map(host).collect(),
             network: Network::default(),
             now: Timestamp::ZERO,
             effects: Effects::new(),
-            follow_ups: VecDeque::new(),
-            proposals: Vec::new(),
-            proposed: 0,
         }
     }
 
-    /// One input, and everything that follows from it at this server.
-    fn step(&mut self, server: usize, input: Input) {
+    /// One step with all that has arrived for a server, and everything that follows from it there.
+    fn step(&mut self, server: usize) {
         let servers = self.hosts.len();
-        let mut next = Some(input);
-        while let Some(input) = next {
-            let host = &mut self.hosts[server];
-            let stepped = host.server.step(self.now, input, &mut self.effects);
+        let Host { server: core, machine, inputs } = &mut self.hosts[server];
+        while !inputs.is_empty() {
+            let stepped = core.step_all(self.now, inputs.drain(..), &mut self.effects);
             stepped.expect("nobody here says anything that is refused");
             for effect in self.effects.drain() {
                 match effect {
-                    Effect::Save(save) => self.follow_ups.push_back(Input::Saved(save.number)),
-                    Effect::Send(envelope) => {
-                        send(&mut self.network, servers, server, envelope);
-                    }
-                    Effect::Apply(Apply { entries, through }) => {
-                        for entry in &entries {
-                            if let Payload::Command(request) = &entry.payload {
-                                host.machine.apply(&request.command);
-                            }
+                    Effect::Save(save) => inputs.push(Input::Saved(save.number)),
+                    Effect::Send(envelope) => send(&mut self.network, servers, server, envelope),
+                    Effect::Apply(apply) => {
+                        for command in apply.commands().filter_map(|entry| entry.payload.command())
+                        {
+                            machine.apply(command);
                         }
-                        let responses = vec![Bytes::new(); entries.len()];
-                        self.follow_ups.push_back(Input::Applied { through, responses });
+                        // Proposals have no responses: whoever made them sees them applied.
+                        let (through, responses) = (apply.through, Vec::new());
+                        inputs.push(Input::Applied { through, responses });
                     }
-                    Effect::NotifyElectedLeader { .. } | Effect::NotifyCommit { .. } => {}
+                    Effect::TakeSnapshot { through } => {
+                        let state = [machine.count.to_le_bytes(), machine.sum.to_le_bytes()];
+                        let data = Bytes::from(state.concat());
+                        inputs.push(Input::SnapshotTaken { through, data });
+                    }
+                    Effect::RestoreSnapshot(_) => unreachable!("nobody is that far behind"),
+                    // Nobody here listens.
+                    _ => {}
                 }
             }
-            next = self.follow_ups.pop_front();
         }
     }
 
-    fn deliver(&mut self) {
-        while let Some((to, envelope)) = self.network.receive() {
-            self.step(to, Input::Message(envelope));
-        }
+    /// Lets a server's time come.
+    fn timer(&mut self, server: usize) {
+        self.hosts[server].inputs.push(Input::TimerElapsed);
     }
 
-    /// Lets the leader's time come, and no one else's.
-    fn leader_timer(&mut self) {
-        self.now = self.hosts[0].server.next_timeout().expect("it has joined");
-        self.step(0, Input::TimerElapsed);
-        self.deliver();
-    }
-
-    /// True if a server that can be reached does not know yet what the leader has committed.
-    fn is_someone_behind(&self) -> bool {
-        let committed = self.hosts[0].server.commit_index();
-        self.hosts.iter().enumerate().any(|(place, host)| {
-            host.server.last_applied() < committed && !self.network.is_cut_off(place)
-        })
+    fn next_timeout(&self, server: usize) -> Timestamp {
+        self.hosts[server].server.next_timeout().expect("it has joined")
     }
 }
 
@@ -125,51 +115,39 @@ fn send(network: &mut Network<Envelope>, servers: usize, from: usize, envelope: 
                 network.send(from, to, Envelope { to: id(to).into(), ..envelope.clone() });
             }
         }
-        // The client of this program needs no answer: it sees what is applied.
-        Address::Client(_) => {}
+        Address::Client(_) => unreachable!("proposals have no client"),
     }
 }
 
 impl Cluster for Ours {
     fn start(servers: usize) -> Self {
-        let mut cluster = Self::elect(servers);
-        cluster.run();
-        cluster
-    }
-
-    fn elect(servers: usize) -> Self {
         let mut cluster = Self::new(servers);
-        for server in 0..servers {
-            cluster.step(server, Input::NotifyJoinedService);
-        }
-        cluster.leader_timer();
+        cluster.run();
+        cluster.now = cluster.next_timeout(0);
+        cluster.timer(0);
+        cluster.run();
         assert!(cluster.hosts[0].server.role().is_leader(), "nobody else asked for votes");
         cluster
     }
 
     fn propose(&mut self, commands: impl Iterator<Item = Vec<u8>>) {
-        for command in commands {
-            self.proposed += 1;
-            let message = Message::ClientRequest(ClientRequest {
-                client_id: CLIENT,
-                sequence_number: SequenceNumber(self.proposed),
-                command: command.into(),
-            });
-            let cluster_id = self.hosts[0].server.config().cluster_id;
-            let (from, to) = (CLIENT.into(), id(0).into());
-            self.proposals.push(Envelope { cluster_id, from, to, message });
-        }
+        self.hosts[0].inputs.extend(commands.map(|command| Input::Propose(command.into())));
     }
 
     fn run(&mut self) {
-        let mut proposals = std::mem::take(&mut self.proposals);
-        for proposal in proposals.drain(..) {
-            self.step(0, Input::Message(proposal));
-        }
-        self.proposals = proposals;
-        self.deliver();
-        while self.is_someone_behind() {
-            self.leader_timer();
+        loop {
+            let mut is_quiet = true;
+            for server in 0..self.hosts.len() {
+                is_quiet &= self.hosts[server].inputs.is_empty();
+                self.step(server);
+            }
+            while let Some((to, envelope)) = self.network.receive() {
+                self.hosts[to].inputs.push(Input::Message(envelope));
+                is_quiet = false;
+            }
+            if is_quiet {
+                break;
+            }
         }
     }
 
@@ -178,18 +156,25 @@ impl Cluster for Ours {
     }
 
     fn compact(&mut self) {
-        // The log cannot be compacted yet.
+        for host in &mut self.hosts {
+            host.inputs.push(Input::TakeSnapshot);
+        }
+        self.run();
+        let is_empty = |host: &Host| host.server.log().is_empty();
+        assert!(self.hosts.iter().all(is_empty), "everything was applied");
     }
 
     fn heartbeat(&mut self) {
-        self.leader_timer();
+        self.now = self.next_timeout(0);
+        self.timer(0);
+        self.run();
         for server in 1..self.hosts.len() {
-            let has_come = self.hosts[server].server.next_timeout() <= Some(self.now);
-            if has_come && !self.network.is_cut_off(server) {
-                self.step(server, Input::TimerElapsed);
+            // Whoever hears the leader has nothing to do.
+            if self.next_timeout(server) <= self.now && !self.network.is_cut_off(server) {
+                self.timer(server);
             }
         }
-        self.deliver();
+        self.run();
     }
 
     fn cut_off(&mut self, server: usize) {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use raft_core::codec::{decode_frame, encode_frame};
 use raft_core::{
-    AppendEntriesRequest, ClientId, ClientRequest, ClusterId, Entry, Envelope, Index, Message,
-    Payload, SequenceNumber, ServerId, Term,
+    AppendEntriesRequest, ClusterId, Entry, Envelope, Index, Message, Payload, Round, ServerId,
+    Term,
 };
 
 use crate::codec::Codec;
@@ -15,21 +15,14 @@ pub struct OurCodec {
     envelopes: [Envelope; 1],
 }
 
+/// A command without a client's session, which no peer has in its entries either.
 fn entry(place: usize, command: Bytes) -> Entry {
-    let request = ClientRequest {
-        client_id: ClientId(1),
-        sequence_number: SequenceNumber(place as u64 + 1),
-        command,
-    };
     let index = Index(place as u64 + 8);
-    Entry { term: Term(1), index, payload: Payload::Command(request) }
+    Entry { term: Term(1), index, payload: Payload::Proposal(command) }
 }
 
 fn command_bytes(entry: &Entry) -> usize {
-    match &entry.payload {
-        Payload::Command(request) => request.command.len(),
-        Payload::Noop => 0,
-    }
+    entry.payload.command().map_or(0, Bytes::len)
 }
 
 impl Codec for OurCodec {
@@ -42,6 +35,7 @@ impl Codec for OurCodec {
             prev_log_term: Term(1),
             entries: entries.map(|(place, command)| entry(place, command)).collect(),
             leader_commit: Index(7),
+            round: Round(1),
         };
         let message = Message::AppendEntriesRequest(request);
         let (from, to) = (ServerId(1).into(), ServerId(2).into());

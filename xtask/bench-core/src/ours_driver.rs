@@ -121,11 +121,8 @@ pub struct OurClient {
 
 impl TokioClient for OurClient {
     async fn write(&mut self, command: Bytes) {
-        let request = ClientRequest {
-            client_id: self.id,
-            sequence_number: self.next,
-            command: encode_value(&command).into(),
-        };
+        let command = encode_value(&command).into();
+        let request = ClientRequest::new(self.id, self.next, command);
         self.next = self.next.next();
         let envelope = Envelope {
             cluster_id: ClusterId::default(),
