@@ -6,7 +6,6 @@ use raft_core::{
 };
 
 use crate::cluster::{Cluster, Machine};
-use crate::network::Network;
 
 /// One server, and what it has applied.
 #[derive(Debug)]
@@ -14,6 +13,8 @@ struct Host {
     server: Server,
     machine: Machine,
     /// What has arrived for it, to be taken in one step.
+    inbox: Vec<Envelope>,
+    /// What else it has to take, in one step too.
     inputs: Vec<Input>,
 }
 
@@ -21,9 +22,9 @@ struct Host {
 #[derive(Debug)]
 pub struct Ours {
     hosts: Vec<Host>,
-    network: Network<Envelope>,
     now: Timestamp,
     effects: Effects,
+    cut_off: Option<usize>,
 }
 
 fn id(place: usize) -> ServerId {
@@ -54,45 +55,66 @@ impl Ours {
         let host = |&voter: &ServerId| {
             let server = Server::new(config(voter, &voters), Recovered::default());
             let server = server.expect("a valid configuration");
-            Host { server, machine: Machine::default(), inputs: vec![Input::NotifyJoinedService] }
+            let inputs = vec![Input::NotifyJoinedService];
+            Host { server, machine: Machine::default(), inbox: Vec::new(), inputs }
         };
         Self {
             hosts: voters.iter().map(host).collect(),
-            network: Network::default(),
             now: Timestamp::ZERO,
             effects: Effects::new(),
+            cut_off: None,
         }
     }
 
-    /// One step with all that has arrived for a server, and everything that follows from it there.
-    fn step(&mut self, server: usize) {
-        let servers = self.hosts.len();
-        let Host { server: core, machine, inputs } = &mut self.hosts[server];
-        while !inputs.is_empty() {
+    /// Takes what has arrived for a server, and does everything that follows from it there. False if
+    /// there was nothing.
+    fn work(&mut self, server: usize) -> bool {
+        let Host { server: core, inbox, inputs, .. } = &mut self.hosts[server];
+        let had_messages = !inbox.is_empty();
+        if had_messages {
+            let messages = inbox.drain(..).map(Input::Message);
+            let stepped = core.step_all(self.now, messages, &mut self.effects);
+            stepped.expect("nobody here says anything that is refused");
+        } else if inputs.is_empty() {
+            return false;
+        }
+        self.carry_out(server);
+        loop {
+            let Host { server: core, inputs, .. } = &mut self.hosts[server];
+            if inputs.is_empty() {
+                return true;
+            }
             let stepped = core.step_all(self.now, inputs.drain(..), &mut self.effects);
             stepped.expect("nobody here says anything that is refused");
-            for effect in self.effects.drain() {
-                match effect {
-                    Effect::Save(save) => inputs.push(Input::Saved(save.number)),
-                    Effect::Send(envelope) => send(&mut self.network, servers, server, envelope),
-                    Effect::Apply(apply) => {
-                        for command in apply.commands().filter_map(|entry| entry.payload.command())
-                        {
-                            machine.apply(command);
-                        }
-                        // Proposals have no responses: whoever made them sees them applied.
-                        let (through, responses) = (apply.through, Vec::new());
-                        inputs.push(Input::Applied { through, responses });
-                    }
-                    Effect::TakeSnapshot { through } => {
-                        let state = [machine.count.to_le_bytes(), machine.sum.to_le_bytes()];
-                        let data = Bytes::from(state.concat());
-                        inputs.push(Input::SnapshotTaken { through, data });
-                    }
-                    Effect::RestoreSnapshot(_) => unreachable!("nobody is that far behind"),
-                    // Nobody here listens.
-                    _ => {}
+            self.carry_out(server);
+        }
+    }
+
+    /// Carries out what a server's step has asked for.
+    fn carry_out(&mut self, server: usize) {
+        for effect in self.effects.drain() {
+            let Host { machine, inputs, .. } = &mut self.hosts[server];
+            match effect {
+                Effect::Save(save) => inputs.push(Input::Saved(save.number)),
+                Effect::Send(envelope) => {
+                    send(&mut self.hosts, self.cut_off, server, envelope);
                 }
+                Effect::Apply(apply) => {
+                    for command in apply.commands().filter_map(|entry| entry.payload.command()) {
+                        machine.apply(command);
+                    }
+                    // Proposals have no responses: whoever made them sees them applied.
+                    let (through, responses) = (apply.through, Vec::new());
+                    inputs.push(Input::Applied { through, responses });
+                }
+                Effect::TakeSnapshot { through } => {
+                    let state = [machine.count.to_le_bytes(), machine.sum.to_le_bytes()];
+                    let data = Bytes::from(state.concat());
+                    inputs.push(Input::SnapshotTaken { through, data });
+                }
+                Effect::RestoreSnapshot(_) => unreachable!("nobody is that far behind"),
+                // Nobody here listens.
+                _ => {}
             }
         }
     }
@@ -107,12 +129,18 @@ impl Ours {
     }
 }
 
-fn send(network: &mut Network<Envelope>, servers: usize, from: usize, envelope: Envelope) {
+fn send(hosts: &mut [Host], cut_off: Option<usize>, from: usize, envelope: Envelope) {
     match envelope.to {
-        Address::Server(to) => network.send(from, place(to), envelope),
+        Address::Server(to) => {
+            let to = place(to);
+            if cut_off != Some(from) && cut_off != Some(to) {
+                hosts[to].inbox.push(envelope);
+            }
+        }
         Address::AllServers => {
-            for to in (0..servers).filter(|&to| to != from) {
-                network.send(from, to, Envelope { to: id(to).into(), ..envelope.clone() });
+            for to in (0..hosts.len()).filter(|&to| to != from) {
+                let envelope = Envelope { to: id(to).into(), ..envelope.clone() };
+                send(hosts, cut_off, from, envelope);
             }
         }
         Address::Client(_) => unreachable!("proposals have no client"),
@@ -138,12 +166,7 @@ impl Cluster for Ours {
         loop {
             let mut is_quiet = true;
             for server in 0..self.hosts.len() {
-                is_quiet &= self.hosts[server].inputs.is_empty();
-                self.step(server);
-            }
-            while let Some((to, envelope)) = self.network.receive() {
-                self.hosts[to].inputs.push(Input::Message(envelope));
-                is_quiet = false;
+                is_quiet &= !self.work(server);
             }
             if is_quiet {
                 break;
@@ -170,7 +193,7 @@ impl Cluster for Ours {
         self.run();
         for server in 1..self.hosts.len() {
             // Whoever hears the leader has nothing to do.
-            if self.next_timeout(server) <= self.now && !self.network.is_cut_off(server) {
+            if self.next_timeout(server) <= self.now && self.cut_off != Some(server) {
                 self.timer(server);
             }
         }
@@ -178,10 +201,10 @@ impl Cluster for Ours {
     }
 
     fn cut_off(&mut self, server: usize) {
-        self.network.cut_off(Some(server));
+        self.cut_off = Some(server);
     }
 
     fn reconnect(&mut self, _server: usize) {
-        self.network.cut_off(None);
+        self.cut_off = None;
     }
 }
