@@ -23,6 +23,7 @@ pub(super) const PEERS: [&str; 6] =
 /// Who takes part in what.
 const CLUSTERS_BY_BATCH: &[&str] = &[FLOOR, "noraft", "omnipaxos", "raft-rs", "raft-rs-many"];
 const CLUSTERS: &[&str] = &[FLOOR, "noraft", "omnipaxos", "raft-rs"];
+const CLUSTERS_OF_ONE: &[&str] = &[FLOOR, "noraft", "raft-rs"];
 const CODECS: &[&str] = &[FLOOR, "raft-rs"];
 const DRIVERS: &[&str] = &["openraft"];
 
@@ -73,6 +74,10 @@ pub(super) fn all() -> Vec<Measure> {
         let name = format!("live-bytes-per-entry-{bytes}-bytes");
         table.add(&name, Tool::Allocator, &arguments, CLUSTERS, "bytes");
     }
+    // What one server needs when none is at hand to share with.
+    let alone = "live-bytes --bytes 8 --servers 1";
+    let name = "live-bytes-per-entry-8-bytes-1-server";
+    table.add(name, Tool::Allocator, alone, CLUSTERS_OF_ONE, "bytes");
     let mut clusters = |name, arguments, figure| {
         table.add(name, Tool::Clock, arguments, CLUSTERS, figure);
     };
