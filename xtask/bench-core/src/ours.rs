@@ -45,6 +45,8 @@ fn config(server: ServerId, voters: &[ServerId]) -> Config {
         in_flight_bytes_max: 256 * 1024 * 1024,
         // The peers drop whatever was applied.
         snapshot_keep_entries: 0,
+        // What is in memory counts as durable, as with the peers.
+        synchronous_storage: true,
         ..Config::new(server, voters.iter().copied())
     }
 }
@@ -95,7 +97,8 @@ impl Ours {
         for effect in self.effects.drain() {
             let Host { machine, inputs, .. } = &mut self.hosts[server];
             match effect {
-                Effect::Save(save) => inputs.push(Input::Saved(save.number)),
+                // Done, by `synchronous_storage`.
+                Effect::Save(_) => {}
                 Effect::Send(envelope) => {
                     send(&mut self.hosts, self.cut_off, server, envelope);
                 }
