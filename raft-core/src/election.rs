@@ -25,8 +25,8 @@ impl Server {
     /// Source: Raft §5.2: "election timeouts are chosen randomly from a fixed interval".
     pub(crate) fn reset_election_timeout(&mut self, now: Timestamp) {
         let (min, max) = (self.config.election_timeout_min, self.config.election_timeout_max);
-        let timeout = self.rng.duration_between(min, max);
-        self.deadline = now + timeout + self.deference();
+        self.election_timeout = self.rng.duration_between(min, max) + self.deference();
+        self.deadline = now + self.election_timeout;
     }
 
     /// How much longer this server waits because others are to lead before it.

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -131,6 +132,8 @@ pub struct Server {
     pub(crate) reads: Reads,
     /// When to call an election, or as a leader, when to send heartbeats.
     pub(crate) deadline: Timestamp,
+    /// How long to wait without a leader, chosen at random before each election.
+    pub(crate) election_timeout: Duration,
     pub(crate) rng: Rng,
     /// The last entry found in storage when this server started. Whoever asked for what stands up to
     /// here was answered by another life of this server, or by another leader, or asks again.
@@ -156,6 +159,14 @@ impl PendingApply {
         match self {
             Self::Commands(apply) => apply.through,
             Self::Restore { through } => *through,
+        }
+    }
+
+    /// How many responses are to come.
+    fn requests(&self) -> usize {
+        match self {
+            Self::Commands(apply) => apply.requests().count(),
+            Self::Restore { .. } => 0,
         }
     }
 }
@@ -231,6 +242,7 @@ impl Server {
             reads: Reads::default(),
             sticky_until: Timestamp::ZERO,
             deadline: Timestamp::ZERO,
+            election_timeout: config.election_timeout_max,
             rng: Rng::new(config.seed, config.server_id.0),
             deferred: Some(VecDeque::new()),
             refusals: Refusals::new(),
@@ -583,7 +595,7 @@ impl Server {
                 self.handle_append_entries_response(step, follower, response);
             }
             (Address::Server(_), Message::InstallSnapshotRequest(request)) => {
-                self.handle_install_snapshot_request(step, request);
+                self.handle_install_snapshot_request(step, *request);
             }
             (Address::Server(follower), Message::InstallSnapshotResponse(response)) => {
                 self.handle_install_snapshot_response(step, follower, response);
@@ -757,11 +769,7 @@ impl Server {
         responses: Vec<Bytes>,
     ) -> Result<(), StepError> {
         let is_asked = self.applies.front().is_some_and(|pending| {
-            let requests = match pending {
-                PendingApply::Commands(apply) => apply.requests().count(),
-                PendingApply::Restore { .. } => 0,
-            };
-            pending.through() == through && requests == responses.len()
+            pending.through() == through && pending.requests() == responses.len()
         });
         if !is_asked {
             return Err(StepError::UnknownApply { through, responses: responses.len() });
@@ -780,11 +788,24 @@ impl Server {
                 }
             }
         }
+        self.confirm_applies();
         // A snapshot may have waited for this.
-        if self.applies.is_empty() && self.applying < self.commit_index || self.is_snapshot_due() {
-            self.maybe_apply(step);
-        }
+        self.maybe_apply(step);
         Ok(())
+    }
+
+    /// A synchronous driver has done what needs no answer.
+    pub(crate) fn confirm_applies(&mut self) {
+        if !self.config.synchronous_driver {
+            return;
+        }
+        while let Some(pending) = self.applies.pop_front() {
+            if pending.requests() > 0 {
+                self.applies.push_front(pending);
+                return;
+            }
+            self.last_applied = pending.through();
+        }
     }
 
     /// Turns what a step asked into effects: its save first, then what followers lack, then the
@@ -793,7 +814,7 @@ impl Server {
         self.log.seal();
         while step.has_save() {
             let number = self.issue_save(step);
-            if !self.config.synchronous_storage {
+            if !self.config.synchronous_driver {
                 break;
             }
             // It is durable before any of the effects that follow it is carried out.
@@ -806,11 +827,14 @@ impl Server {
         }
         let term = self.current_term();
         let mut promises = std::mem::take(&mut step.promises);
-        // In a later term nobody needs a promise of this one any more, and not sending is always safe.
-        let is_current = |envelope: &Envelope| envelope.message.term() == Some(term);
-        for envelope in promises.drain(..).filter(is_current) {
-            if let Some(envelope) = self.durability.promise(term, envelope) {
-                step.push(Effect::Send(envelope));
+        if !promises.is_empty() {
+            // In a later term nobody needs a promise of this one any more, and not sending is always
+            // safe.
+            let is_current = |envelope: &Envelope| envelope.message.term() == Some(term);
+            for envelope in promises.drain(..).filter(is_current) {
+                if let Some(envelope) = self.durability.promise(term, envelope) {
+                    step.push(Effect::Send(envelope));
+                }
             }
         }
         self.promises = promises;
