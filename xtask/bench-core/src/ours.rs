@@ -45,8 +45,8 @@ fn config(server: ServerId, voters: &[ServerId]) -> Config {
         in_flight_bytes_max: 256 * 1024 * 1024,
         // The peers drop whatever was applied.
         snapshot_keep_entries: 0,
-        // What is in memory counts as durable, as with the peers.
-        synchronous_storage: true,
+        // What is in memory counts as durable, and what is handed out as applied, as with the peers.
+        synchronous_driver: true,
         ..Config::new(server, voters.iter().copied())
     }
 }
@@ -97,18 +97,11 @@ impl Ours {
         for effect in self.effects.drain() {
             let Host { machine, inputs, .. } = &mut self.hosts[server];
             match effect {
-                // Done, by `synchronous_storage`.
-                Effect::Save(_) => {}
-                Effect::Send(envelope) => {
-                    send(&mut self.hosts, self.cut_off, server, envelope);
-                }
+                Effect::Send(envelope) => send(&mut self.hosts, self.cut_off, server, envelope),
                 Effect::Apply(apply) => {
                     for command in apply.commands().filter_map(|entry| entry.payload.command()) {
                         machine.apply(command);
                     }
-                    // Proposals have no responses: whoever made them sees them applied.
-                    let (through, responses) = (apply.through, Vec::new());
-                    inputs.push(Input::Applied { through, responses });
                 }
                 Effect::TakeSnapshot { through } => {
                     let state = [machine.count.to_le_bytes(), machine.sum.to_le_bytes()];
@@ -116,7 +109,7 @@ impl Ours {
                     inputs.push(Input::SnapshotTaken { through, data });
                 }
                 Effect::RestoreSnapshot(_) => unreachable!("nobody is that far behind"),
-                // Nobody here listens.
+                // A save is done at once, and nobody here listens to the rest.
                 _ => {}
             }
         }
