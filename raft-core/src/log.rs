@@ -252,8 +252,20 @@ impl Log {
 
     /// Which list, and which place in it; the number of lists stands for the tail. `index` is not
     /// before the first entry.
+    #[inline]
     fn locate(&self, index: Index) -> (usize, usize) {
         let first_of = |list: &Entries| list[0].index;
+        if let Some(list) = self.lists.back().filter(|_| self.tail.is_empty()) {
+            let first = first_of(list);
+            if first <= index {
+                let place = usize::try_from(index - first).unwrap_or(usize::MAX);
+                return (self.lists.len() - 1, place);
+            }
+        }
+        self.locate_further(index, first_of)
+    }
+
+    fn locate_further(&self, index: Index, first_of: impl Fn(&Entries) -> Index) -> (usize, usize) {
         let place = |first: Index| usize::try_from(index - first).unwrap_or(usize::MAX);
         if let Some(first) = self.tail.first().filter(|first| first.index <= index) {
             return (self.lists.len(), place(first.index));
@@ -267,7 +279,7 @@ impl Log {
         }
         let after = self.lists.partition_point(|list| first_of(list) <= index);
         let list = after.saturating_sub(1);
-        let first = self.lists.get(list).map_or(self.start.index.next(), first_of);
+        let first = self.lists.get(list).map_or(self.start.index.next(), &first_of);
         (list, place(first))
     }
 

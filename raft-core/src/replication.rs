@@ -102,7 +102,7 @@ impl Server {
         let (term, round) = (hard_state.current_term, leader.reads.round);
         let sender = Sender { term, round, log, config, snapshots, commit_index: *commit_index };
         let mut last_batch = None;
-        for (&follower, progress) in &mut leader.progress {
+        for (&follower, progress) in leader.progress.iter_mut() {
             sender.send_to(step, follower, progress, &mut last_batch);
         }
         self.maybe_hand_over(step);
@@ -254,8 +254,15 @@ impl Server {
             step.send(leader, Message::AppendEntriesResponse(response));
             return false;
         }
-        // The only leader of this term has spoken: a candidate has lost (§5.2), a follower waits on.
-        self.become_follower(step, Some(leader));
+        match &mut self.role {
+            // A follower waits on.
+            Role::Follower(follower) if follower.leader == Some(leader) => {
+                follower.heard_at = step.now;
+                self.fail_forwarded_reads(step, false);
+            }
+            // The only leader of this term has spoken: a candidate has lost (§5.2).
+            _ => self.become_follower(step, Some(leader)),
+        }
         // The time it waits was chosen at random when it last waited for an election.
         self.deadline = step.now + self.election_timeout;
         true
@@ -420,6 +427,7 @@ impl Server {
     /// Hands a stretch of the log to the state machine.
     fn apply(&mut self, step: &mut Step<'_>, entries: Entries) {
         let mut skipped = Vec::new();
+        let mut has_requests = false;
         for entry in &entries {
             let log_id = entry.log_id();
             match &entry.payload {
@@ -429,6 +437,7 @@ impl Server {
                     // A second copy of a request, by a leader that did not know of the first.
                     let known = self.sessions.start(request, log_id);
                     let is_new = known == Known::New;
+                    has_requests |= is_new;
                     if !is_new {
                         skipped.push(entry.index);
                     }
@@ -459,9 +468,13 @@ impl Server {
         let Some(through) = entries.last().map(|entry| entry.index) else { return };
         self.applying = through;
         let apply = Apply { entries, skipped, through };
-        self.applies.push_back(PendingApply::Commands(apply.clone()));
+        if self.config.synchronous_driver && self.applies.is_empty() && !has_requests {
+            // Done before anyone could ask.
+            self.last_applied = through;
+        } else {
+            self.applies.push_back(PendingApply::Commands(apply.clone()));
+        }
         step.push(Effect::Apply(apply));
-        self.confirm_applies();
     }
 }
 

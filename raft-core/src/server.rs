@@ -755,7 +755,9 @@ impl Server {
 
     /// Does what waited for a save.
     fn go_on_after_save(&mut self, step: &mut Step<'_>) {
-        self.maybe_compact();
+        if self.snapshots.has_compactions() {
+            self.maybe_compact();
+        }
         self.maybe_count_own_vote(step);
         self.maybe_advance_commit_index(step);
         self.maybe_apply(step);
@@ -813,12 +815,11 @@ impl Server {
     fn finish(&mut self, step: &mut Step<'_>) {
         self.log.seal();
         while step.has_save() {
-            let number = self.issue_save(step);
+            self.issue_save(step);
             if !self.config.synchronous_driver {
                 break;
             }
             // It is durable before any of the effects that follow it is carried out.
-            self.durability.confirm(step.now, number);
             self.go_on_after_save(step);
             self.log.seal();
         }
@@ -846,7 +847,7 @@ impl Server {
     }
 
     /// Asks for everything to be saved that this step has changed.
-    fn issue_save(&mut self, step: &mut Step<'_>) -> SaveNumber {
+    fn issue_save(&mut self, step: &mut Step<'_>) {
         let entries = match step.entries_from.take() {
             Some(first) => self.log.suffix(first),
             None => Entries::new(),
@@ -858,14 +859,17 @@ impl Server {
         if let Some(last) = compacted.filter(|_| is_install) {
             range = Some((last.index, range.map_or(last.index, |(_, end)| end)));
         }
-        let number = self.durability.issue(step.now, hard_state.is_some(), range);
+        let number = if self.config.synchronous_driver {
+            self.durability.issue_durable(range)
+        } else {
+            self.durability.issue(step.now, hard_state.is_some(), range)
+        };
         let mut snapshot = None;
         if let Some(compacted) = compacted {
             snapshot = self.snapshots.latest.clone();
             self.remember_compaction(number, compacted.index);
         }
         step.push_save(Save { number, hard_state, snapshot, compacted, entries });
-        number
     }
 }
 

@@ -197,6 +197,11 @@ impl Snapshots {
         Self { latest, ..Self::default() }
     }
 
+    /// True if entries wait for a save before they are forgotten.
+    pub(crate) fn has_compactions(&self) -> bool {
+        !self.compactions.is_empty()
+    }
+
     /// The last entry that the latest snapshot stands for.
     pub(crate) fn last(&self) -> LogId {
         self.latest.as_ref().map_or(LogId::ZERO, Snapshot::last)
@@ -320,9 +325,9 @@ impl Server {
     /// Forgets entries whose snapshot is durable.
     pub(crate) fn maybe_compact(&mut self) {
         let saved = self.durability.saved();
-        while let Some((_, through)) =
-            self.snapshots.compactions.pop_front().filter(|(number, _)| *number <= saved)
-        {
+        let compactions = &mut self.snapshots.compactions;
+        while let Some(&(_, through)) = compactions.front().filter(|(number, _)| *number <= saved) {
+            compactions.pop_front();
             // An installed snapshot replaced the log at once.
             let through = through.min(self.applying).min(self.log.last_index());
             self.log.compact(through);
