@@ -78,11 +78,11 @@ mod tests {
             cluster_id: ClusterId(7),
             from: ClientId(9).into(),
             to: ServerId(3).into(),
-            message: Message::ClientRequest(ClientRequest {
-                client_id: ClientId(9),
-                sequence_number: SequenceNumber(4),
-                command: Bytes::from_static(b"x"),
-            }),
+            message: Message::ClientRequest(ClientRequest::new(
+                ClientId(9),
+                SequenceNumber(4),
+                Bytes::from_static(b"x"),
+            )),
         }
     }
 

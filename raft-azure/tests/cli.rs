@@ -418,8 +418,9 @@ fn heartbeat(cluster_id: ClusterId) -> Vec<u8> {
         leader_id: ServerId(2),
         prev_log_index: Index::ZERO,
         prev_log_term: Term(0),
-        entries: Vec::new(),
+        entries: Entries::new(),
         leader_commit: Index::ZERO,
+        round: Round(0),
     });
     let (from, to) = (Address::Server(ServerId(2)), Address::Server(ServerId(1)));
     let mut frame = Vec::new();

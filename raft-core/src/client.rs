@@ -190,14 +190,25 @@ impl Client {
                 self.aim_at(from);
                 ClientEvent::Applied { sequence_number, by: from, log_id, response }
             }
-            ClientResult::Superseded | ClientResult::TooLarge { .. } => {
-                ClientEvent::Refused { sequence_number, result }
+            ClientResult::Superseded
+            | ClientResult::SessionExpired
+            | ClientResult::TooLarge { .. } => ClientEvent::Refused { sequence_number, result },
+            ClientResult::Registered { .. } => {
+                self.pending = Some(pending);
+                ClientEvent::Ignored
             }
             // A no from a server that was given up already says nothing about the one asked now; and
             // between two questions nobody is asked, so late answers cannot put the next one off.
-            ClientResult::NotLeader { .. }
+            ClientResult::NotLeader { .. } | ClientResult::Busy
                 if pending.has_answer || self.config.servers[self.target] != from =>
             {
+                self.pending = Some(pending);
+                ClientEvent::Ignored
+            }
+            ClientResult::Busy => {
+                // The leader it is; only not now.
+                pending.has_answer = true;
+                pending.deadline = now + self.config.retry_interval;
                 self.pending = Some(pending);
                 ClientEvent::Ignored
             }
@@ -242,11 +253,7 @@ impl Client {
         pending.has_answer = false;
         pending.attempts += 1;
         let client_id = self.config.client_id;
-        let request = ClientRequest {
-            client_id,
-            sequence_number: self.last,
-            command: pending.command.clone(),
-        };
+        let request = ClientRequest::new(client_id, self.last, pending.command.clone());
         self.pending = Some(pending);
         Envelope {
             cluster_id: self.config.cluster_id,

@@ -2,7 +2,8 @@
 
 use crate::message::{
     Address, AppendEntriesRequest, AppendEntriesResponse, ClientRequest, ClientResponse, Envelope,
-    Message, VoteRequest, VoteResponse,
+    InstallSnapshotResponse, Message, ReadIndexRequest, ReadIndexResponse, RegisterClient,
+    TimeoutNow, VoteRequest, VoteResponse,
 };
 
 /// Models the publish/subscribe system of a cluster: to one server, to all servers, to a client.
@@ -78,6 +79,40 @@ pub trait ClusterManager: Send {
         self.route(envelope);
     }
 
+    /// Carries a part of a snapshot.
+    fn send_install_snapshot_request(&mut self, envelope: Envelope) {
+        self.route(envelope);
+    }
+
+    /// Carries a follower's answer to a part of a snapshot.
+    fn send_install_snapshot_response(
+        &mut self,
+        envelope: Envelope,
+        _response: InstallSnapshotResponse,
+    ) {
+        self.route(envelope);
+    }
+
+    /// Carries a leader's wish that another server lead.
+    fn send_timeout_now(&mut self, envelope: Envelope, _request: TimeoutNow) {
+        self.route(envelope);
+    }
+
+    /// Carries a question for a read index.
+    fn send_read_index_request(&mut self, envelope: Envelope, _request: ReadIndexRequest) {
+        self.route(envelope);
+    }
+
+    /// Carries a read index.
+    fn send_read_index_response(&mut self, envelope: Envelope, _response: ReadIndexResponse) {
+        self.route(envelope);
+    }
+
+    /// Carries a client's wish for a session.
+    fn send_register_client(&mut self, envelope: Envelope, _request: RegisterClient) {
+        self.route(envelope);
+    }
+
     /// Carries a client's request.
     fn send_client_request(&mut self, envelope: Envelope) {
         self.route(envelope);
@@ -110,6 +145,16 @@ pub trait ClusterManager: Send {
             Message::AppendEntriesResponse(response) => {
                 self.send_append_entries_response(envelope, response);
             }
+            Message::InstallSnapshotRequest(_) => self.send_install_snapshot_request(envelope),
+            Message::InstallSnapshotResponse(response) => {
+                self.send_install_snapshot_response(envelope, response);
+            }
+            Message::TimeoutNow(request) => self.send_timeout_now(envelope, request),
+            Message::ReadIndexRequest(request) => self.send_read_index_request(envelope, request),
+            Message::ReadIndexResponse(response) => {
+                self.send_read_index_response(envelope, response);
+            }
+            Message::RegisterClient(request) => self.send_register_client(envelope, request),
             Message::ClientRequest(ClientRequest { .. }) => self.send_client_request(envelope),
             Message::ClientResponse(ClientResponse { .. }) => self.send_client_response(envelope),
         }
@@ -156,6 +201,34 @@ impl<C: ClusterManager + ?Sized> ClusterManager for Box<C> {
         response: AppendEntriesResponse,
     ) {
         (**self).send_append_entries_response(envelope, response);
+    }
+
+    fn send_install_snapshot_request(&mut self, envelope: Envelope) {
+        (**self).send_install_snapshot_request(envelope);
+    }
+
+    fn send_install_snapshot_response(
+        &mut self,
+        envelope: Envelope,
+        response: InstallSnapshotResponse,
+    ) {
+        (**self).send_install_snapshot_response(envelope, response);
+    }
+
+    fn send_timeout_now(&mut self, envelope: Envelope, request: TimeoutNow) {
+        (**self).send_timeout_now(envelope, request);
+    }
+
+    fn send_read_index_request(&mut self, envelope: Envelope, request: ReadIndexRequest) {
+        (**self).send_read_index_request(envelope, request);
+    }
+
+    fn send_read_index_response(&mut self, envelope: Envelope, response: ReadIndexResponse) {
+        (**self).send_read_index_response(envelope, response);
+    }
+
+    fn send_register_client(&mut self, envelope: Envelope, request: RegisterClient) {
+        (**self).send_register_client(envelope, request);
     }
 
     fn send_client_request(&mut self, envelope: Envelope) {

@@ -5,7 +5,7 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | 4 | magic `RAFT` |
-//! | 2 | format version, 1 |
+//! | 2 | format version, 2 |
 //! | 8 | cluster id |
 //! | 9 | sender: kind and id |
 //! | 4 | how many envelopes follow |
@@ -19,7 +19,7 @@
 //!             decodes to itself.
 //! Relies on:  a frame being at most [`FRAME_BYTES_MAX`] long; larger ones are refused unread.
 
-use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::config::{self, Config, Fixint, Limit, LittleEndian, standard};
 use bincode::de::{BorrowDecode, BorrowDecoder};
 use bincode::enc::write::Writer;
 use bincode::enc::{Encode, Encoder};
@@ -28,26 +28,33 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::log::{Entry, Payload};
+use crate::membership::Configuration;
 use crate::message::{
     Address, AppendEntriesRequest, AppendEntriesResponse, AppendEntriesResult, ClientRequest,
-    ClientResponse, ClientResult, ConflictHint, Envelope, Message, VoteRequest, VoteResponse,
+    ClientResponse, ClientResult, ConflictHint, Envelope, InstallSnapshotRequest,
+    InstallSnapshotResponse, Message, ReadIndexRequest, ReadIndexResponse, RegisterClient,
+    TimeoutNow, VoteRequest, VoteResponse,
 };
-use crate::types::{ClientId, ClusterId, Index, LogId, SequenceNumber, ServerId, Term};
+use crate::session::{Session, Sessions};
+use crate::snapshot::SnapshotId;
+use crate::types::{
+    ClientId, ClusterId, Index, LogId, ReadId, Round, SequenceNumber, ServerId, SessionId, Term,
+};
 
 /// The first bytes of every frame.
 pub const MAGIC: [u8; 4] = *b"RAFT";
 /// The format this version writes, and the only one it reads.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 /// The longest frame that is read or written, in bytes: a Service Bus message on the Standard tier
 /// holds 256 KB, headers included.
 pub const FRAME_BYTES_MAX: usize = 256 * 1024;
 
-const CONFIG: Configuration<LittleEndian, Fixint, Limit<FRAME_BYTES_MAX>> =
-    bincode::config::standard()
-        .with_little_endian()
-        .with_fixed_int_encoding()
-        .with_limit::<FRAME_BYTES_MAX>();
+const CONFIG: config::Configuration<LittleEndian, Fixint, Limit<FRAME_BYTES_MAX>> =
+    standard().with_little_endian().with_fixed_int_encoding().with_limit::<FRAME_BYTES_MAX>();
 
 /// Why bytes are no frame, or no value. Nothing was taken from them.
 #[derive(Debug, thiserror::Error)]
@@ -211,6 +218,46 @@ pub fn decode_entry(bytes: &Bytes) -> Result<Entry, DecodeError> {
     }
 }
 
+/// The first bytes of every snapshot.
+const SNAPSHOT_MAGIC: [u8; 4] = *b"SNAP";
+
+/// Encodes all of a snapshot but the state machine's state: magic, format version, the length of the
+/// rest in 4 bytes, and the rest.
+pub(crate) fn encode_snapshot_header(
+    last: LogId,
+    configuration: &Configuration,
+    sessions: &Sessions,
+) -> Bytes {
+    let mut buffer = SNAPSHOT_MAGIC.to_vec();
+    buffer.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    let length_at = buffer.len();
+    buffer.extend_from_slice(&[0; 4]);
+    append_up_to(&(last, configuration, sessions), &mut buffer, VALUE_BYTES_MAX, VALUE_CONFIG)
+        .expect("what a server knows of its clients is bounded");
+    let length = (buffer.len() - length_at - 4) as u32;
+    buffer[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+    buffer.into()
+}
+
+/// Reads what [`encode_snapshot_header`] wrote from the start of a snapshot, and says how long it is.
+pub(crate) fn decode_snapshot_header(
+    snapshot: &Bytes,
+) -> Result<(LogId, Configuration, Sessions, usize), DecodeError> {
+    let mut rest = snapshot.strip_prefix(&SNAPSHOT_MAGIC).ok_or(DecodeError::NotAFrame)?;
+    let version = u16::from_le_bytes(*take(&mut rest)?);
+    if version != FORMAT_VERSION {
+        return Err(DecodeError::UnknownVersion { found: version });
+    }
+    let length = u32::from_le_bytes(*take(&mut rest)?) as usize;
+    let body = rest.get(..length).ok_or_else(|| malformed("a snapshot is cut off"))?;
+    let ((last, configuration, sessions), read) =
+        bincode::borrow_decode_from_slice_with_context(body, VALUE_CONFIG, snapshot.clone())?;
+    if read != length {
+        return Err(DecodeError::Trailing { bytes: length - read });
+    }
+    Ok((last, configuration, sessions, snapshot.len() - rest.len() + length))
+}
+
 /// Encodes an application's value: a command, a response, a snapshot.
 #[must_use]
 pub fn encode_value<T: Serialize>(value: &T) -> Vec<u8> {
@@ -233,11 +280,8 @@ pub fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError>
 
 /// An application's values may be longer than a frame (a snapshot), so the limit only keeps a
 /// hostile length from asking for absurd memory.
-const VALUE_CONFIG: Configuration<LittleEndian, Fixint, Limit<VALUE_BYTES_MAX>> =
-    bincode::config::standard()
-        .with_little_endian()
-        .with_fixed_int_encoding()
-        .with_limit::<VALUE_BYTES_MAX>();
+const VALUE_CONFIG: config::Configuration<LittleEndian, Fixint, Limit<VALUE_BYTES_MAX>> =
+    standard().with_little_endian().with_fixed_int_encoding().with_limit::<VALUE_BYTES_MAX>();
 const VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Takes the next `N` bytes off.
@@ -253,7 +297,16 @@ fn malformed(reason: &'static str) -> DecodeError {
 
 /// Encodes with bincode behind what is already in `buffer`, in one pass.
 fn append<T: Encode>(value: &T, buffer: &mut Vec<u8>) -> Result<(), EncodeError> {
-    /// Appends, up to the length of a frame.
+    append_up_to(value, buffer, FRAME_BYTES_MAX, CONFIG)
+}
+
+fn append_up_to<T: Encode>(
+    value: &T,
+    buffer: &mut Vec<u8>,
+    room: usize,
+    config: impl Config,
+) -> Result<(), EncodeError> {
+    /// Appends, as long as there is room.
     struct Appender<'a> {
         buffer: &'a mut Vec<u8>,
         room: usize,
@@ -268,8 +321,8 @@ fn append<T: Encode>(value: &T, buffer: &mut Vec<u8>) -> Result<(), EncodeError>
         }
     }
 
-    let appender = Appender { buffer, room: FRAME_BYTES_MAX };
-    bincode::encode_into_writer(value, appender, CONFIG).map_err(|_| EncodeError::TooLong)
+    let appender = Appender { buffer, room };
+    bincode::encode_into_writer(value, appender, config).map_err(|_| EncodeError::TooLong)
 }
 
 /// Decodes one value from the start of `bytes`, which lie inside `frame`; says how many it took.
@@ -368,15 +421,20 @@ macro_rules! numbers {
     )+};
 }
 
-numbers!(Term, Index, ServerId, ClientId, SequenceNumber);
+numbers!(Term, Index, ServerId, ClientId, SequenceNumber, SessionId, ReadId, Round);
 fields!(LogId { term, index });
-fields!(VoteRequest { term, candidate_id, last_log_index, last_log_term });
+fields!(VoteRequest { term, candidate_id, last_log_index, last_log_term, is_transfer });
 fields!(VoteResponse { term, vote_granted });
-fields!(AppendEntriesResponse { term, result });
+fields!(AppendEntriesResponse { term, round, result });
+fields!(SnapshotId { last, size_bytes, checksum });
+fields!(InstallSnapshotResponse { term, round, id, offset });
+fields!(TimeoutNow { term, leader_id, last });
+fields!(ReadIndexRequest { id, is_lease_enough });
+fields!(ReadIndexResponse { id, index });
+fields!(RegisterClient { client_id, registration });
 fields!(ConflictHint { term, index });
 fields!(Entry { term, index, payload });
 variants!(Address { 0 => Server(server), 1 => Client(client), 2 => AllServers });
-variants!(Payload { 0 => Noop, 1 => Command(request) });
 variants!(AppendEntriesResult {
     0 => Success { match_index },
     1 => Conflict { prev_log_index, hint },
@@ -391,12 +449,169 @@ variants!(Message {
     5 => ClientResponse(response),
     6 => PreVoteRequest(request),
     7 => PreVoteResponse(response),
+    8 => InstallSnapshotRequest(request),
+    9 => InstallSnapshotResponse(response),
+    10 => TimeoutNow(request),
+    11 => ReadIndexRequest(request),
+    12 => ReadIndexResponse(response),
+    13 => RegisterClient(request),
 });
+
+impl Encode for Payload {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), BincodeEncodeError> {
+        match self {
+            Self::Noop => 0_u8.encode(encoder),
+            Self::Command(request) => {
+                1_u8.encode(encoder)?;
+                request.encode(encoder)
+            }
+            Self::Proposal(command) => {
+                2_u8.encode(encoder)?;
+                encode_bytes(command, encoder)
+            }
+            Self::RegisterClient { client_id, registration, sessions_max } => {
+                3_u8.encode(encoder)?;
+                client_id.encode(encoder)?;
+                registration.encode(encoder)?;
+                sessions_max.encode(encoder)
+            }
+            Self::Configuration(configuration) => {
+                4_u8.encode(encoder)?;
+                configuration.encode(encoder)
+            }
+        }
+    }
+}
+
+impl<'de> BorrowDecode<'de, Bytes> for Payload {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = Bytes>>(
+        decoder: &mut D,
+    ) -> Result<Self, BincodeError> {
+        match u8::decode(decoder)? {
+            0 => Ok(Self::Noop),
+            1 => Ok(Self::Command(Arc::new(Field::decode(decoder)?))),
+            2 => Ok(Self::Proposal(decode_bytes(decoder)?)),
+            3 => Ok(Self::RegisterClient {
+                client_id: Field::decode(decoder)?,
+                registration: Field::decode(decoder)?,
+                sessions_max: Field::decode(decoder)?,
+            }),
+            4 => Ok(Self::Configuration(Arc::new(Field::decode(decoder)?))),
+            _ => Err(BincodeError::Other("unknown kind of Payload")),
+        }
+    }
+}
+
+/// How many there are in 4 bytes, then one after the other.
+fn encode_list<E: Encoder, T: Encode>(
+    items: impl ExactSizeIterator<Item = T>,
+    encoder: &mut E,
+) -> Result<(), BincodeEncodeError> {
+    let count = u32::try_from(items.len()).map_err(|_| BincodeEncodeError::UnexpectedEnd)?;
+    count.encode(encoder)?;
+    items.into_iter().try_for_each(|item| item.encode(encoder))
+}
+
+/// Reads a list of items that take at least so many bytes each. Whoever claims more than the frame
+/// has bytes for gets no memory for them.
+fn decode_list<'de, D: BorrowDecoder<'de, Context = Bytes>, T: BorrowDecode<'de, Bytes>>(
+    item_bytes_min: usize,
+    decoder: &mut D,
+) -> Result<Vec<T>, BincodeError> {
+    let count = u32::decode(decoder)? as usize;
+    if count > decoder.context().len() / item_bytes_min {
+        return Err(BincodeError::Other("more items than bytes"));
+    }
+    let mut items = Vec::with_capacity(count.min(256));
+    for _ in 0..count {
+        items.push(T::borrow_decode(decoder)?);
+    }
+    Ok(items)
+}
+
+impl Encode for Configuration {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), BincodeEncodeError> {
+        encode_list(self.voters().iter(), encoder)?;
+        encode_list(self.old_voters().unwrap_or_default().iter(), encoder)?;
+        let learners: Vec<_> = self.learners().collect();
+        encode_list(learners.iter(), encoder)
+    }
+}
+
+impl<'de> BorrowDecode<'de, Bytes> for Configuration {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = Bytes>>(
+        decoder: &mut D,
+    ) -> Result<Self, BincodeError> {
+        let voters: Vec<ServerId> = decode_list(8, decoder)?;
+        let old_voters: Vec<ServerId> = decode_list(8, decoder)?;
+        let learners: Vec<ServerId> = decode_list(8, decoder)?;
+        match (voters.is_empty(), old_voters.is_empty()) {
+            (true, _) => Err(BincodeError::Other("a cluster without voters")),
+            (_, true) => Ok(Self::new(voters, learners)),
+            (_, false) => Ok(Self::joint(old_voters, voters, learners)),
+        }
+    }
+}
+
+impl Encode for Sessions {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), BincodeEncodeError> {
+        (self.len() as u32).encode(encoder)?;
+        for (client_id, session) in self.iter() {
+            let Session { id, registration, floor, used_at, requests } = session;
+            (client_id, id, registration, floor, used_at).encode(encoder)?;
+            (requests.len() as u32).encode(encoder)?;
+            for (number, (log_id, response)) in requests {
+                // Everything handed out is applied when a snapshot is taken, so the answer is there.
+                let response = response.clone().unwrap_or_default();
+                (number, log_id).encode(encoder)?;
+                encode_bytes(&response, encoder)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> BorrowDecode<'de, Bytes> for Sessions {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = Bytes>>(
+        decoder: &mut D,
+    ) -> Result<Self, BincodeError> {
+        let count = u32::decode(decoder)?;
+        let mut sessions = Vec::new();
+        for _ in 0..count {
+            let (client_id, id, registration, floor, used_at) = Field::decode(decoder)?;
+            let mut requests = BTreeMap::new();
+            for _ in 0..u32::decode(decoder)? {
+                let (number, log_id) = Field::decode(decoder)?;
+                requests.insert(number, (log_id, Some(decode_bytes(decoder)?)));
+            }
+            sessions.push((client_id, Session { id, registration, floor, used_at, requests }));
+        }
+        Ok(sessions.into_iter().collect())
+    }
+}
+
+impl Encode for InstallSnapshotRequest {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), BincodeEncodeError> {
+        (self.term, self.leader_id, self.round, self.id, self.offset).encode(encoder)?;
+        encode_bytes(&self.data, encoder)
+    }
+}
+
+impl<'de> BorrowDecode<'de, Bytes> for InstallSnapshotRequest {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = Bytes>>(
+        decoder: &mut D,
+    ) -> Result<Self, BincodeError> {
+        let (term, leader_id, round, id, offset) = Field::decode(decoder)?;
+        Ok(Self { term, leader_id, round, id, offset, data: decode_bytes(decoder)? })
+    }
+}
 
 impl Encode for ClientRequest {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), BincodeEncodeError> {
         self.client_id.encode(encoder)?;
+        self.session.encode(encoder)?;
         self.sequence_number.encode(encoder)?;
+        self.first_incomplete.encode(encoder)?;
         encode_bytes(&self.command, encoder)
     }
 }
@@ -407,7 +622,9 @@ impl<'de> BorrowDecode<'de, Bytes> for ClientRequest {
     ) -> Result<Self, BincodeError> {
         Ok(Self {
             client_id: Field::decode(decoder)?,
+            session: Field::decode(decoder)?,
             sequence_number: Field::decode(decoder)?,
+            first_incomplete: Field::decode(decoder)?,
             command: decode_bytes(decoder)?,
         })
     }
@@ -428,6 +645,12 @@ impl Encode for ClientResponse {
                 leader.encode(encoder)
             }
             ClientResult::Superseded => 2_u8.encode(encoder),
+            ClientResult::Registered { session } => {
+                4_u8.encode(encoder)?;
+                session.encode(encoder)
+            }
+            ClientResult::SessionExpired => 5_u8.encode(encoder),
+            ClientResult::Busy => 6_u8.encode(encoder),
             ClientResult::TooLarge { command_bytes, command_bytes_max } => {
                 3_u8.encode(encoder)?;
                 command_bytes.encode(encoder)?;
@@ -453,6 +676,9 @@ impl<'de> BorrowDecode<'de, Bytes> for ClientResponse {
                 command_bytes: Field::decode(decoder)?,
                 command_bytes_max: Field::decode(decoder)?,
             },
+            4 => ClientResult::Registered { session: Field::decode(decoder)? },
+            5 => ClientResult::SessionExpired,
+            6 => ClientResult::Busy,
             _ => return Err(BincodeError::Other("unknown kind of ClientResult")),
         };
         Ok(Self { client_id, sequence_number, result })
@@ -466,8 +692,8 @@ impl Encode for AppendEntriesRequest {
         self.prev_log_index.encode(encoder)?;
         self.prev_log_term.encode(encoder)?;
         self.leader_commit.encode(encoder)?;
-        (self.entries.len() as u32).encode(encoder)?;
-        self.entries.iter().try_for_each(|entry| entry.encode(encoder))
+        self.round.encode(encoder)?;
+        encode_list(self.entries.iter(), encoder)
     }
 }
 
@@ -482,16 +708,10 @@ impl<'de> BorrowDecode<'de, Bytes> for AppendEntriesRequest {
         let prev_log_index = Field::decode(decoder)?;
         let prev_log_term = Field::decode(decoder)?;
         let leader_commit = Field::decode(decoder)?;
-        let count = u32::decode(decoder)? as usize;
-        // Whoever claims more entries than the frame has bytes for gets no memory for them.
-        if count > decoder.context().len() / ENTRY_BYTES_MIN {
-            return Err(BincodeError::Other("more entries than bytes"));
-        }
-        let mut entries = Vec::with_capacity(count.min(64));
-        for _ in 0..count {
-            entries.push(Entry::borrow_decode(decoder)?);
-        }
-        Ok(Self { term, leader_id, prev_log_index, prev_log_term, entries, leader_commit })
+        let round = Field::decode(decoder)?;
+        let entries: Vec<Entry> = decode_list(ENTRY_BYTES_MIN, decoder)?;
+        let entries = entries.into();
+        Ok(Self { term, leader_id, prev_log_index, prev_log_term, entries, leader_commit, round })
     }
 }
 

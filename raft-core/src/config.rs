@@ -1,5 +1,6 @@
 //! What an operator chooses for one server, and what makes no sense.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::codec::FRAME_BYTES_MAX;
@@ -22,8 +23,12 @@ pub struct Config {
     pub cluster_id: ClusterId,
     /// This server.
     pub server_id: ServerId,
-    /// Every server with a vote, this one included.
+    /// Every server with a vote when the cluster begins. From then on the log says who belongs to it
+    /// (Raft §6): a server that is added later is started with the voters that the cluster began with,
+    /// or with those it has now, and need not be one of them.
     pub voters: Vec<ServerId>,
+    /// Every server without a vote when the cluster begins (dissertation §4.2.1).
+    pub learners: Vec<ServerId>,
     /// A follower that hears nothing for a random time from this on becomes a candidate (Raft §5.2).
     pub election_timeout_min: Duration,
     /// The random time stays below this. Twice the minimum spreads candidates well.
@@ -39,6 +44,36 @@ pub struct Config {
     /// cluster must agree on it: with it here and not at the leader, a leader that cannot hear could
     /// not be replaced.
     pub check_quorum: bool,
+    /// A leader whose oldest save is not durable after this long steps down, and calls no election
+    /// before it is: a server whose disk hangs would hold everyone up. `None` waits for ever.
+    pub disk_stall_timeout: Option<Duration>,
+    /// Whom to prefer as leader: a server waits longer before an election for each voter of higher
+    /// priority, and a leader hands over to a voter of higher priority that has caught up. Servers
+    /// that are not named have priority 0. All servers of a cluster should agree on it.
+    pub priorities: BTreeMap<ServerId, u32>,
+    /// Serve [`ReadMode::Lease`](crate::ReadMode::Lease) by the clock. All servers of a cluster must
+    /// agree on it, and `check_quorum` must be on: a voter that just started protects a leader it may
+    /// have heard before.
+    pub lease_reads: bool,
+    /// By how much the clocks of two servers may differ in speed, in thousandths. Only lease reads
+    /// depend on it; if a clock is further off, they may miss a write.
+    pub clock_drift_permille: u32,
+    /// Tell idle followers of a new commit index at once, and not with the next heartbeat: they apply
+    /// sooner, at the price of one more message and answer for each.
+    pub announce_commits: bool,
+    /// A follower passes a client's request on to the leader it knows, and does not send the client
+    /// there.
+    pub forward_requests: bool,
+    /// Take a snapshot whenever so many entries were applied since the last one; `None` takes one
+    /// only when asked.
+    pub snapshot_entries: Option<u64>,
+    /// How many entries stay in the log behind a snapshot, for followers that are not far behind.
+    pub snapshot_keep_entries: u64,
+    /// How many sessions of clients are kept; the one used least lately ends when one more is opened.
+    /// The leader's setting counts.
+    pub sessions_max: u32,
+    /// A learner becomes a voter only if it lacks no more entries than this.
+    pub catch_up_entries_max: u64,
     /// Chooses the random times. Two servers with the same seed still choose differently.
     pub seed: u64,
     /// The size of the entries in one AppendEntries request, in bytes. One entry is always sent,
@@ -46,6 +81,13 @@ pub struct Config {
     pub append_bytes_max: usize,
     /// How many entries may be on their way to one follower before the leader waits.
     pub in_flight_entries_max: u64,
+    /// How many requests with entries may be on their way to one follower.
+    pub in_flight_messages_max: usize,
+    /// How many bytes of entries may be on their way to one follower. One entry is always sent.
+    pub in_flight_bytes_max: usize,
+    /// How many bytes of entries the leader takes that are not committed yet; beyond, it is busy. One
+    /// entry is always taken.
+    pub uncommitted_bytes_max: usize,
     /// The size of the largest command the leader takes, in bytes.
     pub command_bytes_max: usize,
     /// A planted bug, for tutorials and to prove that the tester finds it.
@@ -62,14 +104,28 @@ impl Config {
             cluster_id: ClusterId::default(),
             server_id,
             voters: voters.into_iter().collect(),
+            learners: Vec::new(),
             election_timeout_min: Duration::from_millis(300),
             election_timeout_max: Duration::from_millis(600),
             heartbeat_interval: Duration::from_millis(50),
             pre_vote: true,
             check_quorum: true,
+            disk_stall_timeout: Some(Duration::from_secs(5)),
+            priorities: BTreeMap::new(),
+            lease_reads: false,
+            clock_drift_permille: 50,
+            announce_commits: false,
+            forward_requests: false,
+            snapshot_entries: None,
+            snapshot_keep_entries: 1024,
+            sessions_max: 10_000,
+            catch_up_entries_max: 1024,
             seed: 0,
             append_bytes_max: 64 * 1024,
             in_flight_entries_max: 1024,
+            in_flight_messages_max: 256,
+            in_flight_bytes_max: 4 * 1024 * 1024,
+            uncommitted_bytes_max: 64 * 1024 * 1024,
             command_bytes_max: 128 * 1024,
             #[cfg(feature = "defects")]
             defect: None,
@@ -85,13 +141,20 @@ impl Config {
         if self.voters.is_empty() {
             return Err(ConfigError::NoVoters);
         }
-        if !self.voters.contains(&self.server_id) {
-            return Err(ConfigError::NotAVoter { server_id: self.server_id });
-        }
         if let Some(place) =
             (1..self.voters.len()).find(|&i| self.voters[..i].contains(&self.voters[i]))
         {
             return Err(ConfigError::VoterTwice { server_id: self.voters[place] });
+        }
+        if let Some(&server_id) = self.learners.iter().find(|id| self.voters.contains(id)) {
+            return Err(ConfigError::VoterTwice { server_id });
+        }
+        if self.lease_reads && !self.check_quorum {
+            return Err(ConfigError::LeaseWithoutCheckQuorum);
+        }
+        if self.clock_drift_permille >= 1000 {
+            let clock_drift_permille = self.clock_drift_permille;
+            return Err(ConfigError::DriftTooLarge { clock_drift_permille });
         }
         if self.heartbeat_interval.is_zero() {
             return Err(ConfigError::Zero { setting: "heartbeat_interval" });
@@ -111,6 +174,11 @@ impl Config {
         let sizes = [
             ("append_bytes_max", self.append_bytes_max as u64),
             ("in_flight_entries_max", self.in_flight_entries_max),
+            ("in_flight_messages_max", self.in_flight_messages_max as u64),
+            ("in_flight_bytes_max", self.in_flight_bytes_max as u64),
+            ("uncommitted_bytes_max", self.uncommitted_bytes_max as u64),
+            ("snapshot_entries", self.snapshot_entries.unwrap_or(1)),
+            ("sessions_max", u64::from(self.sessions_max)),
             ("command_bytes_max", self.command_bytes_max as u64),
         ];
         if let Some((setting, _)) = sizes.into_iter().find(|&(_, value)| value == 0) {
@@ -128,6 +196,17 @@ impl Config {
         }
     }
 
+    /// How long a leader may trust its clock after a round of heartbeats that a majority answered: what
+    /// voters wait on the fastest clock, measured on the slowest.
+    pub(crate) fn lease(&self) -> Duration {
+        let drift = self.clock_drift_permille;
+        self.election_timeout_min * (1000 - drift) / (1000 + drift)
+    }
+
+    pub(crate) fn priority(&self, server: ServerId) -> u32 {
+        self.priorities.get(&server).copied().unwrap_or_default()
+    }
+
     /// True if this planted bug is switched on; never in a build without the feature `defects`.
     #[cfg(feature = "defects")]
     pub(crate) fn has_defect(&self, defect: crate::defect::Defect) -> bool {
@@ -142,14 +221,17 @@ pub enum ConfigError {
     /// A cluster has at least one server.
     #[error("a cluster needs at least one server")]
     NoVoters,
-    /// The server is not one of the cluster's.
-    #[error("{server_id} is not among the voters")]
-    NotAVoter {
-        /// The server.
-        server_id: ServerId,
+    /// Voters could elect another leader while a lease holds.
+    #[error("lease_reads needs check_quorum")]
+    LeaseWithoutCheckQuorum,
+    /// No lease would be left.
+    #[error("clock_drift_permille must be below 1000, not {clock_drift_permille}")]
+    DriftTooLarge {
+        /// The setting.
+        clock_drift_permille: u32,
     },
     /// One server is named twice.
-    #[error("{server_id} is named twice among the voters")]
+    #[error("{server_id} is named twice among the servers")]
     VoterTwice {
         /// The server.
         server_id: ServerId,
@@ -209,8 +291,19 @@ mod tests {
         };
         assert_eq!(base().validate(), Ok(()));
         assert_eq!(refused(|c| c.voters.clear()), "a cluster needs at least one server");
-        assert_eq!(refused(|c| c.server_id = ServerId(4)), "s4 is not among the voters");
-        assert_eq!(refused(|c| c.voters.push(ServerId(2))), "s2 is named twice among the voters");
+        assert_eq!(refused(|c| c.voters.push(ServerId(2))), "s2 is named twice among the servers");
+        assert_eq!(
+            refused(|c| c.learners.push(ServerId(2))),
+            "s2 is named twice among the servers"
+        );
+        assert_eq!(
+            refused(|c| (c.lease_reads, c.check_quorum) = (true, false)),
+            "lease_reads needs check_quorum"
+        );
+        assert_eq!(
+            refused(|c| c.clock_drift_permille = 1000),
+            "clock_drift_permille must be below 1000, not 1000"
+        );
         assert_eq!(
             refused(|c| c.heartbeat_interval = c.election_timeout_min),
             "heartbeat_interval 300ms must be shorter than election_timeout_min 300ms"

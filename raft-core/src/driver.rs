@@ -21,13 +21,13 @@ pub use client::{Answer, ClientDriver, RequestError};
 
 use crate::cluster_manager::ClusterManager;
 use crate::config::Config;
-use crate::effect::{Apply, Effect, Effects, Save};
+use crate::effect::{Effect, Effects, Save};
 use crate::error::StepError;
 use crate::log::Payload;
 use crate::message::Envelope;
 use crate::server::{Input, NewServerError, Server};
 use crate::server_manager::{RoleChange, ServerManager};
-use crate::state_machine::{StateMachine, apply_encoded};
+use crate::state_machine::{RestoreError, StateMachine, apply_encoded};
 use crate::status::Status;
 use crate::storage::{Storage, StorageError};
 use crate::types::{Index, SaveNumber, Timestamp};
@@ -205,6 +205,9 @@ pub enum DriverError {
     /// The cluster as a whole has broken a promise; going on could lose data.
     #[error("the cluster is broken, and this server stops to keep its log")]
     Broken(#[from] StepError),
+    /// A snapshot is none of this state machine's.
+    #[error("the state machine cannot be restored")]
+    Restore(#[from] RestoreError),
     /// The storage panicked.
     #[error("the storage panicked")]
     StoragePanicked,
@@ -318,7 +321,7 @@ where
             }
             let mut effects = std::mem::take(&mut self.effects);
             for effect in effects.drain() {
-                self.carry_out(effect);
+                self.carry_out(effect)?;
             }
             self.effects = effects;
             next = self.follow_ups.pop_front();
@@ -326,21 +329,31 @@ where
         Ok(())
     }
 
-    fn carry_out(&mut self, effect: Effect) {
+    fn carry_out(&mut self, effect: Effect) -> Result<(), DriverError> {
         match effect {
             Effect::Save(save) => self.saves.push(save),
             Effect::Send(envelope) => self.cluster_manager.dispatch(envelope),
-            Effect::Apply(Apply { entries, through }) => {
-                let mut responses = Vec::with_capacity(entries.len());
-                for entry in entries {
-                    if let Payload::Command(request) = entry.payload {
-                        let response =
-                            apply_encoded(&mut self.machine, entry.index, &request.command);
+            Effect::Apply(apply) => {
+                let mut responses = Vec::new();
+                for entry in apply.commands() {
+                    let Some(command) = entry.payload.command() else { continue };
+                    let response = apply_encoded(&mut self.machine, entry.index, command);
+                    if let Payload::Command(_) = &entry.payload {
                         responses.push(Bytes::from(response));
                     }
                 }
                 // Applies of one step come in log order, and are confirmed in that order.
-                self.follow_ups.push_back(Input::Applied { through, responses });
+                self.follow_ups.push_back(Input::Applied { through: apply.through, responses });
+            }
+            Effect::TakeSnapshot { through } => {
+                let data = self.machine.snapshot().into();
+                self.follow_ups.push_back(Input::SnapshotTaken { through, data });
+            }
+            Effect::RestoreSnapshot(snapshot) => {
+                self.machine.restore(snapshot.data())?;
+                let through = snapshot.last().index;
+                self.notified = self.notified.max(through);
+                self.follow_ups.push_back(Input::Applied { through, responses: Vec::new() });
             }
             Effect::NotifyElectedLeader { term } => self.host.notify_elected_leader(term),
             Effect::NotifyCommit { index } => {
@@ -352,7 +365,12 @@ where
                 }
                 self.notified = index;
             }
+            Effect::NotifyConfiguration { .. }
+            | Effect::ReadReady { .. }
+            | Effect::ReadFailed { .. }
+            | Effect::NotifyTransferAborted { .. } => {}
         }
+        Ok(())
     }
 
     /// Starts to write what waits, unless a write is under way.

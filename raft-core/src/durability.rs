@@ -8,9 +8,10 @@
 //! Relies on:  saves becoming durable in the order of their numbers.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::message::Envelope;
-use crate::types::{Index, SaveNumber, Term};
+use crate::types::{Index, SaveNumber, Term, Timestamp};
 
 /// The saves under way.
 ///
@@ -25,12 +26,15 @@ pub(crate) struct Durability {
     pending: VecDeque<Pending>,
     durable_index: Index,
     promises: VecDeque<Promise>,
+    /// How long the last save took.
+    latency: Option<Duration>,
 }
 
 /// One save under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pending {
     number: SaveNumber,
+    issued_at: Timestamp,
     has_hard_state: bool,
     /// The first and the last index of its entries.
     entries: Option<(Index, Index)>,
@@ -70,9 +74,20 @@ impl Durability {
         self.pending.iter().any(|save| save.has_hard_state)
     }
 
-    /// Numbers a new save.
+    /// When the oldest save under way was asked for.
+    pub(crate) fn pending_since(&self) -> Option<Timestamp> {
+        self.pending.front().map(|save| save.issued_at)
+    }
+
+    /// How long the last save took.
+    pub(crate) fn latency(&self) -> Option<Duration> {
+        self.latency
+    }
+
+    /// Numbers a new save. An installed snapshot counts as the last entry it stands for.
     pub(crate) fn issue(
         &mut self,
+        now: Timestamp,
         has_hard_state: bool,
         entries: Option<(Index, Index)>,
     ) -> SaveNumber {
@@ -81,7 +96,8 @@ impl Durability {
             // What stood there was replaced in memory, so its old copy on disk counts no more.
             self.durable_index = self.durable_index.min(first.previous());
         }
-        self.pending.push_back(Pending { number: self.issued, has_hard_state, entries });
+        let (number, issued_at) = (self.issued, now);
+        self.pending.push_back(Pending { number, issued_at, has_hard_state, entries });
         self.issued
     }
 
@@ -95,13 +111,14 @@ impl Durability {
     }
 
     /// Confirms all saves up to `number`. False if no such save was issued.
-    pub(crate) fn confirm(&mut self, number: SaveNumber) -> bool {
+    pub(crate) fn confirm(&mut self, now: Timestamp, number: SaveNumber) -> bool {
         if number > self.issued {
             return false;
         }
         while self.pending.front().is_some_and(|save| save.number <= number) {
             let save = self.pending.pop_front().expect("the front was just seen");
             self.saved = save.number;
+            self.latency = Some(now.since(save.issued_at));
             if let Some((_, last)) = save.entries {
                 self.durable_index = last;
             }
@@ -131,7 +148,11 @@ mod tests {
     use super::*;
 
     fn issue(durability: &mut Durability, first: u64, last: u64) -> SaveNumber {
-        durability.issue(false, Some((Index(first), Index(last))))
+        durability.issue(Timestamp::ZERO, false, Some((Index(first), Index(last))))
+    }
+
+    fn confirm(durability: &mut Durability, number: SaveNumber) -> bool {
+        durability.confirm(Timestamp::ZERO, number)
     }
 
     #[test]
@@ -140,9 +161,9 @@ mod tests {
         let first = issue(&mut durability, 1, 3);
         let second = issue(&mut durability, 4, 4);
         assert_eq!(durability.durable_index(), Index(0));
-        assert!(durability.confirm(first));
+        assert!(confirm(&mut durability, first));
         assert_eq!(durability.durable_index(), Index(3));
-        assert!(durability.confirm(second));
+        assert!(confirm(&mut durability, second));
         assert_eq!(durability.durable_index(), Index(4));
     }
 
@@ -151,9 +172,9 @@ mod tests {
         let mut durability = Durability::default();
         issue(&mut durability, 1, 3);
         let second = issue(&mut durability, 4, 4);
-        assert!(durability.confirm(second));
+        assert!(confirm(&mut durability, second));
         assert_eq!(durability.durable_index(), Index(4));
-        assert!(durability.confirm(SaveNumber(1)), "a late confirmation changes nothing");
+        assert!(confirm(&mut durability, SaveNumber(1)), "a late confirmation changes nothing");
         assert_eq!(durability.durable_index(), Index(4));
     }
 
@@ -162,9 +183,9 @@ mod tests {
         let mut durability = Durability::recovered(Index(2));
         let old = issue(&mut durability, 3, 6);
         let new = issue(&mut durability, 5, 5);
-        assert!(durability.confirm(old));
+        assert!(confirm(&mut durability, old));
         assert_eq!(durability.durable_index(), Index(4));
-        assert!(durability.confirm(new));
+        assert!(confirm(&mut durability, new));
         assert_eq!(durability.durable_index(), Index(5));
     }
 
@@ -173,13 +194,13 @@ mod tests {
         let mut durability = Durability::recovered(Index(9));
         let new = issue(&mut durability, 4, 5);
         assert_eq!(durability.durable_index(), Index(3));
-        assert!(durability.confirm(new));
+        assert!(confirm(&mut durability, new));
         assert_eq!(durability.durable_index(), Index(5));
     }
 
     #[test]
     fn a_save_nobody_issued_cannot_be_confirmed() {
         let mut durability = Durability::default();
-        assert!(!durability.confirm(SaveNumber(1)));
+        assert!(!confirm(&mut durability, SaveNumber(1)));
     }
 }

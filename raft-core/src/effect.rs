@@ -4,10 +4,16 @@
 //!             save it depends on was confirmed (see [`crate::durability`]).
 //! Relies on:  the driver carrying out saves in order, each durable before it is confirmed.
 
-use crate::log::Entry;
-use crate::message::{Address, Envelope, Message};
+use std::sync::Arc;
+
+use crate::entries::Entries;
+use crate::log::{Entry, Payload};
+use crate::membership::Configuration;
+use crate::message::{Address, ClientRequest, Envelope, Message};
+use crate::read::ReadFailure;
+use crate::snapshot::Snapshot;
 use crate::storage::HardState;
-use crate::types::{ClusterId, Index, SaveNumber, ServerId, Term, Timestamp};
+use crate::types::{ClusterId, Index, LogId, ReadId, SaveNumber, ServerId, Term, Timestamp};
 
 /// One thing a server asks of its driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +24,16 @@ pub enum Effect {
     Send(Envelope),
     /// Apply these commands in order, then answer [`Input::Applied`](crate::Input::Applied).
     Apply(Apply),
+    /// Give the state of the state machine as it is after everything up to `through`, and before
+    /// anything else is applied; answer [`Input::SnapshotTaken`](crate::Input::SnapshotTaken). It may
+    /// take its time.
+    TakeSnapshot {
+        /// The last entry applied.
+        through: Index,
+    },
+    /// Replace the state of the state machine by [`Snapshot::data`], then answer
+    /// [`Input::Applied`](crate::Input::Applied) through [`Snapshot::last`], without responses.
+    RestoreSnapshot(Snapshot),
     /// This server was elected in `term`.
     NotifyElectedLeader {
         /// The term it leads.
@@ -28,27 +44,79 @@ pub enum Effect {
         /// The new commit index.
         index: Index,
     },
+    /// This server uses another configuration from now on. It may not be committed yet, and may be
+    /// taken back by another one.
+    NotifyConfiguration {
+        /// Where it stands in the log.
+        index: Index,
+        /// The configuration.
+        configuration: Arc<Configuration>,
+    },
+    /// The read may be served: the state machine has applied everything it has to see.
+    ReadReady {
+        /// Which.
+        id: ReadId,
+        /// Everything up to here is applied.
+        index: Index,
+    },
+    /// The read cannot be served here; ask again, here or elsewhere.
+    ReadFailed {
+        /// Which.
+        id: ReadId,
+        /// Why.
+        failure: ReadFailure,
+    },
+    /// Leadership was not handed over in time; this server leads on.
+    NotifyTransferAborted {
+        /// Who was to lead.
+        target: ServerId,
+    },
 }
 
 /// What must survive a crash before the promises that depend on it leave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Save {
     /// Confirm with this number; it confirms all lower ones too.
     pub number: SaveNumber,
     /// Replaces the saved hard state, if it changed.
     pub hard_state: Option<HardState>,
+    /// Replaces the saved snapshot. It must be durable before any saved entry is deleted for it.
+    pub snapshot: Option<Snapshot>,
+    /// Delete the saved entries up to this one, which the snapshot stands for. If the saved log does
+    /// not hold this very entry, delete all of them: the log then begins behind it.
+    pub compacted: Option<LogId>,
     /// Contiguous. They replace every saved entry from the first one's index on.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
 }
 
-/// Commands to hand to the state machine.
+/// A stretch of the log to hand to the state machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Apply {
-    /// Committed commands in log order, each for the first and only time: entries without a command
-    /// and repeated requests are left out, so indices may jump.
-    pub entries: Vec<Entry>,
+    /// Committed entries, contiguous. Those to run are [`Apply::commands`].
+    pub entries: Entries,
+    /// Which of them are repetitions, or belong to an ended session, and must not be run.
+    pub skipped: Vec<Index>,
     /// Everything up to this index is then applied.
     pub through: Index,
+}
+
+impl Apply {
+    /// The entries to run, in log order, each for the first and only time: entries without a command
+    /// and repeated requests are left out, so indices may jump.
+    pub fn commands(&self) -> impl Iterator<Item = &Entry> + '_ {
+        let is_run =
+            |entry: &&Entry| entry.payload.is_command() && !self.skipped.contains(&entry.index);
+        self.entries.iter().filter(is_run)
+    }
+
+    /// The requests of clients among them: each has a response in
+    /// [`Input::Applied`](crate::Input::Applied).
+    pub fn requests(&self) -> impl Iterator<Item = (LogId, &ClientRequest)> + '_ {
+        self.commands().filter_map(|entry| match &entry.payload {
+            Payload::Command(request) => Some((entry.log_id(), &**request)),
+            _ => None,
+        })
+    }
 }
 
 /// A reusable list of effects, in the order in which they are to be started.
@@ -96,11 +164,18 @@ pub(crate) struct Step<'a> {
     effects: &'a mut Effects,
     /// Where this step's effects start in the buffer.
     start: usize,
-    /// What this step must save: its hard state, and its log from an index on.
+    /// What this step must save: its hard state, its snapshot, and its log from an index on.
     pub(crate) hard_state: Option<HardState>,
     pub(crate) entries_from: Option<Index>,
+    pub(crate) compacted: Option<LogId>,
+    /// The compaction is that of an installed snapshot, which replaces the log.
+    pub(crate) is_install: bool,
     /// Messages that wait for the save of this step, and for all before it.
     pub(crate) promises: Vec<Envelope>,
+    /// Followers may lack something that can be sent now.
+    pub(crate) is_news: bool,
+    /// Every follower is to hear of the leader, whether or not it lacks something.
+    pub(crate) is_heartbeat: bool,
 }
 
 impl<'a> Step<'a> {
@@ -109,6 +184,7 @@ impl<'a> Step<'a> {
         cluster_id: ClusterId,
         server_id: ServerId,
         effects: &'a mut Effects,
+        promises: Vec<Envelope>,
     ) -> Self {
         let start = effects.list.len();
         Self {
@@ -119,7 +195,11 @@ impl<'a> Step<'a> {
             start,
             hard_state: None,
             entries_from: None,
-            promises: Vec::new(),
+            compacted: None,
+            is_install: false,
+            promises,
+            is_news: false,
+            is_heartbeat: false,
         }
     }
 
@@ -131,6 +211,27 @@ impl<'a> Step<'a> {
     /// Asks for the log from `first` on to be saved.
     pub(crate) fn save_entries(&mut self, first: Index) {
         self.entries_from = Some(self.entries_from.map_or(first, |earlier| earlier.min(first)));
+    }
+
+    /// Asks for the latest snapshot to be saved, and for the log up to `compacted` to be deleted then.
+    pub(crate) fn save_snapshot(&mut self, compacted: LogId) {
+        self.compacted = Some(compacted);
+    }
+
+    /// Asks for the latest snapshot to be saved in the place of the whole log.
+    pub(crate) fn install_snapshot(&mut self, last: LogId) {
+        (self.compacted, self.is_install) = (Some(last), true);
+        self.entries_from = None;
+    }
+
+    /// Followers are to get what they lack, at the end of the step.
+    pub(crate) fn replicate(&mut self) {
+        self.is_news = true;
+    }
+
+    /// True if this step asks for anything to be saved.
+    pub(crate) fn has_save(&self) -> bool {
+        self.hard_state.is_some() || self.entries_from.is_some() || self.compacted.is_some()
     }
 
     /// Sends what promises nothing: it leaves at once.

@@ -7,12 +7,13 @@
 //! Elsewhere:  what a new leader does first is in `replication.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::Effect;
 use crate::effect::Step;
 use crate::log::{Entry, Payload};
-use crate::message::{Address, Message, VoteRequest, VoteResponse};
-use crate::progress::Progress;
+use crate::message::{Address, Message, TimeoutNow, VoteRequest, VoteResponse};
+use crate::read::LeaderReads;
 use crate::role::{Candidate, Follower, Leader, PreCandidate, Role};
 use crate::server::Server;
 use crate::storage::HardState;
@@ -24,7 +25,20 @@ impl Server {
     /// Source: Raft §5.2: "election timeouts are chosen randomly from a fixed interval".
     pub(crate) fn reset_election_timeout(&mut self, now: Timestamp) {
         let (min, max) = (self.config.election_timeout_min, self.config.election_timeout_max);
-        self.deadline = now + self.rng.duration_between(min, max);
+        let timeout = self.rng.duration_between(min, max);
+        self.deadline = now + timeout + self.deference();
+    }
+
+    /// How much longer this server waits because others are to lead before it.
+    fn deference(&self) -> Duration {
+        if self.config.priorities.is_empty() {
+            return Duration::ZERO;
+        }
+        let own = self.config.priority(self.config.server_id);
+        let voters = self.members.latest().voters().iter();
+        let preferred = voters.filter(|&&voter| self.config.priority(voter) > own).count();
+        let spread = self.config.election_timeout_max - self.config.election_timeout_min;
+        spread * u32::try_from(preferred).unwrap_or(u32::MAX)
     }
 
     /// Follows `leader`, or nobody yet.
@@ -33,16 +47,45 @@ impl Server {
             // A leader had no election timer. Whoever else steps down keeps the one it has: a
             // server that refuses every candidate must still call its own election one day.
             self.reset_election_timeout(step.now);
+            self.fail_reads_of_leader(step);
         }
+        let is_same_leader = leader.is_some() && self.leader_hint() == leader;
+        self.fail_forwarded_reads(step, !is_same_leader);
         self.change_role(Role::Follower(Follower { leader, heard_at: step.now }));
     }
 
     /// Nothing was heard of a leader for too long.
     pub(crate) fn call_election(&mut self, step: &mut Step<'_>) {
-        if self.config.pre_vote && !self.is_alone() {
+        self.fail_forwarded_reads(step, true);
+        let is_voter = self.members.latest().is_voter(self.config.server_id);
+        if !is_voter || self.is_disk_stalled(step.now) {
+            // It could not lead: nobody counts on it, or it could promise nothing.
+            self.reset_election_timeout(step.now);
+        } else if self.config.pre_vote && !self.is_alone() {
             self.become_pre_candidate(step);
         } else {
-            self.become_candidate(step);
+            self.become_candidate(step, false);
+        }
+    }
+
+    /// True if the oldest save has been under way for too long.
+    pub(crate) fn is_disk_stalled(&self, now: Timestamp) -> bool {
+        let (since, limit) = (self.durability.pending_since(), self.config.disk_stall_timeout);
+        since.zip(limit).is_some_and(|(since, limit)| now >= since + limit)
+    }
+
+    /// The leader wants this server to lead: it asks for votes at once, without asking first whether
+    /// it would get them.
+    ///
+    /// Source: dissertation §3.10.
+    pub(crate) fn handle_timeout_now(&mut self, step: &mut Step<'_>, request: TimeoutNow) {
+        let TimeoutNow { term, leader_id, last } = request;
+        // Too late: the leader has gone on, or is no more.
+        let is_current = term == self.current_term() && self.leader_hint() == Some(leader_id);
+        let is_complete = self.log.last() == last;
+        let is_voter = self.members.latest().is_voter(self.config.server_id);
+        if is_current && is_complete && is_voter && !self.is_disk_stalled(step.now) {
+            self.become_candidate(step, true);
         }
     }
 
@@ -57,7 +100,7 @@ impl Server {
         let votes = BTreeSet::from([self.config.server_id]);
         self.change_role(Role::PreCandidate(PreCandidate { votes }));
         // Nothing is promised, neither by the question nor by the answers: they leave at once.
-        let request = self.vote_request(self.current_term().next());
+        let request = self.vote_request(self.current_term().next(), false);
         step.send(Address::AllServers, Message::PreVoteRequest(request));
     }
 
@@ -91,8 +134,8 @@ impl Server {
         }
         candidate.votes.insert(voter);
         let votes = &candidate.votes;
-        if self.quorum.is_reached_by(|voter| votes.contains(&voter)) {
-            self.become_candidate(step);
+        if self.members.latest().is_reached_by(|voter| votes.contains(&voter)) {
+            self.become_candidate(step, false);
         }
     }
 
@@ -102,6 +145,8 @@ impl Server {
     /// election timeout of hearing from a current leader".
     fn hears_leader(&self, now: Timestamp) -> bool {
         match &self.role {
+            // It may have heard one before it was started again.
+            Role::Follower(Follower { leader: None, .. }) if now < self.sticky_until => true,
             Role::Follower(Follower { leader: Some(_), heard_at }) => {
                 now < *heard_at + self.config.election_timeout_min
             }
@@ -117,13 +162,18 @@ impl Server {
     /// Only with check-quorum: a leader that nobody answers would lead on for ever otherwise.
     pub(crate) fn is_disruptive(&self, now: Timestamp, message: &Message) -> bool {
         let Message::VoteRequest(request) = message else { return false };
-        self.config.check_quorum && request.term > self.current_term() && self.hears_leader(now)
+        let is_wanted = request.is_transfer;
+        !is_wanted
+            && self.config.check_quorum
+            && request.term > self.current_term()
+            && self.hears_leader(now)
     }
 
     /// Starts an election: a new term, a vote for itself, and a request to all others.
     ///
     /// Source: Raft §5.2.
-    pub(crate) fn become_candidate(&mut self, step: &mut Step<'_>) {
+    pub(crate) fn become_candidate(&mut self, step: &mut Step<'_>, is_transfer: bool) {
+        self.fail_forwarded_reads(step, true);
         let current_term = self.current_term().next();
         let voted_for = Some(self.config.server_id);
         self.hard_state = HardState { current_term, voted_for };
@@ -132,21 +182,23 @@ impl Server {
         self.change_role(Role::Candidate(Candidate {
             votes: BTreeSet::new(),
             own_vote: self.durability.issued().next(),
+            is_transfer,
             #[cfg(feature = "defects")]
             repeated_votes: 0,
         }));
         // The request speaks of a log and a term that a crash must not take back: if this server
         // came back with less and asked again in the same term, the votes given to the longer log
         // would elect the shorter one. So it waits for the save like any other promise.
-        let request = self.vote_request(current_term);
+        let request = self.vote_request(current_term, is_transfer);
         if !self.is_alone() {
             step.send_when_saved(Address::AllServers, Message::VoteRequest(request));
         }
     }
 
-    fn vote_request(&self, term: Term) -> VoteRequest {
+    fn vote_request(&self, term: Term, is_transfer: bool) -> VoteRequest {
         let LogId { term: last_log_term, index: last_log_index } = self.log.last();
-        VoteRequest { term, candidate_id: self.config.server_id, last_log_index, last_log_term }
+        let candidate_id = self.config.server_id;
+        VoteRequest { term, candidate_id, last_log_index, last_log_term, is_transfer }
     }
 
     /// True if the candidate's log is at least as up to date as this one (Raft §5.4.1).
@@ -214,11 +266,13 @@ impl Server {
 
     fn maybe_become_leader(&mut self, step: &mut Step<'_>) {
         let Role::Candidate(candidate) = &self.role else { return };
-        let is_elected = self.quorum.is_reached_by(|voter| candidate.votes.contains(&voter));
+        let configuration = self.members.latest();
+        let is_elected = configuration.is_reached_by(|voter| candidate.votes.contains(&voter));
         #[cfg(feature = "defects")]
         let is_elected = is_elected
             || self.config.has_defect(crate::defect::Defect::VoteCountedTwice)
-                && candidate.votes.len() + candidate.repeated_votes >= self.quorum.majority();
+                && candidate.votes.len() + candidate.repeated_votes
+                    > configuration.voters().len() / 2;
         if is_elected {
             self.become_leader(step);
         }
@@ -228,20 +282,27 @@ impl Server {
     ///
     /// Source: Raft §5.2, §8 (the no-op at the start of a term).
     fn become_leader(&mut self, step: &mut Step<'_>) {
-        let progress = |other| (other, Progress::new(self.log.last_index(), step.now));
-        let progress: BTreeMap<_, _> = self.others().into_iter().map(progress).collect();
-        let mut leader =
-            Leader { progress, in_flight: BTreeMap::new(), asked_again: BTreeSet::new() };
+        let mut leader = Leader {
+            progress: BTreeMap::new(),
+            in_flight: BTreeSet::new(),
+            asked_again: BTreeSet::new(),
+            uncommitted_bytes: 0,
+            reads: LeaderReads::default(),
+            transfer: None,
+            has_handed_over: false,
+        };
         // What earlier leaders left in the log may still commit and be answered here.
         for Entry { payload, .. } in self.log.from(self.applying.next()) {
             if let Payload::Command(request) = payload {
-                leader.remember_in_flight(request.client_id, request.sequence_number);
+                leader.in_flight.insert((request.client_id, request.sequence_number));
             }
         }
         self.change_role(Role::Leader(leader));
+        self.watch_followers(step.now);
         self.deadline = step.now + self.config.heartbeat_interval;
         step.push(Effect::NotifyElectedLeader { term: self.current_term() });
-        self.append_and_replicate(step, Payload::Noop);
+        self.append(step, Payload::Noop);
+        step.is_heartbeat = true;
     }
 
     fn change_role(&mut self, role: Role) {
@@ -273,12 +334,13 @@ mod tests {
         let (cluster_id, id) = (config.cluster_id, config.server_id);
         let mut server = Server::new(config, Recovered::default()).unwrap();
         let mut effects = Effects::new();
-        let mut step = Step::new(Timestamp::ZERO, cluster_id, id, &mut effects);
+        let mut step = Step::new(Timestamp::ZERO, cluster_id, id, &mut effects, Vec::new());
         let request = VoteRequest {
             term: Term(1),
             candidate_id: ServerId(2),
             last_log_index: Index::ZERO,
             last_log_term: Term(0),
+            is_transfer: false,
         };
         let handled =
             catch_unwind(AssertUnwindSafe(|| server.handle_vote_request(&mut step, request)));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::Address;
+use crate::membership::MembershipError;
 use crate::types::{ClusterId, Index, LogId, SaveNumber, ServerId, Term};
 
 /// Why a server refused an input. The server is unchanged but for its count of refusals.
@@ -88,6 +89,40 @@ pub enum StepError {
     /// The server joined already.
     #[error("the server joined already")]
     JoinedTwice,
+    /// Only the leader does this; `leader` is our best hint and may be out of date. What was asked for
+    /// did not happen and will not.
+    #[error("not the leader; try {leader:?}")]
+    NotLeader {
+        /// The leader, if it is known.
+        leader: Option<ServerId>,
+    },
+    /// The leader has as much to do as it takes at a time: too many bytes are not committed yet, or it
+    /// is handing over. What was asked for did not happen and will not; try again later.
+    #[error("the leader is busy")]
+    Busy,
+    /// The command is larger than the leader replicates.
+    #[error("the command has {command_bytes} bytes, at most {command_bytes_max} are taken")]
+    TooLarge {
+        /// The size of the command, in bytes.
+        command_bytes: usize,
+        /// The largest size the leader takes, in bytes.
+        command_bytes_max: usize,
+    },
+    /// The cluster is not changed.
+    #[error("the cluster is not changed: {0}")]
+    Membership(#[from] MembershipError),
+    /// Leadership goes to a voter that is not this server.
+    #[error("{target:?} cannot take over")]
+    NoTransferTarget {
+        /// Who was to lead; `None` if nobody was named and there is nobody.
+        target: Option<ServerId>,
+    },
+    /// The driver gave a state of the state machine that it was not asked for, or no longer.
+    #[error("no snapshot through {through} was asked for")]
+    UnknownSnapshot {
+        /// The last entry of that state.
+        through: Index,
+    },
 }
 
 impl StepError {
@@ -105,6 +140,12 @@ impl StepError {
             Self::UnknownSave { .. } => "unknown-save",
             Self::UnknownApply { .. } => "unknown-apply",
             Self::JoinedTwice => "joined-twice",
+            Self::NotLeader { .. } => "not-leader",
+            Self::Busy => "busy",
+            Self::TooLarge { .. } => "too-large",
+            Self::Membership(_) => "membership",
+            Self::NoTransferTarget { .. } => "no-transfer-target",
+            Self::UnknownSnapshot { .. } => "unknown-snapshot",
         }
     }
 

@@ -26,8 +26,9 @@ use bytes::{Buf, Bytes};
 use crate::codec;
 use crate::effect::Save;
 use crate::file_header::Owner;
+use crate::snapshot::Snapshot;
 use crate::storage::{HardState, Recovered, Storage, StorageError};
-use crate::types::{ClusterId, SaveNumber, ServerId, Term};
+use crate::types::{ClusterId, Index, LogId, SaveNumber, ServerId, Term};
 
 /// Length, CRC-32 of the body and CRC-32 of these before a record's body.
 const PREFIX_BYTES: usize = 4 + 4 + 4;
@@ -43,7 +44,7 @@ const FILE_NAME: &str = "raft.log";
 /// let hard_state = HardState { current_term: Term(3), voted_for: Some(ServerId(2)) };
 /// let mut storage = FileStorage::open(folder.path(), ClusterId(1), ServerId(1), &voters)?;
 /// storage.load()?;
-/// storage.save(&[Save { number: SaveNumber(1), hard_state: Some(hard_state), entries: vec![] }])?;
+/// storage.save(&[Save { number: SaveNumber(1), hard_state: Some(hard_state), ..Save::default() }])?;
 /// drop(storage);
 ///
 /// let mut storage = FileStorage::open(folder.path(), ClusterId(1), ServerId(1), &voters)?;
@@ -354,16 +355,35 @@ fn next_record(rest: &Bytes, offset: u64) -> Next {
     if (1..rest.len()).any(follows) { Next::Damaged } else { Next::Torn }
 }
 
+/// What a save in a record begins with.
+const HAS_HARD_STATE: u8 = 1;
+const HAS_VOTE: u8 = 2;
+const HAS_SNAPSHOT: u8 = 4;
+const HAS_COMPACTED: u8 = 8;
+
 fn encode_save(save: &Save, buffer: &mut Vec<u8>) -> Result<(), codec::EncodeError> {
-    match save.hard_state {
-        None => buffer.push(0),
-        Some(HardState { current_term, voted_for }) => {
-            buffer.push(if voted_for.is_some() { 2 } else { 1 });
-            buffer.extend_from_slice(&current_term.0.to_le_bytes());
-            if let Some(candidate) = voted_for {
-                buffer.extend_from_slice(&candidate.0.to_le_bytes());
-            }
-        }
+    let voted_for = save.hard_state.and_then(|hard_state| hard_state.voted_for);
+    let flag = |is_there, flag| if is_there { flag } else { 0 };
+    buffer.push(
+        flag(save.hard_state.is_some(), HAS_HARD_STATE)
+            | flag(voted_for.is_some(), HAS_VOTE)
+            | flag(save.snapshot.is_some(), HAS_SNAPSHOT)
+            | flag(save.compacted.is_some(), HAS_COMPACTED),
+    );
+    if let Some(HardState { current_term, .. }) = save.hard_state {
+        buffer.extend_from_slice(&current_term.0.to_le_bytes());
+    }
+    if let Some(candidate) = voted_for {
+        buffer.extend_from_slice(&candidate.0.to_le_bytes());
+    }
+    if let Some(snapshot) = &save.snapshot {
+        buffer.extend_from_slice(&snapshot.id().size_bytes.to_le_bytes());
+        buffer.extend_from_slice(&snapshot.id().checksum.to_le_bytes());
+        snapshot.parts().into_iter().for_each(|part| buffer.extend_from_slice(part));
+    }
+    if let Some(LogId { term, index }) = save.compacted {
+        buffer.extend_from_slice(&term.0.to_le_bytes());
+        buffer.extend_from_slice(&index.0.to_le_bytes());
     }
     buffer.extend_from_slice(&(save.entries.len() as u32).to_le_bytes());
     for entry in &save.entries {
@@ -379,18 +399,36 @@ fn encode_save(save: &Save, buffer: &mut Vec<u8>) -> Result<(), codec::EncodeErr
 /// Takes the next save off a record's body.
 fn decode_save(body: &mut Bytes) -> Result<Save, String> {
     let short = |_| "the record ends early".to_owned();
-    let hard_state = match body.try_get_u8().map_err(short)? {
-        0 => None,
-        kind @ (1 | 2) => {
-            let current_term = Term(body.try_get_u64_le().map_err(short)?);
-            let voted_for = match kind {
-                1 => None,
-                _ => Some(ServerId(body.try_get_u64_le().map_err(short)?)),
-            };
-            Some(HardState { current_term, voted_for })
+    let flags = body.try_get_u8().map_err(short)?;
+    let all = HAS_HARD_STATE | HAS_VOTE | HAS_SNAPSHOT | HAS_COMPACTED;
+    if flags & !all != 0 {
+        return Err(format!("unknown kind of record {flags}"));
+    }
+    let has = |flag| flags & flag != 0;
+    let mut number = || body.try_get_u64_le().map_err(short);
+    let mut hard_state = None;
+    if has(HAS_HARD_STATE) {
+        let current_term = Term(number()?);
+        let voted_for = if has(HAS_VOTE) { Some(ServerId(number()?)) } else { None };
+        hard_state = Some(HardState { current_term, voted_for });
+    }
+    let mut snapshot = None;
+    if has(HAS_SNAPSHOT) {
+        let size_bytes = usize::try_from(number()?).unwrap_or(usize::MAX);
+        let checksum = body.try_get_u32_le().map_err(short)?;
+        if size_bytes > body.len() {
+            return Err("the record ends early".to_owned());
         }
-        kind => return Err(format!("unknown kind of record {kind}")),
-    };
+        let bytes = body.split_to(size_bytes);
+        let read = Snapshot::from_bytes(&bytes, checksum).map_err(|error| error.to_string())?;
+        snapshot = Some(read);
+    }
+    let mut number = || body.try_get_u64_le().map_err(short);
+    let mut compacted = None;
+    if has(HAS_COMPACTED) {
+        let term = Term(number()?);
+        compacted = Some(LogId::new(term, Index(number()?)));
+    }
     let count = body.try_get_u32_le().map_err(short)?;
     let mut entries = Vec::new();
     for _ in 0..count {
@@ -402,7 +440,7 @@ fn decode_save(body: &mut Bytes) -> Result<Save, String> {
         entries.push(entry.map_err(|error| error.to_string())?);
     }
     // Numbers start anew with every run, so none is stored.
-    Ok(Save { number: SaveNumber(0), hard_state, entries })
+    Ok(Save { number: SaveNumber(0), hard_state, snapshot, compacted, entries: entries.into() })
 }
 
 #[cfg(test)]
@@ -417,17 +455,22 @@ mod tests {
     }
 
     fn entry(index: u64, term: u64) -> Entry {
-        let request = ClientRequest {
-            client_id: ClientId(1),
-            sequence_number: SequenceNumber(index),
-            command: Bytes::from(format!("command {index}")),
-        };
-        Entry { term: Term(term), index: Index(index), payload: Payload::Command(request) }
+        let request = ClientRequest::new(
+            ClientId(1),
+            SequenceNumber(index),
+            Bytes::from(format!("command {index}")),
+        );
+        Entry { term: Term(term), index: Index(index), payload: Payload::Command(request.into()) }
     }
 
     fn save(term: u64, entries: Vec<Entry>) -> Save {
         let hard_state = HardState { current_term: Term(term), voted_for: Some(ServerId(term)) };
-        Save { number: SaveNumber(1), hard_state: Some(hard_state), entries }
+        Save {
+            number: SaveNumber(1),
+            hard_state: Some(hard_state),
+            entries: entries.into(),
+            ..Save::default()
+        }
     }
 
     /// A storage with three records, and where each of them ends.
@@ -502,11 +545,9 @@ mod tests {
         storage.load().unwrap();
         storage.save(&[save(1, vec![entry(1, 1)])]).unwrap();
         let start = storage.end as usize;
-        let entries = (2..).zip(commands).map(|(index, command)| {
-            let mut entry = entry(index, 1);
-            let Payload::Command(request) = &mut entry.payload else { unreachable!() };
-            request.command = Bytes::copy_from_slice(command);
-            entry
+        let entries = (2..).zip(commands).map(|(index, command)| Entry {
+            payload: Payload::Proposal(command.clone().into()),
+            ..entry(index, 1)
         });
         storage.save(&[save(1, entries.collect())]).unwrap();
         start

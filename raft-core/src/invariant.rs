@@ -15,6 +15,10 @@ impl Server {
         assert!(self.last_applied <= self.applying, "applied means handed out before");
         assert!(self.applying <= self.commit_index, "only committed entries are handed out");
         assert!(self.commit_index <= last_index, "committed entries are in the log");
+        assert!(
+            self.log.start().index <= self.commit_index,
+            "only committed entries are compacted"
+        );
 
         assert!(self.log.last_term() <= self.current_term(), "entries are of this term or before");
 
@@ -30,9 +34,9 @@ impl Server {
                 assert!(self.hard_state.voted_for == Some(me), "a candidate votes for itself");
             }
             Role::Leader(leader) => {
-                assert!(leader.progress.len() + 1 == self.quorum.voters().len(), "one each");
+                let configuration = self.members.latest();
                 for (&follower, progress) in &leader.progress {
-                    assert!(follower != me && self.quorum.contains(follower), "only for voters");
+                    assert!(follower != me && configuration.contains(follower), "only for members");
                     assert!(progress.next_index > progress.match_index, "next is above match");
                     assert!(progress.match_index <= last_index, "nobody has more than the leader");
                     assert!(progress.next_index <= last_index.next(), "nothing unknown is sent");

@@ -31,22 +31,20 @@
 //!         match effect {
 //!             Effect::Save(save) => inputs.push_back((place, Input::Saved(save.number))),
 //!             Effect::Send(envelope) => network.push_back(envelope),
-//!             Effect::Apply(Apply { entries, through }) => {
-//!                 let responses = vec![bytes::Bytes::new(); entries.len()];
-//!                 applied.extend(entries);
-//!                 inputs.push_back((place, Input::Applied { through, responses }));
+//!             Effect::Apply(apply) => {
+//!                 let responses = apply.requests().map(|_| bytes::Bytes::new()).collect();
+//!                 applied.extend(apply.commands().cloned());
+//!                 inputs.push_back((place, Input::Applied { through: apply.through, responses }));
 //!             }
 //!             Effect::NotifyElectedLeader { .. } => {
 //!                 let from = Address::Client(ClientId(7));
-//!                 let message = Message::ClientRequest(ClientRequest {
-//!                     client_id: ClientId(7),
-//!                     sequence_number: SequenceNumber(1),
-//!                     command: "hello".into(),
-//!                 });
+//!                 let (client_id, number) = (ClientId(7), SequenceNumber(1));
+//!                 let request = ClientRequest::new(client_id, number, "hello".into());
+//!                 let message = Message::ClientRequest(request);
 //!                 let (cluster_id, to) = (ClusterId::default(), ids[place].into());
 //!                 network.push_back(Envelope { cluster_id, from, to, message });
 //!             }
-//!             Effect::NotifyCommit { .. } => {}
+//!             _ => {}
 //!         }
 //!     }
 //!     for envelope in network.drain(..) {
@@ -81,6 +79,7 @@ pub mod driver;
 mod durability;
 mod effect;
 mod election;
+mod entries;
 mod error;
 #[cfg(feature = "file-storage")]
 mod file_header;
@@ -88,18 +87,22 @@ mod file_header;
 mod file_storage;
 mod invariant;
 mod log;
+mod membership;
 mod message;
 mod progress;
 mod quorum;
+mod read;
 mod replication;
 mod rng;
 mod role;
 mod server;
 mod server_manager;
 mod session;
+mod snapshot;
 mod state_machine;
 mod status;
 mod storage;
+mod transfer;
 mod types;
 
 pub use client::{Client, ClientConfig, ClientError, ClientEvent};
@@ -108,19 +111,25 @@ pub use config::{Config, ConfigError};
 #[cfg(feature = "defects")]
 pub use defect::{Defect, UnknownDefect};
 pub use effect::{Apply, Effect, Effects, Save};
+pub use entries::Entries;
 pub use error::{Refusals, StepError};
 #[cfg(feature = "file-storage")]
 pub use file_storage::FileStorage;
 pub use log::{Entry, Log, Payload};
+pub use membership::{Configuration, MembershipChange, MembershipError};
 pub use message::{
     Address, AppendEntriesRequest, AppendEntriesResponse, AppendEntriesResult, ClientRequest,
-    ClientResponse, ClientResult, ConflictHint, Envelope, Message, VoteRequest, VoteResponse,
+    ClientResponse, ClientResult, ConflictHint, Envelope, InstallSnapshotRequest,
+    InstallSnapshotResponse, Message, ReadIndexRequest, ReadIndexResponse, RegisterClient,
+    TimeoutNow, VoteRequest, VoteResponse,
 };
-pub use progress::{Progress, ProgressState};
+pub use progress::{Progress, ProgressState, Transfer};
 pub use quorum::Quorum;
-pub use role::{Candidate, Follower, Leader, PreCandidate, Role};
+pub use read::{ReadFailure, ReadMode};
+pub use role::{Candidate, Follower, Leader, LeadershipTransfer, PreCandidate, Role};
 pub use server::{Input, NewServerError, Server};
 pub use server_manager::{RoleChange, ServerManager};
+pub use snapshot::{Snapshot, SnapshotError, SnapshotId};
 pub use state_machine::{
     CommandList, CommandOutcome, RestoreError, StateMachine, UnreadableCommand, apply_encoded,
     decode_outcome,
@@ -128,7 +137,8 @@ pub use state_machine::{
 pub use status::Status;
 pub use storage::{HardState, MemoryStorage, Recovered, Storage, StorageError};
 pub use types::{
-    ClientId, ClusterId, Index, LogId, SaveNumber, SequenceNumber, ServerId, Term, Timestamp,
+    ClientId, ClusterId, Index, LogId, ReadId, Round, SaveNumber, SequenceNumber, ServerId,
+    SessionId, Term, Timestamp,
 };
 
 /// The examples of the README are compiled like those of the documentation.

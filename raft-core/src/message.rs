@@ -7,8 +7,11 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::log::Entry;
-use crate::types::{ClientId, ClusterId, Index, LogId, SequenceNumber, ServerId, Term};
+use crate::entries::Entries;
+use crate::snapshot::SnapshotId;
+use crate::types::{
+    ClientId, ClusterId, Index, LogId, ReadId, Round, SequenceNumber, ServerId, SessionId, Term,
+};
 
 /// Who sends, or who is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +95,19 @@ pub enum Message {
     AppendEntriesRequest(AppendEntriesRequest),
     /// A follower answers its leader.
     AppendEntriesResponse(AppendEntriesResponse),
+    /// A leader sends a part of a snapshot to a follower that is too far behind (Raft §7).
+    InstallSnapshotRequest(InstallSnapshotRequest),
+    /// A follower says how much of a snapshot it has.
+    InstallSnapshotResponse(InstallSnapshotResponse),
+    /// A leader asks a follower to take its place at once (dissertation §3.10).
+    TimeoutNow(TimeoutNow),
+    /// A server asks the leader how far it has to apply before it may serve a read
+    /// (dissertation §6.4).
+    ReadIndexRequest(ReadIndexRequest),
+    /// The leader answers.
+    ReadIndexResponse(ReadIndexResponse),
+    /// A client asks for a session (dissertation §6.3).
+    RegisterClient(RegisterClient),
     /// A client asks for a command to be replicated and applied.
     ClientRequest(ClientRequest),
     /// A server answers a client.
@@ -110,6 +126,9 @@ pub struct VoteRequest {
     pub last_log_index: Index,
     /// The term of the candidate's last entry; 0 if its log is empty.
     pub last_log_term: Term,
+    /// True if the leader itself asked for this election, so that no one has to protect it
+    /// (dissertation §4.2.3).
+    pub is_transfer: bool,
 }
 
 /// A server answers a candidate (Raft §5.2).
@@ -136,9 +155,12 @@ pub struct AppendEntriesRequest {
     /// The term of the entry at `prev_log_index`; 0 if they start the log.
     pub prev_log_term: Term,
     /// Contiguous from `prev_log_index + 1`, with terms that never decrease.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
     /// The leader's commit index.
     pub leader_commit: Index,
+    /// The leader's round of heartbeats; the answer repeats it, so that the leader knows since when
+    /// it is sure to lead (dissertation §6.4).
+    pub round: Round,
 }
 
 impl AppendEntriesRequest {
@@ -154,6 +176,8 @@ impl AppendEntriesRequest {
 pub struct AppendEntriesResponse {
     /// The follower's term, for the leader to update itself.
     pub term: Term,
+    /// The round of the request.
+    pub round: Round,
     /// Whether the logs match, and where.
     pub result: AppendEntriesResult,
 }
@@ -188,16 +212,107 @@ pub struct ConflictHint {
     pub index: Index,
 }
 
+/// A part of a snapshot (Raft §7; Fig. 13, InstallSnapshot RPC).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstallSnapshotRequest {
+    /// The leader's term.
+    pub term: Term,
+    /// Who leads.
+    pub leader_id: ServerId,
+    /// The leader's round of heartbeats, as in [`AppendEntriesRequest`].
+    pub round: Round,
+    /// Which snapshot: parts of another one never fit.
+    pub id: SnapshotId,
+    /// Where `data` stands in the snapshot, in bytes.
+    pub offset: u64,
+    /// The bytes from there on.
+    pub data: Bytes,
+}
+
+/// A follower says how much of a snapshot it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstallSnapshotResponse {
+    /// The follower's term, for the leader to update itself.
+    pub term: Term,
+    /// The round of the request.
+    pub round: Round,
+    /// Which snapshot.
+    pub id: SnapshotId,
+    /// The follower has all bytes before this one, and needs those from here on.
+    pub offset: u64,
+}
+
+/// A leader asks a follower to start an election at once (dissertation §3.10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutNow {
+    /// The leader's term.
+    pub term: Term,
+    /// Who leads.
+    pub leader_id: ServerId,
+    /// The end of the leader's log, which takes no more entries meanwhile. A follower whose log ends
+    /// elsewhere has got the message too late.
+    pub last: LogId,
+}
+
+/// A server asks the leader for a read index (dissertation §6.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadIndexRequest {
+    /// Which read of the sender it is for.
+    pub id: ReadId,
+    /// True if the leader may trust its lease.
+    pub is_lease_enough: bool,
+}
+
+/// The leader answers: everything up to `index` must be applied before the read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadIndexResponse {
+    /// Which read.
+    pub id: ReadId,
+    /// `None` if the server that was asked does not lead, or leads no more.
+    pub index: Option<Index>,
+}
+
+/// A client asks for a session (dissertation §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegisterClient {
+    /// Who asks.
+    pub client_id: ClientId,
+    /// Which session of this client it would be; a retry keeps the number, a new one has a higher one.
+    pub registration: SequenceNumber,
+}
+
 /// A client asks for a command to be replicated, committed and applied, exactly once however often
 /// it asks (dissertation §6.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientRequest {
     /// Who asks.
     pub client_id: ClientId,
+    /// Its session, if it registered.
+    pub session: SessionId,
     /// Which of its requests this is; a retry keeps the number.
     pub sequence_number: SequenceNumber,
+    /// The client has the answers to all its requests below this one, and asks for none of them
+    /// again. Of no meaning without a session: then it is the request itself.
+    pub first_incomplete: SequenceNumber,
     /// What the state machine is to do, in its own encoding.
     pub command: Bytes,
+}
+
+impl ClientRequest {
+    /// A request of a client that did not register, and sends one at a time.
+    #[must_use]
+    pub fn new(client_id: ClientId, sequence_number: SequenceNumber, command: Bytes) -> Self {
+        let (session, first_incomplete) = (SessionId::NONE, sequence_number);
+        Self { client_id, session, sequence_number, first_incomplete, command }
+    }
+
+    /// The client asks for nothing below this one again.
+    pub(crate) fn floor(&self) -> SequenceNumber {
+        match self.session {
+            SessionId::NONE => self.sequence_number,
+            _ => self.first_incomplete.min(self.sequence_number),
+        }
+    }
 }
 
 /// A server answers a client.
@@ -226,9 +341,18 @@ pub enum ClientResult {
         /// The best hint, which may be out of date.
         leader: Option<ServerId>,
     },
+    /// The client has a session; its requests name it.
+    Registered {
+        /// Which.
+        session: SessionId,
+    },
     /// A later request of the same client was applied already, so this one is a late duplicate and
     /// its answer is no longer kept.
     Superseded,
+    /// The session has ended, so the request is not applied from now on; it may have been before.
+    SessionExpired,
+    /// The leader has as much to do as it takes at a time. The request was not taken; try again later.
+    Busy,
     /// The command is larger than the leader replicates; it was not taken and never will be.
     TooLarge {
         /// The size of the command, in bytes.
@@ -236,6 +360,22 @@ pub enum ClientResult {
         /// The largest size the leader takes, in bytes.
         command_bytes_max: u64,
     },
+}
+
+impl ClientResult {
+    /// True if this answer leaves no doubt: the request was applied, or this copy of it never will be.
+    /// `Superseded` and `SessionExpired` say nothing of an earlier copy.
+    #[must_use]
+    pub fn is_definite(&self) -> bool {
+        match self {
+            Self::Applied { .. }
+            | Self::Registered { .. }
+            | Self::NotLeader { .. }
+            | Self::Busy
+            | Self::TooLarge { .. } => true,
+            Self::Superseded | Self::SessionExpired => false,
+        }
+    }
 }
 
 /// No term or index of a message reaches this, nor the term a server starts with. It leaves room to count on for longer than any
@@ -252,7 +392,7 @@ impl Envelope {
         let require = |holds: bool, reason| if holds { Ok(()) } else { Err(reason) };
         match &self.message {
             Message::PreVoteRequest(request) | Message::VoteRequest(request) => {
-                let VoteRequest { term, candidate_id, last_log_index, last_log_term } = request;
+                let VoteRequest { term, candidate_id, last_log_index, last_log_term, .. } = request;
                 require((1..ABSURD).contains(&term.0), "no such term")?;
                 require(
                     self.from == Address::Server(*candidate_id),
@@ -280,7 +420,7 @@ impl Envelope {
                 }
                 require(last.term <= term, "its entries are of a later term than itself")
             }
-            Message::AppendEntriesResponse(AppendEntriesResponse { term, result }) => {
+            Message::AppendEntriesResponse(AppendEntriesResponse { term, result, .. }) => {
                 require((1..ABSURD).contains(&term.0), "no such term")?;
                 match *result {
                     AppendEntriesResult::Success { match_index } => {
@@ -295,7 +435,41 @@ impl Envelope {
                     AppendEntriesResult::StaleTerm => Ok(()),
                 }
             }
-            Message::ClientRequest(_) | Message::ClientResponse(_) => Ok(()),
+            Message::InstallSnapshotRequest(request) => {
+                let &InstallSnapshotRequest { term, leader_id, id, offset, .. } = request;
+                require((1..ABSURD).contains(&term.0), "no such term")?;
+                require(self.from == Address::Server(leader_id), "the leader is not the sender")?;
+                check_log_id(id.last)?;
+                require(id.last.index > Index::ZERO, "its snapshot stands for nothing")?;
+                require(id.last.term <= term, "its snapshot is of a later term than itself")?;
+                let end = offset.checked_add(request.data.len() as u64);
+                require(
+                    end.is_some_and(|end| end <= id.size_bytes),
+                    "it is past the snapshot's end",
+                )?;
+                require(id.size_bytes < ABSURD, "no such snapshot")
+            }
+            Message::InstallSnapshotResponse(response) => {
+                let &InstallSnapshotResponse { term, id, offset, .. } = response;
+                require((1..ABSURD).contains(&term.0), "no such term")?;
+                require(offset < id.size_bytes, "it asks for what is past the snapshot's end")
+            }
+            Message::TimeoutNow(TimeoutNow { term, leader_id, last }) => {
+                require((1..ABSURD).contains(&term.0), "no such term")?;
+                require(self.from == Address::Server(*leader_id), "the leader is not the sender")?;
+                check_log_id(*last)?;
+                require(last.term <= *term, "its last entry is of a later term than itself")
+            }
+            Message::ReadIndexResponse(ReadIndexResponse { index, .. }) => {
+                require(index.is_none_or(|index| index.0 < ABSURD), "no such index")
+            }
+            Message::ClientRequest(request) => {
+                let is_absurd = request.session.0 >= ABSURD;
+                require(!is_absurd, "no such session")
+            }
+            Message::ReadIndexRequest(_)
+            | Message::RegisterClient(_)
+            | Message::ClientResponse(_) => Ok(()),
         }
     }
 }
@@ -324,7 +498,14 @@ impl Message {
             Self::VoteResponse(response) => Some(response.term),
             Self::AppendEntriesRequest(request) => Some(request.term),
             Self::AppendEntriesResponse(response) => Some(response.term),
-            Self::ClientRequest(_) | Self::ClientResponse(_) => None,
+            Self::InstallSnapshotRequest(request) => Some(request.term),
+            Self::InstallSnapshotResponse(response) => Some(response.term),
+            Self::TimeoutNow(request) => Some(request.term),
+            Self::ReadIndexRequest(_)
+            | Self::ReadIndexResponse(_)
+            | Self::RegisterClient(_)
+            | Self::ClientRequest(_)
+            | Self::ClientResponse(_) => None,
         }
     }
 
@@ -337,6 +518,12 @@ impl Message {
             | Self::VoteResponse(_)
             | Self::AppendEntriesRequest(_)
             | Self::AppendEntriesResponse(_)
+            | Self::InstallSnapshotRequest(_)
+            | Self::InstallSnapshotResponse(_)
+            | Self::TimeoutNow(_)
+            | Self::ReadIndexRequest(_)
+            | Self::ReadIndexResponse(_)
+            | Self::RegisterClient(_)
             | Self::ClientRequest(_)
             | Self::ClientResponse(_) => self.term(),
         }
@@ -352,6 +539,12 @@ impl Message {
             Self::VoteResponse(_) => "VoteResponse",
             Self::AppendEntriesRequest(_) => "AppendEntriesRequest",
             Self::AppendEntriesResponse(_) => "AppendEntriesResponse",
+            Self::InstallSnapshotRequest(_) => "InstallSnapshotRequest",
+            Self::InstallSnapshotResponse(_) => "InstallSnapshotResponse",
+            Self::TimeoutNow(_) => "TimeoutNow",
+            Self::ReadIndexRequest(_) => "ReadIndexRequest",
+            Self::ReadIndexResponse(_) => "ReadIndexResponse",
+            Self::RegisterClient(_) => "RegisterClient",
             Self::ClientRequest(_) => "ClientRequest",
             Self::ClientResponse(_) => "ClientResponse",
         }

@@ -3,26 +3,57 @@
 //! Guarantees: `match_index` only grows, and `next_index` stays above it, whatever arrives late,
 //!             twice or never.
 
-use crate::types::{Index, Timestamp};
+use std::collections::VecDeque;
+
+use crate::config::Config;
+use crate::snapshot::Snapshot;
+use crate::types::{Index, Round, Timestamp};
 
 /// How a leader sends to one follower.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProgressState {
     /// The leader is looking for the place where the logs match, with one request under way at a
     /// time.
     Probe {
-        /// True while a request is under way; the next heartbeat replaces a lost one.
+        /// True while a request is under way; heartbeats find out if it was lost.
         is_waiting: bool,
     },
     /// The logs match up to `next_index - 1` if nothing was lost: requests are pipelined.
     Replicate,
+    /// The follower needs entries that are gone, so it gets a snapshot, one chunk at a time.
+    Snapshot(Transfer),
+}
+
+impl ProgressState {
+    /// The state's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Probe { .. } => "probe",
+            Self::Replicate => "replicate",
+            Self::Snapshot(_) => "snapshot",
+        }
+    }
+}
+
+/// A snapshot on its way to a follower.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// What is sent.
+    pub snapshot: Snapshot,
+    /// The next byte to send, or the first of the chunk under way.
+    pub offset: u64,
+    /// True while a chunk is under way.
+    pub is_waiting: bool,
+    /// The round in which it was sent: who answers a later one has got it or never will.
+    pub(crate) sent_in: Round,
 }
 
 /// What a leader knows of one follower's log.
 ///
 /// Invariants:
 /// - `next_index > match_index`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The last entry known to be durable on the follower and equal to the leader's.
     pub match_index: Index,
@@ -32,6 +63,18 @@ pub struct Progress {
     pub state: ProgressState,
     /// When the follower was last heard of in this term, on the leader's clock.
     pub heard_at: Timestamp,
+    /// True if the follower was caught saying that it lacks what it confirmed: it came back without
+    /// its log. It counts for nothing any more, and must leave the cluster.
+    pub has_lost_log: bool,
+    /// The last round of heartbeats that the follower answered.
+    pub(crate) round: Round,
+    /// The round in which `match_index` last grew.
+    matched_in: Round,
+    /// The commit index that the follower was told.
+    pub(crate) told_commit: Index,
+    /// Requests under way while replicating: their last entries and their sizes in bytes.
+    under_way: VecDeque<(Index, usize)>,
+    bytes_under_way: usize,
 }
 
 impl Progress {
@@ -42,33 +85,86 @@ impl Progress {
             next_index: last_index.next(),
             state: ProgressState::Probe { is_waiting: false },
             heard_at: now,
+            has_lost_log: false,
+            round: Round::default(),
+            matched_in: Round::default(),
+            told_commit: Index::ZERO,
+            under_way: VecDeque::new(),
+            bytes_under_way: 0,
         }
     }
 
-    /// True if entries may be sent now, with this many under way at most.
-    pub(crate) fn may_send(&self, in_flight_max: u64) -> bool {
-        match self.state {
-            ProgressState::Probe { is_waiting } => !is_waiting,
+    /// The last entry that counts towards a commit.
+    pub(crate) fn counted_index(&self) -> Index {
+        if self.has_lost_log { Index::ZERO } else { self.match_index }
+    }
+
+    /// How many entries, and how many bytes of them, may be sent now. No entries if it is not the
+    /// time.
+    pub(crate) fn room(&self, config: &Config) -> (u64, usize) {
+        match &self.state {
+            _ if self.has_lost_log => (0, 0),
+            ProgressState::Probe { is_waiting: true } | ProgressState::Snapshot(_) => (0, 0),
+            // A probe has nothing else under way, whatever is not confirmed yet.
+            ProgressState::Probe { is_waiting: false } => {
+                (config.in_flight_entries_max, config.append_bytes_max)
+            }
             ProgressState::Replicate => {
-                self.next_index.previous() - self.match_index < in_flight_max
+                let entries = self.next_index.previous() - self.match_index;
+                let entries = config.in_flight_entries_max.saturating_sub(entries);
+                let bytes = config.in_flight_bytes_max.saturating_sub(self.bytes_under_way);
+                let is_full = bytes == 0 || self.under_way.len() >= config.in_flight_messages_max;
+                if is_full { (0, 0) } else { (entries, bytes.min(config.append_bytes_max)) }
             }
         }
     }
 
-    /// Entries up to `last_index` are on their way.
-    pub(crate) fn sent(&mut self, last_index: Index) {
+    /// Entries up to `last_index`, of so many bytes, are on their way.
+    pub(crate) fn sent(&mut self, last_index: Index, bytes: usize) {
         match &mut self.state {
             ProgressState::Probe { is_waiting } => *is_waiting = true,
-            ProgressState::Replicate => self.next_index = self.next_index.max(last_index.next()),
+            ProgressState::Replicate if last_index >= self.next_index => {
+                self.next_index = last_index.next();
+                self.under_way.push_back((last_index, bytes));
+                self.bytes_under_way += bytes;
+            }
+            ProgressState::Replicate | ProgressState::Snapshot(_) => {}
         }
     }
 
-    /// The follower holds everything up to `match_index`.
-    pub(crate) fn succeeded(&mut self, match_index: Index) {
+    /// The follower answered a request of this round.
+    pub(crate) fn heard(&mut self, now: Timestamp, round: Round) {
+        self.heard_at = now;
+        self.round = self.round.max(round);
+        // The chunk was sent before this round, and has arrived by now or never will.
+        if let ProgressState::Snapshot(transfer) = &mut self.state
+            && round > transfer.sent_in
+        {
+            transfer.is_waiting = false;
+        }
+    }
+
+    /// The follower holds everything up to `match_index`; it said so in the leader's round `now_in`.
+    pub(crate) fn succeeded(&mut self, match_index: Index, now_in: Round) {
         // An answer to an earlier request may come late: it is true, but no news.
-        self.match_index = self.match_index.max(match_index);
+        if match_index > self.match_index {
+            self.match_index = match_index;
+            self.matched_in = now_in;
+        }
         self.next_index = self.next_index.max(self.match_index.next());
-        self.state = ProgressState::Replicate;
+        while let Some(&(last, bytes)) = self.under_way.front() {
+            if last > self.match_index {
+                break;
+            }
+            self.bytes_under_way -= bytes;
+            self.under_way.pop_front();
+        }
+        match &self.state {
+            // What it holds does not reach the entries that are still there.
+            ProgressState::Snapshot(transfer)
+                if self.match_index < transfer.snapshot.last().index => {}
+            _ => self.state = ProgressState::Replicate,
+        }
     }
 
     /// True if a conflict at `prev_log_index` tells something new: it answers a request that may be
@@ -79,60 +175,91 @@ impl Progress {
         let is_under_way = match self.state {
             ProgressState::Probe { .. } => prev_log_index == self.next_index.previous(),
             ProgressState::Replicate => prev_log_index < self.next_index,
+            ProgressState::Snapshot(_) => false,
         };
         is_unconfirmed && is_under_way
     }
 
     /// True if a conflict at `prev_log_index`, with a hint at `hint_index`, says that the follower
-    /// lacks what it confirmed. A late answer from before it confirmed says the same.
+    /// lacks what it confirmed. A late answer from before it confirmed says the same; only
+    /// [`Progress::is_proof_of_loss`] can tell.
     pub(crate) fn contradicts(&self, prev_log_index: Index, hint_index: Index) -> bool {
         prev_log_index.max(hint_index) <= self.match_index
+    }
+
+    /// True if an answer to a request of this round cannot be from before the follower confirmed.
+    pub(crate) fn is_proof_of_loss(&self, round: Round) -> bool {
+        round > self.matched_in
     }
 
     /// The logs differ: go back to `next_index` and probe from there.
     pub(crate) fn conflicted(&mut self, next_index: Index) {
         self.next_index = next_index.max(self.match_index.next());
         self.state = ProgressState::Probe { is_waiting: false };
+        self.under_way.clear();
+        self.bytes_under_way = 0;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::ServerId;
+
+    fn config() -> Config {
+        let config = Config::new(ServerId(1), [ServerId(1)]);
+        Config { in_flight_entries_max: 8, in_flight_bytes_max: 1000, ..config }
+    }
 
     fn replicating(match_index: u64, next_index: u64) -> Progress {
-        Progress {
-            match_index: Index(match_index),
-            next_index: Index(next_index),
-            state: ProgressState::Replicate,
-            heard_at: Timestamp::ZERO,
-        }
+        let mut progress = Progress::new(Index(next_index - 1), Timestamp::ZERO);
+        progress.succeeded(Index(match_index), Round(1));
+        progress
+    }
+
+    fn may_send(progress: &Progress) -> bool {
+        progress.room(&config()).0 > 0
     }
 
     #[test]
     fn a_probe_waits_for_its_answer() {
         let mut progress = Progress::new(Index(4), Timestamp::ZERO);
-        assert!(progress.may_send(8));
-        progress.sent(Index(5));
-        assert!(!progress.may_send(8));
+        assert!(may_send(&progress));
+        progress.sent(Index(5), 10);
+        assert!(!may_send(&progress));
         assert_eq!(progress.next_index, Index(5), "a probe assumes nothing");
-        progress.succeeded(Index(5));
+        progress.succeeded(Index(5), Round(1));
         assert_eq!(progress, replicating(5, 6));
     }
 
     #[test]
-    fn a_pipeline_stops_at_its_limit() {
+    fn a_pipeline_stops_at_its_limit_of_entries() {
         let mut progress = replicating(5, 6);
-        progress.sent(Index(13));
-        assert!(!progress.may_send(8));
-        progress.succeeded(Index(6));
-        assert!(progress.may_send(8));
+        progress.sent(Index(13), 10);
+        assert!(!may_send(&progress));
+        progress.succeeded(Index(6), Round(1));
+        assert!(may_send(&progress));
+    }
+
+    #[test]
+    fn a_pipeline_stops_at_its_limits_of_bytes_and_of_messages() {
+        let mut progress = replicating(5, 6);
+        progress.sent(Index(6), 900);
+        assert_eq!(progress.room(&config()), (7, 100), "what is left of both limits");
+        progress.sent(Index(7), 100);
+        assert!(!may_send(&progress));
+        progress.succeeded(Index(6), Round(1));
+        assert_eq!(progress.room(&config()), (7, 900));
+        let one = Config { in_flight_messages_max: 1, ..config() };
+        assert_eq!(progress.room(&one), (0, 0));
+        progress.conflicted(Index(7));
+        assert_eq!(progress.room(&one).0, 8, "what was under way is given up");
     }
 
     #[test]
     fn a_late_success_is_true_but_no_news() {
         let mut progress = replicating(5, 9);
-        progress.succeeded(Index(3));
+        progress.succeeded(Index(3), Round(2));
         assert_eq!(progress, replicating(5, 9));
     }
 
@@ -153,6 +280,8 @@ mod tests {
         assert!(replicating(5, 9).contradicts(Index(1), Index(5)));
         assert!(!replicating(5, 9).contradicts(Index(6), Index(1)), "6 is not confirmed");
         assert!(!replicating(5, 9).contradicts(Index(5), Index(6)), "it lacks only what is new");
+        assert!(!replicating(5, 9).is_proof_of_loss(Round(1)), "it may have said so before");
+        assert!(replicating(5, 9).is_proof_of_loss(Round(2)));
     }
 
     #[test]

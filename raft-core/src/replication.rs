@@ -6,17 +6,23 @@
 //!             ([`crate::durability`]).
 //! Elsewhere:  what a leader knows of a follower is in [`crate::progress`].
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+
 use crate::effect::{Apply, Effect, Step};
+use crate::entries::Entries;
 use crate::error::StepError;
 use crate::log::{Entry, Payload};
 use crate::message::{
-    AppendEntriesRequest, AppendEntriesResponse, AppendEntriesResult, ClientRequest, ConflictHint,
-    Message,
+    AppendEntriesRequest, AppendEntriesResponse, AppendEntriesResult, ClientRequest, ClientResult,
+    ConflictHint, InstallSnapshotRequest, Message,
 };
-use crate::progress::ProgressState;
+use crate::progress::{Progress, ProgressState};
 use crate::role::Role;
 use crate::server::{PendingApply, Server};
-use crate::types::{ClientId, Index, LogId, SequenceNumber, ServerId};
+use crate::session::Known;
+use crate::types::{Index, LogId, Round, ServerId, Term};
 
 /// What a server's refusals call a follower that says it lacks what it confirmed.
 const FORGOTTEN_ENTRIES: &str = "forgotten-entries";
@@ -25,21 +31,31 @@ impl Server {
     /// Appends a client's command to the leader's log and starts to replicate it.
     pub(crate) fn propose(&mut self, step: &mut Step<'_>, request: ClientRequest) {
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.remember_in_flight(request.client_id, request.sequence_number);
-        self.append_and_replicate(step, Payload::Command(request));
+        leader.in_flight.insert((request.client_id, request.sequence_number));
+        self.append(step, Payload::Command(Arc::new(request)));
     }
 
-    /// Appends an entry as leader. Requests leave at once: they promise nothing, so the leader
-    /// writes its disk while the network is busy (dissertation §10.2.1).
-    pub(crate) fn append_and_replicate(&mut self, step: &mut Step<'_>, payload: Payload) {
+    /// Appends an entry as leader. Requests leave at the end of the step, without waiting for the
+    /// save: they promise nothing, so the leader writes its disk while the network is busy
+    /// (dissertation §10.2.1).
+    pub(crate) fn append(&mut self, step: &mut Step<'_>, payload: Payload) {
+        let configuration = match &payload {
+            Payload::Configuration(configuration) => Some(configuration.clone()),
+            _ => None,
+        };
+        if let Role::Leader(leader) = &mut self.role {
+            leader.uncommitted_bytes += payload.command().map_or(0, Bytes::len);
+        }
         let index = self.log.append(self.current_term(), payload);
         step.save_entries(index);
-        for other in self.others() {
-            self.maybe_send_entries(step, other);
+        step.replicate();
+        if let Some(configuration) = configuration {
+            self.adopt(step, index, configuration);
         }
     }
 
-    /// Leads for another heartbeat interval, or steps down if too few followers were heard of.
+    /// Leads for another heartbeat interval, or steps down if too few followers were heard of, or if
+    /// this server's disk hangs.
     ///
     /// Source: dissertation §6.2: "a leader steps down if an election timeout elapses without a
     /// successful round of heartbeats to a majority of its cluster".
@@ -50,72 +66,132 @@ impl Server {
             Some(progress) => step.now < progress.heard_at + patience,
             None => true,
         };
-        if self.config.check_quorum && !self.quorum.is_reached_by(is_heard) {
-            self.become_follower(step, None);
-        } else {
-            self.send_heartbeats(step);
+        if self.config.check_quorum && !self.members.latest().is_reached_by(is_heard) {
+            return self.become_follower(step, None);
         }
+        if self.is_disk_stalled(step.now) && !self.is_alone() {
+            self.hand_over(step);
+            return self.become_follower(step, None);
+        }
+        self.maybe_abort_transfer(step);
+        self.maybe_defer_to_preferred(step);
+        self.deadline = step.now + self.config.heartbeat_interval;
+        step.is_heartbeat = true;
     }
 
-    /// Shows every follower that the leader lives, and repeats what may have been lost.
+    /// Sends followers what they lack, as far as their limits allow; with a heartbeat, something to
+    /// every one.
     ///
     /// Source: Raft §5.2: "repeat during idle periods to prevent election timeouts"; §5.3: "the
     /// leader retries AppendEntries RPCs indefinitely".
-    fn send_heartbeats(&mut self, step: &mut Step<'_>) {
-        self.deadline = step.now + self.config.heartbeat_interval;
-        for other in self.others() {
-            let Role::Leader(leader) = &mut self.role else { return };
-            let progress = leader.progress.get_mut(&other).expect("a leader knows every voter");
-            if let ProgressState::Probe { is_waiting } = &mut progress.state {
-                // Whatever was under way had its time.
-                *is_waiting = false;
-            }
-            if !self.maybe_send_entries(step, other) {
-                // Nothing new, or too much under way: an empty request also finds out what was lost.
-                self.send_append_entries(step, other, Vec::new());
-            }
+    pub(crate) fn send_what_is_missing(&mut self, step: &mut Step<'_>) {
+        let has_committed = self.has_committed_in_term();
+        let Role::Leader(leader) = &mut self.role else { return };
+        let needs_round = leader.reads.needs_round() && has_committed;
+        if step.is_heartbeat || needs_round {
+            step.is_heartbeat = true;
+            let commit_index = Some(self.commit_index).filter(|_| has_committed);
+            leader.reads.begin_round(step.now, commit_index);
+        } else if !step.is_news {
+            return;
+        }
+        let mut progress = std::mem::take(&mut leader.progress);
+        let round = leader.reads.round;
+        for (&follower, progress) in &mut progress {
+            self.send_to(step, round, follower, progress);
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.progress = progress;
+        }
+        self.maybe_hand_over(step);
+        if self.is_alone() {
+            self.confirm_rounds(step);
         }
     }
 
-    /// Sends a follower the entries it lacks, as far as its limits allow. False if none were sent.
-    fn maybe_send_entries(&mut self, step: &mut Step<'_>, to: ServerId) -> bool {
+    fn send_to(
+        &self,
+        step: &mut Step<'_>,
+        round: Round,
+        follower: ServerId,
+        progress: &mut Progress,
+    ) {
         let mut was_sent = false;
         loop {
-            let Role::Leader(leader) = &self.role else { return was_sent };
-            let progress = leader.progress[&to];
-            let missing = self.log.from(progress.next_index);
-            if missing.is_empty() || !progress.may_send(self.config.in_flight_entries_max) {
-                return was_sent;
+            let is_behind = progress.next_index <= self.log.start().index;
+            if is_behind && !matches!(progress.state, ProgressState::Snapshot(_)) {
+                self.begin_transfer(progress);
             }
-            let under_way = progress.next_index.previous() - progress.match_index;
-            let room = match progress.state {
-                // A probe has nothing else under way, whatever is not confirmed yet.
-                ProgressState::Probe { .. } => self.config.in_flight_entries_max,
-                ProgressState::Replicate => self.config.in_flight_entries_max - under_way,
-            };
-            let count = batch(missing, room, self.config.append_bytes_max);
-            let entries = missing[..count].to_vec();
-            self.send_append_entries(step, to, entries);
+            if let ProgressState::Snapshot(transfer) = &mut progress.state {
+                if let Some(request) = self.next_chunk(round, transfer) {
+                    step.send(follower, Message::InstallSnapshotRequest(request));
+                    was_sent = true;
+                }
+                break;
+            }
+            let (entries_max, bytes_max) = progress.room(&self.config);
+            if entries_max == 0 || progress.next_index > self.log.last_index() {
+                break;
+            }
+            let entries = self.log.batch(progress.next_index, entries_max, bytes_max);
+            self.send_append_entries(step, round, follower, progress, entries);
             was_sent = true;
+        }
+        let is_uninformed = self.config.announce_commits
+            && progress.state == ProgressState::Replicate
+            && progress.told_commit < self.commit_index;
+        if !was_sent && (step.is_heartbeat || is_uninformed) {
+            // Nothing new, or too much under way: an empty request also finds out what was lost.
+            self.send_append_entries(step, round, follower, progress, Entries::new());
         }
     }
 
-    fn send_append_entries(&mut self, step: &mut Step<'_>, to: ServerId, entries: Vec<Entry>) {
-        let term = self.current_term();
-        let Role::Leader(leader) = &mut self.role else { return };
-        let progress = leader.progress.get_mut(&to).expect("a leader knows every voter");
-        let prev_log_index = progress.next_index.previous();
+    fn send_append_entries(
+        &self,
+        step: &mut Step<'_>,
+        round: Round,
+        to: ServerId,
+        progress: &mut Progress,
+        entries: Entries,
+    ) {
+        // Behind what is compacted there is nothing to ask about; its end will do.
+        let prev_log_index = progress.next_index.previous().max(self.log.start().index);
         let prev_log_term = self.log.term_at(prev_log_index).expect("next_index is in the log");
         let request = AppendEntriesRequest {
-            term,
+            term: self.current_term(),
             leader_id: self.config.server_id,
             prev_log_index,
             prev_log_term,
             entries,
             leader_commit: self.commit_index,
+            round,
         };
-        progress.sent(request.last_index());
+        progress.told_commit = self.commit_index;
+        if !request.entries.is_empty() {
+            let bytes = request.entries.iter().map(Entry::size_bytes).sum();
+            progress.sent(request.last_index(), bytes);
+        }
         step.send(to, Message::AppendEntriesRequest(request));
+    }
+
+    /// Refuses a second leader of a term, before anything changes.
+    pub(crate) fn admit_leader(&self, term: Term, leader_id: ServerId) -> Result<(), StepError> {
+        let known = self.leader_hint().filter(|_| term == self.current_term());
+        match known.filter(|&known| known != leader_id) {
+            Some(known) => Err(StepError::TwoLeaders { term, known, other: leader_id }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a snapshot that contradicts what is committed here.
+    pub(crate) fn admit_snapshot(&self, request: &InstallSnapshotRequest) -> Result<(), StepError> {
+        let last = request.id.last;
+        let is_current = request.term >= self.current_term();
+        if is_current && last.index <= self.commit_index && !self.log.matches(last) {
+            let (leader, commit_index) = (request.leader_id, self.commit_index);
+            return Err(StepError::CommittedConflict { leader, index: last.index, commit_index });
+        }
+        Ok(())
     }
 
     /// Refuses what only a broken cluster could say, before anything changes.
@@ -127,10 +203,7 @@ impl Server {
         if term < self.current_term() {
             return Ok(());
         }
-        let known = self.leader_hint().filter(|_| term == self.current_term());
-        if let Some(known) = known.filter(|&known| known != leader_id) {
-            return Err(StepError::TwoLeaders { term, known, other: leader_id });
-        }
+        self.admit_leader(term, leader_id)?;
         // Index and term alone decide what is new, which is sound only if they name one payload.
         if let Some(log_id) = self.log.first_other_payload(&request.entries) {
             return Err(StepError::PayloadConflict { leader: leader_id, log_id });
@@ -175,43 +248,79 @@ impl Server {
         step: &mut Step<'_>,
         request: AppendEntriesRequest,
     ) {
-        let term = self.current_term();
-        let leader = request.leader_id;
-        if request.term < term {
-            // The old leader learns of the new term, and steps down.
-            let response = AppendEntriesResponse { term, result: AppendEntriesResult::StaleTerm };
-            return step.send(leader, Message::AppendEntriesResponse(response));
+        let AppendEntriesRequest { leader_id, round, leader_commit, .. } = request;
+        if !self.hear_leader(step, request.term, leader_id, round) {
+            return;
         }
-        // The only leader of this term has spoken: a candidate has lost (§5.2), a follower waits on.
-        self.become_follower(step, Some(leader));
-        self.reset_election_timeout(step.now);
-
         let prev = LogId::new(request.prev_log_term, request.prev_log_index);
         if !self.log.matches(prev) {
             let prev_log_index = prev.index;
             let hint = self.log.conflict_hint(prev_log_index);
             let result = AppendEntriesResult::Conflict { prev_log_index, hint };
-            let response = AppendEntriesResponse { term, result };
-            return step.send(leader, Message::AppendEntriesResponse(response));
+            let response = AppendEntriesResponse { term: self.current_term(), round, result };
+            return step.send(leader_id, Message::AppendEntriesResponse(response));
         }
 
         let match_index = request.last_index();
-        let leader_commit = request.leader_commit;
         // Only a real difference cuts the log: an old request, delivered late, holds nothing new and
         // must not delete what came after it.
         if let Some(place) = self.log.first_new(&request.entries) {
-            let first = request.entries[place].index;
-            self.log.append_new(request.entries.into_iter().skip(place));
-            step.save_entries(first);
+            let count = request.entries.len();
+            self.append_from_leader(step, request.entries.slice(place..count));
         }
         // What lies past the last entry of this request may be an old leader's, and is not committed
         // by this one's word (Fig. 2: "min(leaderCommit, index of last new entry)").
         self.advance_commit_index(step, leader_commit.min(match_index));
+        self.acknowledge(step, leader_id, round, match_index);
+    }
 
-        let result = AppendEntriesResult::Success { match_index };
-        let message = Message::AppendEntriesResponse(AppendEntriesResponse { term, result });
-        let is_saved = step.entries_from.is_none()
-            && step.hard_state.is_none()
+    /// Puts a leader's entries where they belong, and uses the configurations among them.
+    fn append_from_leader(&mut self, step: &mut Step<'_>, entries: Entries) {
+        let Some(first) = entries.first().map(|entry| entry.index) else { return };
+        if first <= self.log.last_index() {
+            self.forget_configurations(step, first.previous());
+        }
+        self.log.append_new(entries.clone());
+        step.save_entries(first);
+        for entry in &entries {
+            if let Payload::Configuration(configuration) = &entry.payload {
+                self.adopt(step, entry.index, configuration.clone());
+            }
+        }
+    }
+
+    /// Follows whoever leads this term. False if the sender's term is over: it is told so.
+    pub(crate) fn hear_leader(
+        &mut self,
+        step: &mut Step<'_>,
+        term: Term,
+        leader: ServerId,
+        round: Round,
+    ) -> bool {
+        if term < self.current_term() {
+            // The old leader learns of the new term, and steps down.
+            let (term, result) = (self.current_term(), AppendEntriesResult::StaleTerm);
+            let response = AppendEntriesResponse { term, round, result };
+            step.send(leader, Message::AppendEntriesResponse(response));
+            return false;
+        }
+        // The only leader of this term has spoken: a candidate has lost (§5.2), a follower waits on.
+        self.become_follower(step, Some(leader));
+        self.reset_election_timeout(step.now);
+        true
+    }
+
+    /// Tells the leader that everything up to `match_index` is here, once it is durable.
+    pub(crate) fn acknowledge(
+        &mut self,
+        step: &mut Step<'_>,
+        leader: ServerId,
+        round: Round,
+        match_index: Index,
+    ) {
+        let (term, result) = (self.current_term(), AppendEntriesResult::Success { match_index });
+        let message = Message::AppendEntriesResponse(AppendEntriesResponse { term, round, result });
+        let is_saved = !step.has_save()
             && !self.durability.is_hard_state_pending()
             && match_index <= self.durability.durable_index();
         if is_saved {
@@ -235,23 +344,25 @@ impl Server {
             return;
         }
         let Role::Leader(leader) = &mut self.role else { return };
-        let progress = leader.progress.get_mut(&follower).expect("a leader knows every voter");
-        progress.heard_at = step.now;
+        let round = leader.reads.round;
+        let Some(progress) = leader.progress.get_mut(&follower) else { return };
+        progress.heard(step.now, response.round);
         match response.result {
             AppendEntriesResult::Success { match_index } => {
-                progress.succeeded(match_index);
+                progress.succeeded(match_index, round);
                 self.maybe_advance_commit_index(step);
             }
-            AppendEntriesResult::Conflict { prev_log_index, hint } => {
-                if progress.contradicts(prev_log_index, hint.index) {
-                    // Going back would trust the wrong disk. It may be a late answer, which is
-                    // harmless; if the count keeps growing, the follower came back without its log.
-                    self.count_refusal(FORGOTTEN_ENTRIES);
-                    return;
-                }
-                if !progress.is_news(prev_log_index) {
-                    return;
-                }
+            AppendEntriesResult::Conflict { prev_log_index, hint }
+                if progress.contradicts(prev_log_index, hint.index) =>
+            {
+                // Going back would trust the wrong disk. It may be a late answer, which is harmless;
+                // if it cannot be, the follower came back without its log.
+                progress.has_lost_log |= progress.is_proof_of_loss(response.round);
+                self.count_refusal(FORGOTTEN_ENTRIES);
+            }
+            AppendEntriesResult::Conflict { prev_log_index, hint }
+                if progress.is_news(prev_log_index) =>
+            {
                 let ConflictHint { term, index } = hint;
                 let before = prev_log_index.previous();
                 // If the leader has the follower's conflicting term, the logs may match up to the
@@ -267,9 +378,10 @@ impl Server {
                 progress.conflicted(next_index.min(prev_log_index));
             }
             // It answers a request of an earlier term, though the follower has learnt ours since.
-            AppendEntriesResult::StaleTerm => {}
+            AppendEntriesResult::Conflict { .. } | AppendEntriesResult::StaleTerm => {}
         }
-        self.maybe_send_entries(step, follower);
+        self.confirm_rounds(step);
+        step.replicate();
     }
 
     /// Commits what a majority holds, if this term made it.
@@ -280,134 +392,112 @@ impl Server {
         let Role::Leader(leader) = &self.role else { return };
         // A leader counts its own copy like any other: once it is durable.
         let held = |voter| match leader.progress.get(&voter) {
-            Some(progress) => progress.match_index,
+            Some(progress) => progress.counted_index(),
             None => self.durability.durable_index(),
         };
-        let index = self.quorum.committed_index(held);
+        let index = self.members.latest().committed_index(held);
         if self.log.term_at(index) == Some(self.current_term()) {
             self.advance_commit_index(step, index);
         }
     }
 
-    fn advance_commit_index(&mut self, step: &mut Step<'_>, index: Index) {
-        if index > self.commit_index {
-            self.commit_index = index;
-            step.push(Effect::NotifyCommit { index });
-            self.maybe_apply(step);
+    pub(crate) fn advance_commit_index(&mut self, step: &mut Step<'_>, index: Index) {
+        if index <= self.commit_index {
+            return;
         }
+        if let Role::Leader(leader) = &mut self.role {
+            let committed = self.log.from(self.commit_index.next());
+            let committed = committed.take_while(|entry| entry.index <= index);
+            let bytes: usize =
+                committed.filter_map(|entry| entry.payload.command()).map(Bytes::len).sum();
+            // Entries of earlier terms were never counted.
+            leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_sub(bytes);
+        }
+        self.commit_index = index;
+        step.push(Effect::NotifyCommit { index });
+        step.replicate();
+        self.maybe_apply(step);
+        self.maybe_finish_change(step);
     }
 
     /// Hands committed entries to the state machine, once they are durable here too: a state machine
     /// that keeps its own files must never be ahead of the log.
     pub(crate) fn maybe_apply(&mut self, step: &mut Step<'_>) {
-        // What this very step appended is in no save yet, so it cannot be durable.
+        // What this very step appended or installed is in no save yet, so it cannot be durable.
         let unsaved = step.entries_from.unwrap_or(Index(u64::MAX));
+        let installed = step.compacted.filter(|_| step.is_install).map(|last| last.index);
+        let unsaved = unsaved.min(installed.unwrap_or(unsaved));
         let durable = self.durability.durable_index().min(unsaved.previous());
-        let through = self.commit_index.min(durable);
-        if through <= self.applying {
+        if !self.maybe_restore(step, durable) {
             return;
         }
-        let mut entries = Vec::new();
-        for entry in &self.log.from(self.applying.next())[..(through - self.applying) as usize] {
+        let through = self.commit_index.min(durable);
+        while self.applying < through {
+            if self.is_snapshot_due() {
+                // The state machine comes to rest first: its sessions are then as of one entry.
+                if !self.applies.is_empty() {
+                    return;
+                }
+                self.take_snapshot(step);
+            }
+            let entries = self.log.stretch(self.applying.next(), self.stop_at(through));
+            self.apply(step, entries);
+        }
+        if self.is_snapshot_due() && self.applies.is_empty() {
+            self.take_snapshot(step);
+        }
+    }
+
+    /// Where to stop handing out, so that a snapshot by policy is of one place on every server.
+    fn stop_at(&self, through: Index) -> Index {
+        let policy =
+            self.config.snapshot_entries.map(|entries| self.snapshots.last().index + entries);
+        policy.filter(|&due| due > self.applying).map_or(through, |due| due.min(through))
+    }
+
+    /// Hands a stretch of the log to the state machine.
+    fn apply(&mut self, step: &mut Step<'_>, entries: Entries) {
+        let mut skipped = Vec::new();
+        for entry in &entries {
+            let log_id = entry.log_id();
             match &entry.payload {
-                Payload::Noop => {}
+                Payload::Noop | Payload::Proposal(_) | Payload::Configuration(_) => {}
                 Payload::Command(request) => {
+                    let key = (request.client_id, request.sequence_number);
                     // A second copy of a request, by a leader that did not know of the first.
-                    if self.sessions.start(request) {
-                        entries.push(entry.clone());
+                    let known = self.sessions.start(request, log_id);
+                    let is_new = known == Known::New;
+                    if !is_new {
+                        skipped.push(entry.index);
                     }
-                    if let Role::Leader(leader) = &mut self.role {
-                        leader.forget_in_flight(request.client_id, request.sequence_number);
+                    let recovered_index = self.recovered_index;
+                    let Role::Leader(leader) = &mut self.role else { continue };
+                    leader.in_flight.remove(&key);
+                    if let Known::Finished(result) = known {
+                        let is_asked_again = leader.asked_again.remove(&key);
+                        if entry.index > recovered_index || is_asked_again {
+                            Self::answer(step, key.0, key.1, result);
+                        }
+                    }
+                }
+                &Payload::RegisterClient { client_id, registration, sessions_max } => {
+                    let index = entry.index;
+                    let session =
+                        self.sessions.register(client_id, registration, sessions_max, index);
+                    if let Some(session) = session
+                        && self.role.is_leader()
+                        && index > self.recovered_index
+                    {
+                        let result = ClientResult::Registered { session };
+                        Self::answer(step, client_id, registration, result);
                     }
                 }
             }
         }
+        let Some(through) = entries.last().map(|entry| entry.index) else { return };
         self.applying = through;
-        let commands = entries.iter().map(|entry| entry.index).collect();
-        self.applies.push_back(PendingApply { through, commands });
-        step.push(Effect::Apply(Apply { entries, through }));
-    }
-
-    /// Where and whose the command is at a place where one is known to stand.
-    pub(crate) fn command_at(&self, index: Index) -> (LogId, ClientId, SequenceNumber) {
-        let entry = self.log.entry(index).expect("an applied entry is in the log");
-        match &entry.payload {
-            Payload::Command(request) => {
-                (entry.log_id(), request.client_id, request.sequence_number)
-            }
-            Payload::Noop => unreachable!("only commands are handed to the state machine"),
-        }
-    }
-}
-
-/// How many of these entries fit into one request: at least one.
-fn batch(entries: &[Entry], count_max: u64, bytes_max: usize) -> usize {
-    let count_max = usize::try_from(count_max).unwrap_or(usize::MAX).min(entries.len());
-    let mut bytes = 0;
-    let fitting = entries[..count_max].iter().take_while(|entry| {
-        bytes += entry.size_bytes();
-        bytes <= bytes_max
-    });
-    fitting.count().max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::config::Config;
-    use crate::effect::Effects;
-    use crate::message::Envelope;
-    use crate::server::Input;
-    use crate::storage::Recovered;
-    use crate::types::{ClusterId, SaveNumber, Term};
-
-    fn entry(index: u64, command_bytes: usize) -> Entry {
-        Entry {
-            term: Term(1),
-            index: Index(index),
-            payload: Payload::Command(ClientRequest {
-                client_id: ClientId(1),
-                sequence_number: SequenceNumber(index),
-                command: Bytes::from(vec![0; command_bytes]),
-            }),
-        }
-    }
-
-    /// What is applied is known to the sessions; kept here as well, it would fill the leader's memory.
-    #[test]
-    fn an_applied_request_is_no_longer_in_flight() {
-        let mut server =
-            Server::new(Config::new(ServerId(1), [ServerId(1)]), Recovered::default()).unwrap();
-        let mut effects = Effects::new();
-        let mut step = |server: &mut Server, input| {
-            let late = server.next_timeout().unwrap_or_default();
-            server.step(late, input, &mut effects).unwrap();
-        };
-        step(&mut server, Input::NotifyJoinedService);
-        step(&mut server, Input::TimerElapsed);
-        step(&mut server, Input::Saved(SaveNumber(1)));
-        let Payload::Command(request) = entry(1, 1).payload else { unreachable!() };
-        let client_id = request.client_id;
-        let (cluster_id, from, to) = (ClusterId(0), client_id.into(), ServerId(1).into());
-        let message = Message::ClientRequest(request);
-        step(&mut server, Input::Message(Envelope { cluster_id, from, to, message }));
-        let in_flight = |server: &Server| match &server.role {
-            Role::Leader(leader) => leader.in_flight.len(),
-            other => panic!("a {other} has nothing in flight"),
-        };
-        assert_eq!(in_flight(&server), 1);
-        step(&mut server, Input::Saved(SaveNumber(3)));
-        assert_eq!(in_flight(&server), 0);
-    }
-
-    #[test]
-    fn a_batch_stops_before_its_limits_but_is_never_empty() {
-        let entries: Vec<_> = (1..=10).map(|index| entry(index, 52)).collect();
-        assert_eq!(batch(&entries, 1024, 1000), 10);
-        assert_eq!(batch(&entries, 1024, 999), 9);
-        assert_eq!(batch(&entries, 4, 1000), 4);
-        assert_eq!(batch(&entries, 1024, 1), 1);
+        let apply = Apply { entries, skipped, through };
+        self.applies.push_back(PendingApply::Commands(apply.clone()));
+        step.push(Effect::Apply(apply));
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::progress::Progress;
+use crate::read::LeaderReads;
 use crate::types::{ClientId, SaveNumber, SequenceNumber, ServerId, Timestamp};
 
 /// What a server is at the moment.
@@ -44,6 +45,8 @@ pub struct Candidate {
     pub votes: BTreeSet<ServerId>,
     /// Its own vote counts once this save is durable.
     pub(crate) own_vote: SaveNumber,
+    /// The leader itself asked for this election.
+    pub(crate) is_transfer: bool,
     /// What the sample's bug counts too.
     #[cfg(feature = "defects")]
     pub(crate) repeated_votes: usize,
@@ -54,26 +57,30 @@ pub struct Candidate {
 pub struct Leader {
     /// What it knows of every other server.
     pub progress: BTreeMap<ServerId, Progress>,
-    /// The last request of each client in the log that is not applied yet, so that a retry adds no
-    /// second copy.
-    pub(crate) in_flight: BTreeMap<ClientId, SequenceNumber>,
+    /// Requests of clients in the log that are not applied yet, so that a retry adds no second copy.
+    pub(crate) in_flight: BTreeSet<(ClientId, SequenceNumber)>,
     /// Requests that were in the log before they were asked for here, and whose answer someone waits
     /// for now.
     pub(crate) asked_again: BTreeSet<(ClientId, SequenceNumber)>,
+    /// The bytes of its own entries that are not committed yet.
+    pub(crate) uncommitted_bytes: usize,
+    /// Reads, and the rounds of heartbeats that confirm them.
+    pub(crate) reads: LeaderReads,
+    /// Who is to lead next, if leadership is being handed over.
+    pub(crate) transfer: Option<LeadershipTransfer>,
+    /// True once anyone was told to take over: this leader's lease means nothing any more.
+    pub(crate) has_handed_over: bool,
 }
 
-impl Leader {
-    pub(crate) fn remember_in_flight(&mut self, client: ClientId, number: SequenceNumber) {
-        let last = self.in_flight.entry(client).or_insert(number);
-        *last = number.max(*last);
-    }
-
-    /// The request was handed to the state machine: from now on the sessions know of it.
-    pub(crate) fn forget_in_flight(&mut self, client: ClientId, number: SequenceNumber) {
-        if self.in_flight.get(&client).is_some_and(|&last| last <= number) {
-            self.in_flight.remove(&client);
-        }
-    }
+/// Leadership on its way to another server (dissertation §3.10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeadershipTransfer {
+    /// Who is to lead.
+    pub target: ServerId,
+    /// Until when this server waits before it leads on.
+    pub deadline: Timestamp,
+    /// True once the target was told.
+    pub is_sent: bool,
 }
 
 impl Role {

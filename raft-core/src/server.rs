@@ -7,23 +7,29 @@
 //!             term rule (Raft §5.1) and the dispatch.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::config::{Config, ConfigError};
 use crate::durability::Durability;
-use crate::effect::{Effect, Effects, Save, Step};
+use crate::effect::{Apply, Effect, Effects, Save, Step};
+use crate::entries::Entries;
 use crate::error::{Refusals, StepError};
-use crate::log::Log;
+use crate::log::{Log, Payload};
+use crate::membership::{Configuration, Members, MembershipChange};
 use crate::message::{
-    ABSURD, Address, ClientRequest, ClientResponse, ClientResult, Envelope, Message,
+    ABSURD, Address, ClientRequest, ClientResponse, ClientResult, Envelope, Message, RegisterClient,
 };
-use crate::quorum::Quorum;
+use crate::read::{ReadMode, Reads};
 use crate::rng::Rng;
 use crate::role::{Follower, Role};
 use crate::session::{Known, Sessions};
+use crate::snapshot::Snapshots;
 use crate::storage::{HardState, Recovered};
-use crate::types::{Index, LogId, SaveNumber, ServerId, Term, Timestamp};
+use crate::types::{
+    ClientId, Index, LogId, ReadId, SaveNumber, SequenceNumber, ServerId, Term, Timestamp,
+};
 
 /// No server falls behind by more terms than this. A message that says so would, if it were believed,
 /// bring the cluster close to the last term there is.
@@ -41,12 +47,41 @@ pub enum Input {
     TimerElapsed,
     /// All saves up to this one are durable.
     Saved(SaveNumber),
-    /// The state machine has applied what one [`Effect::Apply`] asked for.
+    /// The state machine has applied what one [`Effect::Apply`] asked for, or was restored as one
+    /// [`Effect::RestoreSnapshot`] asked.
     Applied {
+        /// Its last entry.
+        through: Index,
+        /// What the state machine answered to each of [`Apply::requests`], in order. Commands that were
+        /// proposed here have none: their proposer saw them applied.
+        responses: Vec<Bytes>,
+    },
+    /// The embedding application wants this command replicated, if this server leads. It stands where
+    /// [`Server::log`] ends after the step, and is applied there or never: compare term and index.
+    Propose(Bytes),
+    /// The operator wants these changes made together, if this server leads.
+    ChangeMembership(Vec<MembershipChange>),
+    /// The operator wants another server to lead: this one, or the one that has caught up best.
+    TransferLeadership {
+        /// Who; a voter.
+        to: Option<ServerId>,
+    },
+    /// The operator wants a snapshot taken now, whatever the policy says.
+    TakeSnapshot,
+    /// The state machine gave its state for [`Effect::TakeSnapshot`].
+    SnapshotTaken {
         /// Its `through`.
         through: Index,
-        /// What the state machine answered to each of its entries, in order.
-        responses: Vec<Bytes>,
+        /// The state, in the state machine's own encoding.
+        data: Bytes,
+    },
+    /// The application wants to read what every earlier write has left:
+    /// [`Effect::ReadReady`] says when.
+    Read {
+        /// Tells this read from every other.
+        id: ReadId,
+        /// How to make sure.
+        mode: ReadMode,
     },
 }
 
@@ -55,7 +90,7 @@ pub enum Input {
 /// Invariants:
 /// - `last_applied <= applying <= commit_index <= last index of the log`.
 /// - Terms in the log are at most `current_term`.
-/// - A candidate voted for itself; a leader has progress for every other voter, and for no one else.
+/// - A candidate voted for itself; a leader has progress for every other server, and for no one else.
 /// - `next_index > match_index` for every follower, and no `match_index` is past the log's end.
 ///
 /// ```
@@ -78,7 +113,7 @@ pub enum Input {
 #[derive(Clone, Debug)]
 pub struct Server {
     pub(crate) config: Config,
-    pub(crate) quorum: Quorum,
+    pub(crate) members: Members,
     pub(crate) hard_state: HardState,
     pub(crate) log: Log,
     pub(crate) durability: Durability,
@@ -92,23 +127,37 @@ pub struct Server {
     /// What was handed out and not confirmed yet, oldest first.
     pub(crate) applies: VecDeque<PendingApply>,
     pub(crate) sessions: Sessions,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) reads: Reads,
     /// When to call an election, or as a leader, when to send heartbeats.
     pub(crate) deadline: Timestamp,
     pub(crate) rng: Rng,
     /// The last entry found in storage when this server started. Whoever asked for what stands up to
     /// here was answered by another life of this server, or by another leader, or asks again.
-    recovered_index: Index,
+    pub(crate) recovered_index: Index,
+    /// Until when a server that just started protects a leader it may have heard before.
+    pub(crate) sticky_until: Timestamp,
     /// Inputs that came before the server joined; `None` once it has.
     deferred: Option<VecDeque<Input>>,
     refusals: Refusals,
+    /// Empty between steps; kept for its memory.
+    promises: Vec<Envelope>,
 }
 
-/// What one [`Effect::Apply`] asked for.
+/// What was handed to the state machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PendingApply {
-    pub(crate) through: Index,
-    /// The places of its commands.
-    pub(crate) commands: Vec<Index>,
+pub(crate) enum PendingApply {
+    Commands(Apply),
+    Restore { through: Index },
+}
+
+impl PendingApply {
+    fn through(&self) -> Index {
+        match self {
+            Self::Commands(apply) => apply.through,
+            Self::Restore { through } => *through,
+        }
+    }
 }
 
 impl Server {
@@ -121,8 +170,22 @@ impl Server {
     /// ever saved.
     pub fn new(config: Config, recovered: Recovered) -> Result<Self, NewServerError> {
         config.validate()?;
-        let Recovered { hard_state, entries } = recovered;
-        let mut last = LogId::ZERO;
+        let Recovered { hard_state, snapshot, mut start, mut entries } = recovered;
+        if let Some(snapshot) = &snapshot {
+            // A crash may have come between the snapshot and the entries it stands for.
+            let base = Recovered { start, entries, ..Recovered::default() };
+            let is_kept = base.kept_behind(snapshot.last()).is_some();
+            entries = base.entries;
+            if start.index > snapshot.last().index {
+                return Err(NewServerError::NoSnapshot { start });
+            }
+            if !is_kept {
+                (start, entries) = (snapshot.last(), Vec::new());
+            }
+        } else if start != LogId::ZERO {
+            return Err(NewServerError::NoSnapshot { start });
+        }
+        let mut last = start;
         for entry in &entries {
             let is_next = entry.index == last.index.next() && entry.term >= last.term;
             if !is_next || entry.term == Term(0) {
@@ -137,24 +200,41 @@ impl Server {
         if hard_state.current_term.0 >= ABSURD {
             return Err(NewServerError::AbsurdTerm { current_term: hard_state.current_term });
         }
-        let mut log = Log::default();
-        log.append_new(entries);
+        let mut log = Log::starting_at(start);
+        log.append_new(entries.into());
+        let voters = (config.voters.iter().copied(), config.learners.iter().copied());
+        let mut members = match &snapshot {
+            None => Members::new(Index::ZERO, Arc::new(Configuration::new(voters.0, voters.1))),
+            Some(snapshot) => {
+                Members::new(snapshot.last().index, Arc::new(snapshot.configuration().clone()))
+            }
+        };
+        for entry in log.from(members.latest_index().next()) {
+            if let Payload::Configuration(configuration) = &entry.payload {
+                members.append(entry.index, configuration.clone());
+            }
+        }
+        let commit_index = snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last().index);
         Ok(Self {
-            quorum: Quorum::new(config.voters.iter().copied()),
+            members,
             hard_state,
             durability: Durability::recovered(log.last_index()),
             recovered_index: log.last_index(),
             log,
             role: Role::Follower(Follower::default()),
-            commit_index: Index::ZERO,
+            commit_index,
             applying: Index::ZERO,
             last_applied: Index::ZERO,
             applies: VecDeque::new(),
             sessions: Sessions::default(),
+            snapshots: Snapshots::recovered(snapshot),
+            reads: Reads::default(),
+            sticky_until: Timestamp::ZERO,
             deadline: Timestamp::ZERO,
             rng: Rng::new(config.seed, config.server_id.0),
             deferred: Some(VecDeque::new()),
             refusals: Refusals::new(),
+            promises: Vec::new(),
             config,
         })
     }
@@ -175,22 +255,61 @@ impl Server {
         input: Input,
         effects: &mut Effects,
     ) -> Result<(), StepError> {
+        self.step_all(now, [input], effects)
+    }
+
+    /// Takes several inputs as one step: they share one save, and one request to each follower. This is
+    /// how a busy host batches (dissertation §10.2.2).
+    ///
+    /// # Errors
+    ///
+    /// If an input is refused; the others are taken all the same. The error is the first one, or the
+    /// first that [`StepError::is_fatal`], and after that nothing more is taken.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::step`].
+    pub fn step_all(
+        &mut self,
+        now: Timestamp,
+        inputs: impl IntoIterator<Item = Input>,
+        effects: &mut Effects,
+    ) -> Result<(), StepError> {
+        let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
+        let promises = std::mem::take(&mut self.promises);
+        let mut step = Step::new(now, cluster_id, server_id, effects, promises);
+        let mut result = Ok(());
+        for input in inputs {
+            if let Err(error) = self.take(&mut step, input) {
+                let is_worse = error.is_fatal() || result.is_ok();
+                if is_worse {
+                    result = Err(error);
+                }
+                if error.is_fatal() {
+                    break;
+                }
+            }
+        }
+        self.finish(step);
+        self.assert_invariants();
+        result
+    }
+
+    /// Takes one input, or keeps it until the server has joined.
+    fn take(&mut self, step: &mut Step<'_>, input: Input) -> Result<(), StepError> {
         match &mut self.deferred {
             None => {}
             Some(deferred) if !matches!(input, Input::NotifyJoinedService) => {
                 deferred.push_back(input);
                 return Ok(());
             }
-            Some(_) => return self.join(now, effects),
+            Some(_) => return self.join(step),
         }
-        let mut step = Step::new(now, self.config.cluster_id, self.config.server_id, effects);
-        let result = self.handle(&mut step, input);
-        self.finish(step);
+        let result = self.handle(step, input);
         if let Err(error) = &result {
             self.count_refusal(error.reason());
             tracing::debug!(server = %self.config.server_id, %error, "refused");
         }
-        self.assert_invariants();
         result
     }
 
@@ -288,21 +407,21 @@ impl Server {
 
     /// True for the only voter: there is nobody to ask.
     pub(crate) fn is_alone(&self) -> bool {
-        self.quorum.voters().len() == 1
-    }
-
-    /// Every other voter.
-    pub(crate) fn others(&self) -> Vec<ServerId> {
-        let me = self.config.server_id;
-        self.quorum.voters().iter().copied().filter(|&voter| voter != me).collect()
+        self.members.latest().is_only_voter(self.config.server_id)
     }
 
     /// Starts as a follower, and takes what came too early, in the order in which it came.
-    fn join(&mut self, now: Timestamp, effects: &mut Effects) -> Result<(), StepError> {
-        self.reset_election_timeout(now);
+    fn join(&mut self, step: &mut Step<'_>) -> Result<(), StepError> {
+        self.reset_election_timeout(step.now);
+        if self.config.lease_reads && self.current_term() > Term(0) {
+            self.sticky_until = step.now + self.config.election_timeout_min;
+        }
+        let deferred = self.deferred.take().unwrap_or_default();
+        // The state machine starts from the snapshot, if there is one.
+        self.maybe_apply(step);
         let mut result = Ok(());
-        for input in self.deferred.take().unwrap_or_default() {
-            match self.step(now, input, effects) {
+        for input in deferred {
+            match self.take(step, input) {
                 // Nobody waits for the answer any more, but the refusal is counted.
                 Err(error) if !error.is_fatal() => {}
                 outcome => result = result.and(outcome),
@@ -332,6 +451,21 @@ impl Server {
             }
             Input::Saved(number) => self.handle_saved(step, number),
             Input::Applied { through, responses } => self.handle_applied(step, through, responses),
+            Input::Propose(command) => {
+                self.admit_proposal(command.len())?;
+                self.append(step, Payload::Proposal(command));
+                Ok(())
+            }
+            Input::ChangeMembership(changes) => self.change_membership(step, &changes),
+            Input::TransferLeadership { to } => self.transfer_leadership(step, to),
+            Input::TakeSnapshot => {
+                self.request_snapshot(step);
+                Ok(())
+            }
+            Input::SnapshotTaken { through, data } => {
+                self.handle_snapshot_taken(step, through, data)
+            }
+            Input::Read { id, mode } => self.handle_read(step, id, mode),
         }
     }
 
@@ -351,19 +485,33 @@ impl Server {
             (Address::Client(client), Message::ClientRequest(request)) => {
                 client == request.client_id
             }
+            (Address::Client(client), Message::RegisterClient(request)) => {
+                client == request.client_id
+            }
+            // What a bus hands back of a server's own broadcast is never handled.
+            (Address::Server(server), _) if server == me => false,
+            // A server whose configuration is out of date still follows and votes (dissertation
+            // §4.1), and a server passes on what a client asked it for.
+            (
+                Address::Server(_),
+                Message::PreVoteRequest(_)
+                | Message::VoteRequest(_)
+                | Message::AppendEntriesRequest(_)
+                | Message::InstallSnapshotRequest(_)
+                | Message::TimeoutNow(_)
+                | Message::ReadIndexRequest(_)
+                | Message::ReadIndexResponse(_)
+                | Message::RegisterClient(_)
+                | Message::ClientRequest(_),
+            ) => true,
             (
                 Address::Server(server),
-                Message::PreVoteRequest(_)
-                | Message::PreVoteResponse(_)
-                | Message::VoteRequest(_)
+                Message::PreVoteResponse(_)
                 | Message::VoteResponse(_)
-                | Message::AppendEntriesRequest(_)
-                | Message::AppendEntriesResponse(_),
-            ) => {
-                // What a bus hands back of a server's own broadcast is never handled.
-                server != me && self.quorum.contains(server)
-            }
-            (Address::Server(_), Message::ClientRequest(_) | Message::ClientResponse(_))
+                | Message::AppendEntriesResponse(_)
+                | Message::InstallSnapshotResponse(_),
+            ) => self.members.latest().contains(server),
+            (Address::Server(_), Message::ClientResponse(_))
             | (Address::Client(_) | Address::AllServers, _) => false,
         };
         if !is_known {
@@ -380,10 +528,19 @@ impl Server {
         match message {
             Message::AppendEntriesRequest(request) => self.admit_append_entries(request),
             Message::AppendEntriesResponse(response) => self.admit_append_response(response),
+            Message::InstallSnapshotRequest(request) => {
+                self.admit_leader(request.term, request.leader_id)?;
+                self.admit_snapshot(request)
+            }
+            Message::TimeoutNow(request) => self.admit_leader(request.term, request.leader_id),
             Message::PreVoteRequest(_)
             | Message::PreVoteResponse(_)
             | Message::VoteRequest(_)
             | Message::VoteResponse(_)
+            | Message::InstallSnapshotResponse(_)
+            | Message::ReadIndexRequest(_)
+            | Message::ReadIndexResponse(_)
+            | Message::RegisterClient(_)
             | Message::ClientRequest(_)
             | Message::ClientResponse(_) => Ok(()),
         }
@@ -422,9 +579,105 @@ impl Server {
             (Address::Server(follower), Message::AppendEntriesResponse(response)) => {
                 self.handle_append_entries_response(step, follower, response);
             }
-            (_, Message::ClientRequest(request)) => self.handle_client_request(step, request),
+            (Address::Server(_), Message::InstallSnapshotRequest(request)) => {
+                self.handle_install_snapshot_request(step, request);
+            }
+            (Address::Server(follower), Message::InstallSnapshotResponse(response)) => {
+                self.handle_install_snapshot_response(step, follower, response);
+            }
+            (Address::Server(_), Message::TimeoutNow(request)) => {
+                self.handle_timeout_now(step, request);
+            }
+            (Address::Server(server), Message::ReadIndexRequest(request)) => {
+                self.handle_read_index_request(step, server, request);
+            }
+            (Address::Server(_), Message::ReadIndexResponse(response)) => {
+                self.handle_read_index_response(step, response);
+            }
+            (from, Message::RegisterClient(request)) => {
+                self.handle_register_client(step, from, request);
+            }
+            (from, Message::ClientRequest(request)) => {
+                self.handle_client_request(step, from, request);
+            }
             (Address::Client(_) | Address::AllServers, _) | (_, Message::ClientResponse(_)) => {
                 unreachable!("`admit` has refused these")
+            }
+        }
+    }
+
+    /// Makes sure that this server may append a command of so many bytes now.
+    fn admit_proposal(&self, command_bytes: usize) -> Result<(), StepError> {
+        let command_bytes_max = self.config.command_bytes_max;
+        let Role::Leader(leader) = &self.role else {
+            return Err(StepError::NotLeader { leader: self.leader_hint() });
+        };
+        if command_bytes > command_bytes_max {
+            return Err(StepError::TooLarge { command_bytes, command_bytes_max });
+        }
+        let bytes = leader.uncommitted_bytes;
+        let is_full = bytes > 0 && bytes + command_bytes > self.config.uncommitted_bytes_max;
+        if is_full || leader.transfer.is_some() {
+            return Err(StepError::Busy);
+        }
+        Ok(())
+    }
+
+    /// Answers a client.
+    pub(crate) fn answer(
+        step: &mut Step<'_>,
+        client_id: ClientId,
+        sequence_number: SequenceNumber,
+        result: ClientResult,
+    ) {
+        let response = ClientResponse { client_id, sequence_number, result };
+        step.send(client_id, Message::ClientResponse(response));
+    }
+
+    /// What to tell a client whose command may not be appended now.
+    fn refusal(error: StepError) -> ClientResult {
+        match error {
+            StepError::NotLeader { leader } => ClientResult::NotLeader { leader },
+            StepError::TooLarge { command_bytes, command_bytes_max } => ClientResult::TooLarge {
+                command_bytes: command_bytes as u64,
+                command_bytes_max: command_bytes_max as u64,
+            },
+            _ => ClientResult::Busy,
+        }
+    }
+
+    /// The leader to pass a client's message on to, if that is wanted; never one that was passed on.
+    fn forward_to(&self, from: Address) -> Option<ServerId> {
+        let is_clients = matches!(from, Address::Client(_));
+        let is_wanted = self.config.forward_requests && is_clients && !self.role.is_leader();
+        self.leader_hint().filter(|_| is_wanted)
+    }
+
+    /// Opens a session for a client.
+    ///
+    /// Source: dissertation §6.3, RegisterClient RPC.
+    fn handle_register_client(
+        &mut self,
+        step: &mut Step<'_>,
+        from: Address,
+        request: RegisterClient,
+    ) {
+        if let Some(leader) = self.forward_to(from) {
+            return step.send(leader, Message::RegisterClient(request));
+        }
+        let RegisterClient { client_id, registration } = request;
+        if let Some(session) = self.sessions.registered(client_id, registration)
+            && self.role.is_leader()
+        {
+            let result = ClientResult::Registered { session };
+            return Self::answer(step, client_id, registration, result);
+        }
+        match self.admit_proposal(0) {
+            Err(error) => Self::answer(step, client_id, registration, Self::refusal(error)),
+            Ok(()) => {
+                let sessions_max = self.config.sessions_max;
+                let payload = Payload::RegisterClient { client_id, registration, sessions_max };
+                self.append(step, payload);
             }
         }
     }
@@ -432,43 +685,56 @@ impl Server {
     /// Appends a client's command if this server leads and has never seen it.
     ///
     /// Source: Raft §5.3, §8; dissertation §6.3.
-    fn handle_client_request(&mut self, step: &mut Step<'_>, request: ClientRequest) {
+    fn handle_client_request(
+        &mut self,
+        step: &mut Step<'_>,
+        from: Address,
+        request: ClientRequest,
+    ) {
+        if let Some(leader) = self.forward_to(from) {
+            return step.send(leader, Message::ClientRequest(request));
+        }
         let ClientRequest { client_id, sequence_number, .. } = request;
-        let answer = |step: &mut Step<'_>, result| {
-            let response = ClientResponse { client_id, sequence_number, result };
-            step.send(client_id, Message::ClientResponse(response));
+        let applying = self.applying;
+        let leader_hint = self.leader_hint();
+        let Role::Leader(leader) = &mut self.role else {
+            let result = ClientResult::NotLeader { leader: leader_hint };
+            return Self::answer(step, client_id, sequence_number, result);
         };
-        let leader = self.leader_hint();
-        let Role::Leader(role) = &mut self.role else {
-            return answer(step, ClientResult::NotLeader { leader });
-        };
-        let is_in_log = match self.sessions.look_up(&request) {
-            Known::Finished(result) => return answer(step, result),
-            Known::Started => true,
-            Known::New => {
-                role.in_flight.get(&client_id).is_some_and(|&last| last >= sequence_number)
+        // A session that was opened further on in the log than this server has read may well exist.
+        let is_known = request.session.0 <= applying.0;
+        let known = if is_known { self.sessions.look_up(&request) } else { Known::New };
+        let is_in_log = match known {
+            Known::Finished(result) => {
+                return Self::answer(step, client_id, sequence_number, result);
             }
+            Known::Started => true,
+            Known::New => leader.in_flight.contains(&(client_id, sequence_number)),
         };
         if is_in_log {
             // The answer leaves when the state machine has given it; a second copy would only take
             // space.
-            role.asked_again.insert((client_id, sequence_number));
+            leader.asked_again.insert((client_id, sequence_number));
             return;
         }
-        let command_bytes_max = self.config.command_bytes_max;
-        if request.command.len() > command_bytes_max {
-            let (command_bytes, command_bytes_max) =
-                (request.command.len() as u64, command_bytes_max as u64);
-            return answer(step, ClientResult::TooLarge { command_bytes, command_bytes_max });
+        let is_full = is_known && self.sessions.is_pipeline_full(&request);
+        let refused = match self.admit_proposal(request.command.len()) {
+            Ok(()) if is_full => Some(ClientResult::Busy),
+            Ok(()) => None,
+            Err(error) => Some(Self::refusal(error)),
+        };
+        match refused {
+            Some(result) => Self::answer(step, client_id, sequence_number, result),
+            None => self.propose(step, request),
         }
-        self.propose(step, request);
     }
 
     fn handle_saved(&mut self, step: &mut Step<'_>, number: SaveNumber) -> Result<(), StepError> {
-        if !self.durability.confirm(number) {
+        if !self.durability.confirm(step.now, number) {
             let issued = self.durability.issued();
             return Err(StepError::UnknownSave { number, issued });
         }
+        self.maybe_compact();
         self.maybe_count_own_vote(step);
         self.maybe_advance_commit_index(step);
         self.maybe_apply(step);
@@ -483,45 +749,75 @@ impl Server {
         responses: Vec<Bytes>,
     ) -> Result<(), StepError> {
         let is_asked = self.applies.front().is_some_and(|pending| {
-            pending.through == through && pending.commands.len() == responses.len()
+            let requests = match pending {
+                PendingApply::Commands(apply) => apply.requests().count(),
+                PendingApply::Restore { .. } => 0,
+            };
+            pending.through() == through && requests == responses.len()
         });
         if !is_asked {
             return Err(StepError::UnknownApply { through, responses: responses.len() });
         }
         let pending = self.applies.pop_front().expect("the front was just seen");
         self.last_applied = through;
-        for (index, response) in pending.commands.into_iter().zip(responses) {
-            let (log_id, client_id, sequence_number) = self.command_at(index);
-            self.sessions.finish(client_id, sequence_number, log_id, response.clone());
-            let Role::Leader(leader) = &mut self.role else { continue };
-            let is_asked_again = leader.asked_again.remove(&(client_id, sequence_number));
-            if index > self.recovered_index || is_asked_again {
-                let result = ClientResult::Applied { log_id, response };
-                let response = ClientResponse { client_id, sequence_number, result };
-                step.send(client_id, Message::ClientResponse(response));
+        if let PendingApply::Commands(apply) = pending {
+            for ((log_id, request), response) in apply.requests().zip(responses) {
+                self.sessions.finish(request, response.clone());
+                let Role::Leader(leader) = &mut self.role else { continue };
+                let key = (request.client_id, request.sequence_number);
+                let is_asked_again = leader.asked_again.remove(&key);
+                if log_id.index > self.recovered_index || is_asked_again {
+                    let result = ClientResult::Applied { log_id, response };
+                    Self::answer(step, key.0, key.1, result);
+                }
             }
+        }
+        // A snapshot may have waited for this.
+        if self.applies.is_empty() && self.applying < self.commit_index || self.is_snapshot_due() {
+            self.maybe_apply(step);
         }
         Ok(())
     }
 
-    /// Turns what a step asked into effects: its save first, then the promises that may leave.
+    /// Turns what a step asked into effects: its save first, then what followers lack, then the
+    /// promises that may leave.
     fn finish(&mut self, mut step: Step<'_>) {
-        if step.hard_state.is_some() || step.entries_from.is_some() {
-            let entries = step.entries_from.map_or(&[][..], |first| self.log.from(first)).to_vec();
+        self.log.seal();
+        if step.has_save() {
+            let entries = match step.entries_from {
+                Some(first) => self.log.suffix(first),
+                None => Entries::new(),
+            };
             let range = entries.first().zip(entries.last());
-            let range = range.map(|(first, last)| (first.index, last.index));
-            let number = self.durability.issue(step.hard_state.is_some(), range);
-            step.push_save_first(Save { number, hard_state: step.hard_state, entries });
+            let mut range = range.map(|(first, last)| (first.index, last.index));
+            if let Some(last) = step.compacted.filter(|_| step.is_install) {
+                range = Some((last.index, range.map_or(last.index, |(_, end)| end)));
+            }
+            let number = self.durability.issue(step.now, step.hard_state.is_some(), range);
+            let snapshot = self.snapshots.latest.clone().filter(|_| step.compacted.is_some());
+            if let Some(compacted) = step.compacted {
+                self.remember_compaction(number, compacted.index);
+            }
+            let (hard_state, compacted) = (step.hard_state, step.compacted);
+            step.push_save_first(Save { number, hard_state, snapshot, compacted, entries });
+        }
+        if self.role.is_leader() {
+            self.send_what_is_missing(&mut step);
         }
         let term = self.current_term();
-        for envelope in std::mem::take(&mut step.promises) {
+        let mut promises = std::mem::take(&mut step.promises);
+        // In a later term nobody needs a promise of this one any more, and not sending is always safe.
+        let is_current = |envelope: &Envelope| envelope.message.term() == Some(term);
+        for envelope in promises.drain(..).filter(is_current) {
             if let Some(envelope) = self.durability.promise(term, envelope) {
                 step.push(Effect::Send(envelope));
             }
         }
+        self.promises = promises;
         while let Some(envelope) = self.durability.next_kept_promise(term) {
             step.push(Effect::Send(envelope));
         }
+        self.serve_reads(&mut step);
     }
 }
 
@@ -539,6 +835,12 @@ pub enum NewServerError {
         after: LogId,
         /// The entry that does not follow.
         found: LogId,
+    },
+    /// The recovered log was compacted, and what stands for its beginning is missing.
+    #[error("the log starts after {start}, but there is no snapshot")]
+    NoSnapshot {
+        /// Where the log was compacted to.
+        start: LogId,
     },
     /// The recovered term is older than the recovered log: a part of the storage is missing.
     #[error("recovered term {current_term} is older than the last entry {last}")]

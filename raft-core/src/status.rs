@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use std::time::Duration;
+
 use crate::effect::{Effect, Save};
 use crate::error::Refusals;
 use crate::log::Entry;
+use crate::membership::Configuration;
 use crate::message::{
     Address, AppendEntriesResult, ClientRequest, ClientResponse, ClientResult, Envelope, Message,
 };
 use crate::progress::Progress;
-use crate::role::Role;
+use crate::role::{LeadershipTransfer, Role};
 use crate::server::Server;
-use crate::types::{Index, LogId, ServerId, Term};
+use crate::types::{Index, LogId, ServerId, Term, Timestamp};
 
 /// A snapshot of one server, for people and dashboards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +39,24 @@ pub struct Status {
     pub commit_index: Index,
     /// The last entry applied.
     pub last_applied: Index,
+    /// Where its log was compacted to.
+    pub log_start: LogId,
+    /// The last entry its latest snapshot stands for.
+    pub snapshot: LogId,
+    /// The configuration it uses, and where that stands in the log.
+    pub configuration: Configuration,
+    /// Where the configuration stands: it is committed if this is not past `commit_index`.
+    pub configuration_index: Index,
     /// What it knows of its followers, if it leads.
     pub progress: BTreeMap<ServerId, Progress>,
+    /// Leadership on its way to another server.
+    pub transfer: Option<LeadershipTransfer>,
+    /// How long its last save took.
+    pub save_latency: Option<Duration>,
+    /// When the oldest save under way was asked for, if there is one.
+    pub save_pending_since: Option<Timestamp>,
+    /// How many sessions of clients are open.
+    pub sessions: usize,
     /// How often it refused an input, by reason.
     pub refusals: Refusals,
 }
@@ -46,9 +65,11 @@ impl Server {
     /// What an operator sees of the server now.
     #[must_use]
     pub fn status(&self) -> Status {
-        let progress = match self.role() {
-            Role::Leader(leader) => leader.progress.clone(),
-            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => BTreeMap::new(),
+        let (progress, transfer) = match self.role() {
+            Role::Leader(leader) => (leader.progress.clone(), leader.transfer),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                (BTreeMap::new(), None)
+            }
         };
         Status {
             server_id: self.id(),
@@ -60,7 +81,15 @@ impl Server {
             durable_index: self.durable_index(),
             commit_index: self.commit_index(),
             last_applied: self.last_applied(),
+            log_start: self.log().start(),
+            snapshot: self.snapshots.last(),
+            configuration: self.configuration().clone(),
+            configuration_index: self.members.latest_index(),
             progress,
+            transfer,
+            save_latency: self.durability.latency(),
+            save_pending_since: self.durability.pending_since(),
+            sessions: self.sessions.len(),
             refusals: self.refusals().clone(),
         }
     }
@@ -97,7 +126,8 @@ impl fmt::Display for Message {
                 write!(f, " for={} last={last}", request.term)
             }
             Self::VoteRequest(request) => {
-                write!(f, " last={}", LogId::new(request.last_log_term, request.last_log_index))
+                write!(f, " last={}", LogId::new(request.last_log_term, request.last_log_index))?;
+                f.write_str(if request.is_transfer { " for the leader" } else { "" })
             }
             // A granted pre-vote is about a term that the voter is not in.
             Self::PreVoteResponse(response) if response.vote_granted => {
@@ -119,7 +149,25 @@ impl fmt::Display for Message {
                 }
                 AppendEntriesResult::StaleTerm => f.write_str(" stale term"),
             },
-            Self::ClientRequest(ClientRequest { client_id, sequence_number, command }) => {
+            Self::InstallSnapshotRequest(request) => {
+                let end = request.offset + request.data.len() as u64;
+                write!(f, " {} bytes={}..{end}", request.id, request.offset)
+            }
+            Self::InstallSnapshotResponse(response) => {
+                write!(f, " {} needs={}", response.id, response.offset)
+            }
+            Self::TimeoutNow(request) => write!(f, " last={}", request.last),
+            Self::ReadIndexRequest(request) => {
+                write!(f, " {}{}", request.id, if request.is_lease_enough { " lease" } else { "" })
+            }
+            Self::ReadIndexResponse(response) => match response.index {
+                Some(index) => write!(f, " {} index={index}", response.id),
+                None => write!(f, " {} not leader", response.id),
+            },
+            Self::RegisterClient(request) => {
+                write!(f, " {}{}", request.client_id, request.registration)
+            }
+            Self::ClientRequest(ClientRequest { client_id, sequence_number, command, .. }) => {
                 write!(f, " {client_id}{sequence_number} ({} bytes)", command.len())
             }
             Self::ClientResponse(ClientResponse { client_id, sequence_number, result }) => {
@@ -135,7 +183,10 @@ impl fmt::Display for ClientResult {
             Self::Applied { log_id, .. } => write!(f, "applied {log_id}"),
             Self::NotLeader { leader: Some(leader) } => write!(f, "not leader, try {leader}"),
             Self::NotLeader { leader: None } => f.write_str("not leader"),
+            Self::Registered { session } => write!(f, "registered {session}"),
             Self::Superseded => f.write_str("superseded"),
+            Self::SessionExpired => f.write_str("session expired"),
+            Self::Busy => f.write_str("busy"),
             Self::TooLarge { command_bytes, command_bytes_max } => {
                 write!(f, "too large: {command_bytes} bytes, at most {command_bytes_max}")
             }
@@ -150,19 +201,22 @@ impl fmt::Display for Effect {
             Self::Save(save) => save.fmt(f),
             Self::Send(envelope) => write!(f, "→ {} {}", envelope.to, envelope.message),
             Self::Apply(apply) => {
-                f.write_str("apply")?;
-                for (place, entry) in apply.entries.iter().enumerate() {
-                    write!(f, "{}{entry}", if place == 0 { " " } else { ", " })?;
-                }
-                write!(
-                    f,
-                    "{}through {}",
-                    if apply.entries.is_empty() { " " } else { ", " },
-                    apply.through
-                )
+                f.write_str("apply ")?;
+                apply.commands().try_for_each(|entry| write!(f, "{entry}, "))?;
+                write!(f, "through {}", apply.through)
             }
+            Self::TakeSnapshot { through } => write!(f, "take snapshot through {through}"),
+            Self::RestoreSnapshot(snapshot) => write!(f, "restore {}", snapshot.id()),
             Self::NotifyElectedLeader { term } => write!(f, "elected leader of term {term}"),
             Self::NotifyCommit { index } => write!(f, "commit {index}"),
+            Self::NotifyConfiguration { index, configuration } => {
+                write!(f, "configuration {index}: {configuration}")
+            }
+            Self::ReadReady { id, index } => write!(f, "{id} ready at {index}"),
+            Self::ReadFailed { id, failure } => write!(f, "{id} failed: {failure}"),
+            Self::NotifyTransferAborted { target } => {
+                write!(f, "transfer to {target} aborted")
+            }
         }
     }
 }
@@ -172,6 +226,12 @@ impl fmt::Display for Save {
         f.write_str("save")?;
         if let Some(hard_state) = &self.hard_state {
             write!(f, " {hard_state}")?;
+        }
+        if let Some(snapshot) = &self.snapshot {
+            write!(f, " {}", snapshot.id())?;
+        }
+        if let Some(compacted) = &self.compacted {
+            write!(f, " compacted={compacted}")?;
         }
         write_range(f, &self.entries)
     }

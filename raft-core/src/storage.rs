@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::Save;
 use crate::log::Entry;
-use crate::types::{Index, ServerId, Term};
+use crate::snapshot::Snapshot;
+use crate::types::{Index, LogId, ServerId, Term};
 
 /// What a server must never forget besides its log ("persistent state on all servers", Raft, Fig. 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +36,11 @@ impl fmt::Display for HardState {
 pub struct Recovered {
     /// The last hard state saved.
     pub hard_state: HardState,
-    /// All entries saved, contiguous from index 1.
+    /// The last snapshot saved.
+    pub snapshot: Option<Snapshot>,
+    /// Where the log was compacted to: the place before the first entry.
+    pub start: LogId,
+    /// All entries saved, contiguous from the place after `start`.
     pub entries: Vec<Entry>,
 }
 
@@ -46,23 +51,64 @@ impl Recovered {
     ///
     /// If the entries of `save` would leave a gap. Nothing changes then.
     pub fn replay(&mut self, save: Save) -> Result<(), StorageError> {
-        let kept = match save.entries.first() {
-            None => self.entries.len(),
-            Some(first) => {
-                let kept = usize::try_from(first.index.previous().0).unwrap_or(usize::MAX);
-                if kept > self.entries.len() {
-                    let last = Index(self.entries.len() as u64);
-                    return Err(StorageError::Gap { last, found: first.index });
-                }
-                kept
-            }
+        let compacted = save.compacted.map(|to| (to, self.kept_behind(to)));
+        // Where the log begins and ends once it is compacted.
+        let (start, last) = match compacted {
+            None => (self.start.index, self.last_index()),
+            Some((to, None)) => (to.index, to.index),
+            Some((to, Some(_))) => (to.index.max(self.start.index), self.last_index()),
         };
+        if let Some(first) = save.entries.first()
+            && (first.index <= start || first.index > last.next())
+        {
+            return Err(StorageError::Gap { last, found: first.index });
+        }
         if let Some(hard_state) = save.hard_state {
             self.hard_state = hard_state;
         }
-        self.entries.truncate(kept);
-        self.entries.extend(save.entries);
+        if let Some(snapshot) = save.snapshot {
+            self.snapshot = Some(snapshot);
+        }
+        match compacted {
+            None => {}
+            Some((to, None)) => {
+                self.start = to;
+                self.entries.clear();
+            }
+            Some((to, Some(gone))) => {
+                self.start = self.start.max(to);
+                self.entries.drain(..gone);
+            }
+        }
+        if let Some(first) = save.entries.first() {
+            let kept = first.index.previous() - self.start.index;
+            self.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+            self.entries.extend_from_slice(&save.entries);
+        }
         Ok(())
+    }
+
+    /// The last entry saved, or where the log was compacted to.
+    #[must_use]
+    pub fn last_index(&self) -> Index {
+        self.start.index + self.entries.len() as u64
+    }
+
+    /// The entry at `index`, if it is there.
+    #[must_use]
+    pub fn entry(&self, index: Index) -> Option<&Entry> {
+        let place = index.0.checked_sub(self.start.index.0 + 1)?;
+        self.entries.get(usize::try_from(place).ok()?)
+    }
+
+    /// How many entries to delete so that the log begins behind `to`; `None` if it does not hold that
+    /// entry, so that all of them go.
+    pub(crate) fn kept_behind(&self, to: LogId) -> Option<usize> {
+        if to.index <= self.start.index {
+            return Some(0);
+        }
+        let is_there = self.entry(to.index).is_some_and(|entry| entry.term == to.term);
+        is_there.then(|| usize::try_from(to.index - self.start.index).unwrap_or(usize::MAX))
     }
 }
 
@@ -153,7 +199,7 @@ pub enum StorageError {
 ///
 /// let mut storage = MemoryStorage::new();
 /// let hard_state = HardState { current_term: Term(3), voted_for: None };
-/// let save = Save { number: SaveNumber(1), hard_state: Some(hard_state), entries: vec![] };
+/// let save = Save { number: SaveNumber(1), hard_state: Some(hard_state), ..Save::default() };
 /// storage.save(&[save])?;
 /// assert_eq!(storage.load()?.hard_state, hard_state);
 /// # Ok::<(), raft_core::StorageError>(())
@@ -198,7 +244,7 @@ mod tests {
             payload: Payload::Noop,
         };
         let entries = terms_from.iter().map(entry).collect();
-        Save { number: SaveNumber(1), hard_state: None, entries }
+        Save { number: SaveNumber(1), entries, ..Save::default() }
     }
 
     #[test]

@@ -50,6 +50,20 @@ number! {
     SequenceNumber, "#"
 }
 number! {
+    /// One session of one client: the index of the entry that opened it (dissertation §6.3);
+    /// [`SessionId::NONE`] for a client that did not register.
+    SessionId, "session "
+}
+number! {
+    /// Tells the reads of one server apart. Its host chooses it and never uses one twice, not even
+    /// after a restart: a late answer to an old read would be taken for the new one's.
+    ReadId, "read "
+}
+number! {
+    /// Numbers the rounds of heartbeats of one leader in one term.
+    Round, "round "
+}
+number! {
     /// Numbers the saves of one server since it started; a higher number is durable later.
     SaveNumber, "save "
 }
@@ -105,6 +119,19 @@ impl Sub for Index {
 
 impl SequenceNumber {
     /// The number of the next request.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl SessionId {
+    /// No session: the client did not register.
+    pub const NONE: Self = Self(0);
+}
+
+impl Round {
+    /// The round that follows.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)

@@ -95,11 +95,12 @@ fn one_of_each() -> [Envelope; 6] {
         leader_id: ServerId(1),
         prev_log_index: Index(0),
         prev_log_term: Term(0),
-        entries: vec![],
+        entries: Entries::new(),
         leader_commit: Index(0),
+        round: Round(0),
     };
     let (client_id, sequence_number) = (ClientId(7), SequenceNumber(1));
-    let request = ClientRequest { client_id, sequence_number, command: Bytes::from_static(b"x") };
+    let request = ClientRequest::new(client_id, sequence_number, Bytes::from_static(b"x"));
     let response = ClientResponse { client_id, sequence_number, result: ClientResult::Superseded };
     [
         envelope(Address::AllServers, Message::VoteRequest(vote_request())),

@@ -224,11 +224,11 @@ async fn saves_that_pile_up_share_the_next_write() {
     // The disk hangs while the requests come in.
     let held = storage.lock().unwrap();
     for client in 1..=50 {
-        let message = Message::ClientRequest(ClientRequest {
-            client_id: ClientId(client),
-            sequence_number: SequenceNumber(1),
-            command: command("x"),
-        });
+        let message = Message::ClientRequest(ClientRequest::new(
+            ClientId(client),
+            SequenceNumber(1),
+            command("x"),
+        ));
         let (from, to) = (ClientId(client).into(), ServerId(1).into());
         let envelope = Envelope { cluster_id: ClusterId::default(), from, to, message };
         handle.deliver(envelope).await.unwrap();
@@ -324,6 +324,7 @@ async fn the_host_is_started_once_and_before_it_is_told_anything() {
         prev_log_term: Term(0),
         entries: vec![Entry { term: Term(1), index: Index(1), payload: Payload::Noop }],
         leader_commit: Index(1),
+        round: Round(0),
     });
     let (from, to) = (ServerId(2).into(), ServerId(1).into());
     let cluster_id = ClusterId::default();

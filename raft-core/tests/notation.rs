@@ -82,8 +82,9 @@ fn entries_show_a_command_that_reads_as_a_word() {
 #[test]
 fn effects_say_what_is_asked() {
     let hard_state = HardState { current_term: Term(2), voted_for: Some(ServerId(3)) };
-    let save =
-        |hard_state, entries| Effect::Save(Save { number: SaveNumber(1), hard_state, entries });
+    let save = |hard_state, entries| {
+        Effect::Save(Save { number: SaveNumber(1), hard_state, entries, ..Save::default() })
+    };
     let apply = |entries, through| Effect::Apply(Apply { entries, through: Index(through) });
     let (a, b) = (command((2, 1), 1, "a"), command((3, 1), 2, "b"));
     let table = [

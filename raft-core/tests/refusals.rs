@@ -146,6 +146,7 @@ fn a_term_further_ahead_than_elections_can_bring_it_is_refused() {
                 candidate_id: ServerId(2),
                 last_log_index: Index(9),
                 last_log_term: Term(9),
+                is_transfer: false,
             };
             [
                 Message::PreVoteRequest(request),
@@ -266,7 +267,10 @@ fn a_server_does_not_start_from_a_broken_disk() {
     let start = |term, entries| {
         let hard_state = raft_core::HardState { current_term: Term(term), voted_for: None };
         let config = raft_core::Config::new(ServerId(1), [ServerId(1)]);
-        Server::new(config, Recovered { hard_state, entries }).map(|_| ()).unwrap_err().to_string()
+        Server::new(config, Recovered { hard_state, entries, ..Recovered::default() })
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
     };
     assert_eq!(start(2, entries(2, &[1])), "recovered entry 2@1 cannot follow 0@0");
     assert_eq!(start(2, entries(1, &[0])), "recovered entry 1@0 cannot follow 0@0");

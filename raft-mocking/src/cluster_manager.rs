@@ -43,7 +43,7 @@ const TO_ALL: &str = "to-all";
 /// let mut inbox = cluster_manager.register_server(ClusterId::default(), ServerId(1))?;
 /// let client_id = ClientId(9);
 /// let request =
-///     ClientRequest { client_id, sequence_number: SequenceNumber(1), command: "x".into() };
+///     ClientRequest::new(client_id, SequenceNumber(1), "x".into());
 /// let envelope = Envelope {
 ///     cluster_id: ClusterId::default(),
 ///     from: client_id.into(),

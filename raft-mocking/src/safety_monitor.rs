@@ -384,7 +384,7 @@ mod tests {
 
     fn command(index: u64, sequence_number: u64) -> Entry {
         let (client_id, sequence_number) = (ClientId(9), SequenceNumber(sequence_number));
-        let request = ClientRequest { client_id, sequence_number, command: "x".into() };
+        let request = ClientRequest::new(client_id, sequence_number, "x".into());
         Entry { payload: Payload::Command(request), ..noop(index, 1) }
     }
 

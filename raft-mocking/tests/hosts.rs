@@ -84,11 +84,11 @@ fn frame(envelope: &Envelope) -> Vec<u8> {
 }
 
 fn request(to: ServerId, text: &str) -> Envelope {
-    let message = Message::ClientRequest(ClientRequest {
-        client_id: CLIENT,
-        sequence_number: SequenceNumber(1),
-        command: codec::encode_value(&text).into(),
-    });
+    let message = Message::ClientRequest(ClientRequest::new(
+        CLIENT,
+        SequenceNumber(1),
+        codec::encode_value(&text).into(),
+    ));
     Envelope { cluster_id: ClusterId::default(), from: CLIENT.into(), to: to.into(), message }
 }
 
@@ -98,6 +98,7 @@ fn vote_request(cluster_id: ClusterId, from: ServerId, term: u64) -> Envelope {
         candidate_id: from,
         last_log_index: Index(1000),
         last_log_term: Term(term - 1),
+        is_transfer: false,
     });
     Envelope { cluster_id, from: from.into(), to: Address::AllServers, message }
 }
@@ -335,21 +336,21 @@ async fn ten_minutes_without_one_server(time_to_live: Duration) -> (u64, u64) {
 #[tokio::test(start_paused = true)]
 async fn what_does_not_fit_into_a_message_is_counted_and_dropped() {
     let mut cluster = Cluster::new();
-    let huge = Message::ClientRequest(ClientRequest {
-        client_id: CLIENT,
-        sequence_number: SequenceNumber(1),
-        command: vec![0; codec::FRAME_BYTES_MAX].into(),
-    });
+    let huge = Message::ClientRequest(ClientRequest::new(
+        CLIENT,
+        SequenceNumber(1),
+        vec![0; codec::FRAME_BYTES_MAX].into(),
+    ));
     cluster.cluster_manager.dispatch(Envelope { message: huge, ..request(IDS[0], "") });
     // It fits into a frame, but with its address not into a message of the bus.
     let mut length = codec::FRAME_BYTES_MAX;
     let barely = loop {
         length -= 1;
-        let message = Message::ClientRequest(ClientRequest {
-            client_id: CLIENT,
-            sequence_number: SequenceNumber(1),
-            command: vec![0; length].into(),
-        });
+        let message = Message::ClientRequest(ClientRequest::new(
+            CLIENT,
+            SequenceNumber(1),
+            vec![0; length].into(),
+        ));
         let envelope = Envelope { message, ..request(IDS[0], "") };
         if codec::encode_frame(std::slice::from_ref(&envelope), &mut Vec::new()).is_ok() {
             break envelope;

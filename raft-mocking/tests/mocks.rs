@@ -32,11 +32,11 @@ fn envelope(from: impl Into<Address>, to: impl Into<Address>, message: Message) 
 }
 
 fn client_request(text: &str) -> Message {
-    Message::ClientRequest(ClientRequest {
-        client_id: CLIENT,
-        sequence_number: SequenceNumber(1),
-        command: codec::encode_value(&text).into(),
-    })
+    Message::ClientRequest(ClientRequest::new(
+        CLIENT,
+        SequenceNumber(1),
+        codec::encode_value(&text).into(),
+    ))
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,6 +95,7 @@ async fn a_server_that_has_not_joined_tells_and_sends_nothing() {
             candidate_id: sender,
             last_log_index: Index::ZERO,
             last_log_term: Term(0),
+            is_transfer: false,
         };
         let message = Message::VoteRequest(request);
         handle.deliver(envelope(sender, Address::AllServers, message)).await.unwrap();
@@ -143,6 +144,7 @@ async fn a_vote_is_saved_before_it_is_sent() {
         candidate_id: ServerId(2),
         last_log_index: Index::ZERO,
         last_log_term: Term(0),
+        is_transfer: false,
     };
     let message = Message::VoteRequest(request);
     handle.deliver(envelope(ServerId(2), Address::AllServers, message)).await.unwrap();
@@ -227,6 +229,7 @@ fn dispatch_calls_exactly_one_method_per_message() {
         candidate_id: ME,
         last_log_index: Index::ZERO,
         last_log_term: Term(0),
+        is_transfer: false,
     };
     let vote_response = VoteResponse { term: Term(1), vote_granted: true };
     let append_request = AppendEntriesRequest {
@@ -234,11 +237,15 @@ fn dispatch_calls_exactly_one_method_per_message() {
         leader_id: ME,
         prev_log_index: Index::ZERO,
         prev_log_term: Term(0),
-        entries: Vec::new(),
+        entries: Entries::new(),
         leader_commit: Index::ZERO,
+        round: Round(0),
     };
-    let append_response =
-        AppendEntriesResponse { term: Term(1), result: AppendEntriesResult::StaleTerm };
+    let append_response = AppendEntriesResponse {
+        term: Term(1),
+        result: AppendEntriesResult::StaleTerm,
+        round: Round(0),
+    };
     let client_response = ClientResponse {
         client_id: CLIENT,
         sequence_number: SequenceNumber(1),

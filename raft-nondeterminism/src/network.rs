@@ -116,6 +116,7 @@ mod tests {
             candidate_id: ServerId(from),
             last_log_index: Index(0),
             last_log_term: Term(0),
+            is_transfer: false,
         };
         Envelope {
             cluster_id: ClusterId::default(),

@@ -14,11 +14,7 @@ const S2: ServerId = ServerId(2);
 const C1: ClientId = ClientId(1);
 
 fn command(term: u64, index: u64, number: u64) -> Entry {
-    let request = ClientRequest {
-        client_id: C1,
-        sequence_number: SequenceNumber(number),
-        command: "x".into(),
-    };
+    let request = ClientRequest::new(C1, SequenceNumber(number), "x".into());
     Entry { term: Term(term), index: Index(index), payload: Payload::Command(request) }
 }
 
@@ -28,7 +24,7 @@ fn log(terms: &[u64]) -> Log {
     let entries: Vec<_> = numbered.map(|(&term, index)| command(term, index, index)).collect();
     let current_term = entries.last().map_or(Term(0), |entry| entry.term);
     let hard_state = HardState { current_term, voted_for: None };
-    let recovered = Recovered { hard_state, entries };
+    let recovered = Recovered { hard_state, entries, ..Recovered::default() };
     let server = Server::new(Config::new(S1, [S1]), recovered).expect("the log is in order");
     server.log().clone()
 }

@@ -97,7 +97,8 @@ impl Runner {
                 let voted_for = words.number("voted_for")?.map(ServerId);
                 let current_term = Term(words.number("term")?.ok_or("which term?")?);
                 let hard_state = HardState { current_term, voted_for };
-                cluster.host_mut(id).disk = Recovered { hard_state, entries };
+                cluster.host_mut(id).disk =
+                    Recovered { hard_state, entries, ..Recovered::default() };
                 cluster.restart(id);
                 cluster.join(id).map_err(|error| error.to_string())?;
             }

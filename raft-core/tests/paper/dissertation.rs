@@ -217,6 +217,7 @@ fn pre_vote_request(term: u64, last: (u64, u64)) -> Message {
         candidate_id: ServerId(2),
         last_log_index: Index(last.0),
         last_log_term: Term(last.1),
+        is_transfer: false,
     })
 }
 

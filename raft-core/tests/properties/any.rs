@@ -42,10 +42,8 @@ fn text() -> BoxedStrategy<Bytes> {
 
 fn client_request() -> BoxedStrategy<ClientRequest> {
     (number(), number(), text())
-        .prop_map(|(client, number, command)| ClientRequest {
-            client_id: ClientId(client),
-            sequence_number: SequenceNumber(number),
-            command,
+        .prop_map(|(client, number, command)| {
+            ClientRequest::new(ClientId(client), SequenceNumber(number), command)
         })
         .boxed()
 }
@@ -107,7 +105,13 @@ fn message(from: ServerId) -> BoxedStrategy<Message> {
     let sender = prop_oneof![12 => Just(from), 1 => server()];
     let vote_request = (term(), sender.clone(), index(), term(), any::<bool>()).prop_map(
         |(term, candidate_id, last_log_index, last_log_term, is_pre_vote)| {
-            let request = VoteRequest { term, candidate_id, last_log_index, last_log_term };
+            let request = VoteRequest {
+                term,
+                candidate_id,
+                last_log_index,
+                last_log_term,
+                is_transfer: false,
+            };
             if is_pre_vote {
                 Message::PreVoteRequest(request)
             } else {
@@ -124,6 +128,7 @@ fn message(from: ServerId) -> BoxedStrategy<Message> {
                 prev_log_term: prev.term,
                 entries,
                 leader_commit,
+                round: Round(0),
             })
         },
     );
@@ -139,7 +144,7 @@ fn message(from: ServerId) -> BoxedStrategy<Message> {
         }),
         append,
         (term(), append_result()).prop_map(|(term, result)| {
-            Message::AppendEntriesResponse(AppendEntriesResponse { term, result })
+            Message::AppendEntriesResponse(AppendEntriesResponse { term, result, round: Round(0) })
         }),
         client_request().prop_map(Message::ClientRequest),
         (number(), number(), client_result()).prop_map(|(client, number, result)| {

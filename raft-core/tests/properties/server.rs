@@ -160,7 +160,7 @@ proptest! {
         config.command_bytes_max = 100;
         let current_term = Term(log.last().copied().unwrap_or(0));
         let hard_state = HardState { current_term, voted_for: None };
-        let recovered = Recovered { hard_state, entries: entries(1, &log) };
+        let recovered = Recovered { hard_state, entries: entries(1, &log), ..Recovered::default() };
         let server = Server::new(config, recovered).unwrap();
         let (unsaved, unapplied) = (Vec::new(), Vec::new());
         let mut driver = Driver { server, now: Timestamp::ZERO, unsaved, unapplied };

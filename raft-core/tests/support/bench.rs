@@ -48,7 +48,8 @@ impl Bench {
         let voted_for = voted_for.map(ServerId);
         let hard_state = HardState { current_term: Term(term), voted_for };
         let mut bench = Self {
-            server: Server::new(config, Recovered { hard_state, entries }).unwrap(),
+            server: Server::new(config, Recovered { hard_state, entries, ..Recovered::default() })
+                .unwrap(),
             now: Timestamp::ZERO,
             holds_saves: false,
             unsaved: Vec::new(),
@@ -250,6 +251,7 @@ pub(crate) fn vote_request(term: u64, candidate: u64, last: At) -> Message {
         candidate_id: ServerId(candidate),
         last_log_index: Index(last.0),
         last_log_term: Term(last.1),
+        is_transfer: false,
     })
 }
 
@@ -276,11 +278,16 @@ pub(crate) fn append_all(
         prev_log_term: Term(prev.1),
         entries,
         leader_commit: Index(commit),
+        round: Round(0),
     })
 }
 
 fn answer(term: u64, result: AppendEntriesResult) -> Message {
-    Message::AppendEntriesResponse(AppendEntriesResponse { term: Term(term), result })
+    Message::AppendEntriesResponse(AppendEntriesResponse {
+        term: Term(term),
+        result,
+        round: Round(0),
+    })
 }
 
 pub(crate) fn success(term: u64, match_index: u64) -> Message {

@@ -1,0 +1,452 @@
+//! Which servers form the cluster, and how that changes (Raft §6; dissertation §4.2.1, §4.3).
+//!
+//! Guarantees: any two majorities that decide have a server in common, also while the voters change:
+//!             in between, the old and the new majority must both agree (joint consensus).
+//! Relies on:  every server using the last configuration in its log, committed or not (Raft §6).
+//! Elsewhere:  one majority is counted in [`crate::quorum`].
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::effect::{Effect, Step};
+use crate::error::StepError;
+use crate::log::Payload;
+use crate::progress::{Progress, ProgressState};
+use crate::quorum::Quorum;
+use crate::role::Role;
+use crate::server::Server;
+use crate::types::{Index, ServerId, Timestamp};
+
+/// The servers of a cluster, and who of them decides.
+///
+/// Invariants:
+/// - There is at least one voter.
+/// - A learner is none of `voters`; one of `old_voters` may be about to become a learner.
+///
+/// ```
+/// use raft_core::{Configuration, ServerId};
+///
+/// let configuration = Configuration::new([1, 2, 3].map(ServerId), [ServerId(4)]);
+/// assert!(configuration.is_voter(ServerId(3)) && configuration.is_learner(ServerId(4)));
+/// assert_eq!(configuration.to_string(), "voters s1 s2 s3 learners s4");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    voters: Quorum,
+    /// The voters of `C_old`, as long as both majorities are needed (Raft §6).
+    old_voters: Option<Quorum>,
+    learners: BTreeSet<ServerId>,
+}
+
+impl Configuration {
+    /// Voters that decide by majority, and learners that only receive (dissertation §4.2.1). Who is
+    /// named as both is a voter.
+    #[must_use]
+    pub fn new(
+        voters: impl IntoIterator<Item = ServerId>,
+        learners: impl IntoIterator<Item = ServerId>,
+    ) -> Self {
+        let voters = Quorum::new(voters);
+        let learners = learners.into_iter().filter(|&id| !voters.contains(id)).collect();
+        Self { voters, old_voters: None, learners }
+    }
+
+    /// `C_old,new`: both majorities must agree (Raft §6).
+    #[must_use]
+    pub fn joint(
+        old_voters: impl IntoIterator<Item = ServerId>,
+        voters: impl IntoIterator<Item = ServerId>,
+        learners: impl IntoIterator<Item = ServerId>,
+    ) -> Self {
+        Self { old_voters: Some(Quorum::new(old_voters)), ..Self::new(voters, learners) }
+    }
+
+    /// Who decides; while the configuration is joint, those of `C_new`.
+    #[must_use]
+    pub fn voters(&self) -> &[ServerId] {
+        self.voters.voters()
+    }
+
+    /// Who must agree as well while the configuration is joint: the voters of `C_old`.
+    #[must_use]
+    pub fn old_voters(&self) -> Option<&[ServerId]> {
+        self.old_voters.as_ref().map(Quorum::voters)
+    }
+
+    /// Who receives entries and does not decide, in ascending order.
+    pub fn learners(&self) -> impl Iterator<Item = ServerId> + '_ {
+        self.learners.iter().copied()
+    }
+
+    /// True while the old and the new majority are both needed.
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        self.old_voters.is_some()
+    }
+
+    /// True for who decides, in either half of a joint configuration.
+    #[must_use]
+    pub fn is_voter(&self, server: ServerId) -> bool {
+        self.voters.contains(server)
+            || self.old_voters.as_ref().is_some_and(|old| old.contains(server))
+    }
+
+    /// True for who receives entries and does not decide.
+    #[must_use]
+    pub fn is_learner(&self, server: ServerId) -> bool {
+        self.learners.contains(&server) && !self.is_voter(server)
+    }
+
+    /// True for every server of the cluster.
+    #[must_use]
+    pub fn contains(&self, server: ServerId) -> bool {
+        self.is_voter(server) || self.learners.contains(&server)
+    }
+
+    /// Every server of the cluster, once, in ascending order.
+    #[must_use]
+    pub fn servers(&self) -> BTreeSet<ServerId> {
+        let old = self.old_voters().unwrap_or_default();
+        let voters = self.voters().iter().chain(old).copied();
+        voters.chain(self.learners()).collect()
+    }
+
+    /// How many servers it names.
+    pub(crate) fn size(&self) -> usize {
+        let old = self.old_voters().unwrap_or_default();
+        self.voters().len() + old.len() + self.learners.len()
+    }
+
+    /// True if this server alone decides.
+    pub(crate) fn is_only_voter(&self, server: ServerId) -> bool {
+        let is_only = |quorum: &Quorum| quorum.voters() == [server];
+        is_only(&self.voters) && self.old_voters.as_ref().is_none_or(is_only)
+    }
+
+    /// True if `agrees` holds for a majority; for both majorities, if the configuration is joint.
+    #[must_use]
+    pub fn is_reached_by(&self, agrees: impl Fn(ServerId) -> bool) -> bool {
+        self.voters.is_reached_by(&agrees)
+            && self.old_voters.as_ref().is_none_or(|old| old.is_reached_by(&agrees))
+    }
+
+    /// The last index that a majority holds, or both majorities, if each voter holds everything up
+    /// to `held(voter)`.
+    #[must_use]
+    pub fn committed_index(&self, held: impl Fn(ServerId) -> Index) -> Index {
+        let index = self.voters.committed_index(&held);
+        match &self.old_voters {
+            Some(old) => index.min(old.committed_index(&held)),
+            None => index,
+        }
+    }
+
+    /// `C_new`, once `C_old,new` is committed.
+    fn leave_joint(&self) -> Self {
+        Self { old_voters: None, ..self.clone() }
+    }
+
+    /// What this becomes when the changes are made, through a joint configuration if the voters
+    /// change.
+    fn changed(&self, changes: &[MembershipChange]) -> Result<Self, MembershipError> {
+        let mut voters: BTreeSet<_> = self.voters().iter().copied().collect();
+        let mut learners = self.learners.clone();
+        for &change in changes {
+            let server_id = change.server_id();
+            let (is_voter, is_learner) =
+                (voters.contains(&server_id), learners.contains(&server_id));
+            match change {
+                MembershipChange::AddLearner(_) if is_voter || is_learner => {
+                    return Err(MembershipError::AlreadyAMember { server_id });
+                }
+                MembershipChange::AddVoter(_) if is_voter => {
+                    return Err(MembershipError::AlreadyAMember { server_id });
+                }
+                MembershipChange::AddVoter(_) if !is_learner => {
+                    return Err(MembershipError::NotALearner { server_id });
+                }
+                MembershipChange::Demote(_) if !is_voter => {
+                    return Err(MembershipError::NotAVoter { server_id });
+                }
+                MembershipChange::Remove(_) if !is_voter && !is_learner => {
+                    return Err(MembershipError::NotAMember { server_id });
+                }
+                MembershipChange::AddLearner(_) | MembershipChange::Demote(_) => {
+                    voters.remove(&server_id);
+                    learners.insert(server_id);
+                }
+                MembershipChange::AddVoter(_) => {
+                    learners.remove(&server_id);
+                    voters.insert(server_id);
+                }
+                MembershipChange::Remove(_) => {
+                    voters.remove(&server_id);
+                    learners.remove(&server_id);
+                }
+            }
+        }
+        if voters.is_empty() {
+            return Err(MembershipError::NoVoters);
+        }
+        if voters.iter().eq(self.voters()) {
+            return Ok(Self::new(voters, learners));
+        }
+        Ok(Self::joint(self.voters().iter().copied(), voters, learners))
+    }
+}
+
+/// `voters s1 s2 s3 learners s4`; `voters s1 s2 s4 old s1 s2 s3` while both are needed.
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("voters")?;
+        self.voters().iter().try_for_each(|voter| write!(f, " {voter}"))?;
+        if let Some(old) = self.old_voters() {
+            f.write_str(" old")?;
+            old.iter().try_for_each(|voter| write!(f, " {voter}"))?;
+        }
+        if !self.learners.is_empty() {
+            f.write_str(" learners")?;
+        }
+        self.learners().try_for_each(|learner| write!(f, " {learner}"))
+    }
+}
+
+/// One change of the cluster. Several are made together, or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MembershipChange {
+    /// Adds a server that receives everything and decides nothing, until it has caught up
+    /// (dissertation §4.2.1).
+    AddLearner(ServerId),
+    /// Gives a learner that has caught up a vote.
+    AddVoter(ServerId),
+    /// Takes a voter's vote and keeps it as a learner.
+    Demote(ServerId),
+    /// Takes a server out.
+    Remove(ServerId),
+}
+
+impl MembershipChange {
+    /// Whom it is about.
+    #[must_use]
+    pub fn server_id(self) -> ServerId {
+        match self {
+            Self::AddLearner(id) | Self::AddVoter(id) | Self::Demote(id) | Self::Remove(id) => id,
+        }
+    }
+}
+
+/// Why the cluster is not changed. Nothing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MembershipError {
+    /// One change at a time: the one before, at `index`, is not finished.
+    #[error("the change at entry {index} is not finished")]
+    InProgress {
+        /// Where its last configuration stands.
+        index: Index,
+    },
+    /// The leader has not committed an entry of its own term, so it cannot know whether an earlier
+    /// change is finished.
+    #[error("the leader has not committed an entry of its term yet")]
+    NothingCommitted,
+    /// The learner would hold the cluster up: it lacks too much, or was not heard of lately.
+    #[error("{server_id} has not caught up: it lacks {lag} entries, or was not heard of lately")]
+    NotCaughtUp {
+        /// The learner.
+        server_id: ServerId,
+        /// How many entries it lacks, as far as the leader knows.
+        lag: u64,
+    },
+    /// It has to be a learner first, so that it has caught up before it counts.
+    #[error("{server_id} is no learner; add it as one first")]
+    NotALearner {
+        /// The server.
+        server_id: ServerId,
+    },
+    /// It is what it should become.
+    #[error("{server_id} is a member already")]
+    AlreadyAMember {
+        /// The server.
+        server_id: ServerId,
+    },
+    /// It has no vote to lose.
+    #[error("{server_id} is no voter")]
+    NotAVoter {
+        /// The server.
+        server_id: ServerId,
+    },
+    /// It is not in the cluster.
+    #[error("{server_id} is no member")]
+    NotAMember {
+        /// The server.
+        server_id: ServerId,
+    },
+    /// Nobody would be left to decide.
+    #[error("no voter would be left")]
+    NoVoters,
+    /// No change was asked for.
+    #[error("no change was asked for")]
+    NoChange,
+}
+
+/// The configurations a server knows, each from the place in the log where it takes effect.
+///
+/// Invariants:
+/// - There is always one, and their places ascend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Members {
+    history: VecDeque<(Index, Arc<Configuration>)>,
+}
+
+impl Members {
+    /// The configuration before the first entry, or that of a snapshot.
+    pub(crate) fn new(index: Index, configuration: Arc<Configuration>) -> Self {
+        Self { history: VecDeque::from([(index, configuration)]) }
+    }
+
+    /// The last configuration in the log, committed or not, and where it stands.
+    fn last(&self) -> &(Index, Arc<Configuration>) {
+        self.history.back().expect("there is always one")
+    }
+
+    /// The last configuration in the log, committed or not: the one a server uses (Raft §6).
+    pub(crate) fn latest(&self) -> &Arc<Configuration> {
+        &self.last().1
+    }
+
+    /// Where the last configuration stands.
+    pub(crate) fn latest_index(&self) -> Index {
+        self.last().0
+    }
+
+    /// The configuration that is in force at `index`.
+    pub(crate) fn at(&self, index: Index) -> &Arc<Configuration> {
+        let after = self.history.partition_point(|(from, _)| *from <= index);
+        &self.history[after.saturating_sub(1)].1
+    }
+
+    pub(crate) fn append(&mut self, index: Index, configuration: Arc<Configuration>) {
+        assert!(index > self.latest_index(), "configurations come in log order");
+        self.history.push_back((index, configuration));
+    }
+
+    /// Goes back to what was in force at `keep`: what came later was deleted from the log. True if
+    /// that is another one.
+    pub(crate) fn truncate(&mut self, keep: Index) -> bool {
+        let before = self.history.len();
+        while self.history.len() > 1 && self.latest_index() > keep {
+            self.history.pop_back();
+        }
+        self.history.len() < before
+    }
+
+    /// Forgets what is no longer in force at `through`.
+    pub(crate) fn compact(&mut self, through: Index) {
+        while self.history.get(1).is_some_and(|(from, _)| *from <= through) {
+            self.history.pop_front();
+        }
+    }
+}
+
+impl Server {
+    /// The configuration this server uses: the last one in its log (Raft §6).
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        self.members.latest()
+    }
+
+    /// Begins to change the cluster, if this server leads it and no other change is under way.
+    ///
+    /// Source: Raft §6; dissertation §4.3.
+    pub(crate) fn change_membership(
+        &mut self,
+        step: &mut Step<'_>,
+        changes: &[MembershipChange],
+    ) -> Result<(), StepError> {
+        let leader_hint = self.leader_hint();
+        let Role::Leader(leader) = &self.role else {
+            return Err(StepError::NotLeader { leader: leader_hint });
+        };
+        let latest = self.members.latest();
+        if changes.is_empty() {
+            return Err(MembershipError::NoChange.into());
+        }
+        // Until then the leader does not know whether a change that an earlier leader began was
+        // committed; two that overlap could elect two leaders (the flaw of 2015 in dissertation §4.1).
+        if !self.has_committed_in_term() {
+            return Err(MembershipError::NothingCommitted.into());
+        }
+        let index = self.members.latest_index();
+        if latest.is_joint() || index > self.commit_index {
+            return Err(MembershipError::InProgress { index }.into());
+        }
+        let target = latest.changed(changes)?;
+        for &server_id in target.voters() {
+            let is_new = !latest.is_voter(server_id) && server_id != self.config.server_id;
+            if let Some(progress) = leader.progress.get(&server_id).filter(|_| is_new) {
+                let lag = self.log.last_index() - progress.match_index;
+                let is_heard = step.now < progress.heard_at + self.config.election_timeout_max;
+                let is_near = lag <= self.config.catch_up_entries_max;
+                if !is_heard || !is_near || progress.state != ProgressState::Replicate {
+                    return Err(MembershipError::NotCaughtUp { server_id, lag }.into());
+                }
+            }
+        }
+        self.append(step, Payload::Configuration(Arc::new(target)));
+        Ok(())
+    }
+
+    /// Uses a configuration from the moment it stands in the log (Raft §6: "a server always uses the
+    /// latest configuration in its log, regardless of whether the entry is committed").
+    pub(crate) fn adopt(&mut self, step: &mut Step<'_>, index: Index, new: Arc<Configuration>) {
+        self.members.append(index, new);
+        self.follow_configuration(step);
+    }
+
+    /// Goes back to the configuration before a deleted one.
+    pub(crate) fn forget_configurations(&mut self, step: &mut Step<'_>, keep: Index) {
+        if self.members.truncate(keep) {
+            self.follow_configuration(step);
+        }
+    }
+
+    /// Tells the host, and as a leader watches over exactly the servers of the configuration.
+    pub(crate) fn follow_configuration(&mut self, step: &mut Step<'_>) {
+        let (index, configuration) = (self.members.latest_index(), self.members.latest().clone());
+        self.watch_followers(step.now);
+        step.push(Effect::NotifyConfiguration { index, configuration });
+    }
+
+    /// As a leader, keeps progress of exactly the other servers of the configuration.
+    pub(crate) fn watch_followers(&mut self, now: Timestamp) {
+        let (configuration, me) = (self.members.latest(), self.config.server_id);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.progress.retain(|&server, _| configuration.contains(server));
+            for server in configuration.servers().into_iter().filter(|&server| server != me) {
+                let new = || Progress::new(self.log.last_index(), now);
+                leader.progress.entry(server).or_insert_with(new);
+            }
+        }
+    }
+
+    /// Goes on with a change whose last step is committed: leaves the joint configuration, and steps
+    /// down if this server is in no configuration any more.
+    ///
+    /// Source: Raft §6: "once C_old,new has been committed ... it is now safe for the leader to create
+    /// a log entry describing C_new", and "the leader steps down once it has committed the C_new log
+    /// entry".
+    pub(crate) fn maybe_finish_change(&mut self, step: &mut Step<'_>) {
+        if !self.role.is_leader() || self.members.latest_index() > self.commit_index {
+            return;
+        }
+        let latest = self.members.latest();
+        if latest.is_joint() {
+            let new = latest.leave_joint();
+            self.append(step, Payload::Configuration(Arc::new(new)));
+        } else if !latest.is_voter(self.config.server_id) {
+            self.hand_over(step);
+            self.become_follower(step, None);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Linearizable reads that write nothing (dissertation §6.4).
+//!
+//! Guarantees: a read sees every write that was answered before it was asked for.
+//! Relies on:  the leader having committed an entry of its term, so that its commit index is not
+//!             behind an earlier leader's; for a lease, on clocks that differ in speed by no more than
+//!             the configured bound, and on voters that protect a leader they hear.
+//! Elsewhere:  rounds of heartbeats are sent in `replication.rs`.
+
+use std::collections::VecDeque;
+
+use crate::effect::{Effect, Step};
+use crate::error::StepError;
+use crate::message::{Message, ReadIndexRequest, ReadIndexResponse};
+use crate::role::Role;
+use crate::server::Server;
+use crate::types::{Index, ReadId, Round, ServerId, Timestamp};
+
+/// How a read makes sure that it sees every earlier write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMode {
+    /// The leader asks a majority whether it still leads (ReadIndex, dissertation §6.4).
+    ReadIndex,
+    /// The leader trusts its clock as long as a majority has promised to elect nobody else
+    /// (dissertation §6.4.1), and asks when it may not: without
+    /// [`Config::lease_reads`](crate::Config::lease_reads), this is the same as `ReadIndex`.
+    Lease,
+}
+
+/// Why a read cannot be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadFailure {
+    /// The server that was asked does not lead, or leads no more.
+    #[error("the leader has changed")]
+    LeaderChanged,
+    /// The leader did not answer in time.
+    #[error("the leader did not answer in time")]
+    Timeout,
+}
+
+/// Who waits for a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reader {
+    id: ReadId,
+    /// The server that asked; `None` for this one.
+    from: Option<ServerId>,
+}
+
+/// What a leader knows of reads, and since when it is sure to lead.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LeaderReads {
+    /// The last round of heartbeats sent.
+    pub(crate) round: Round,
+    /// When the rounds that no majority has answered yet were sent.
+    sent_at: VecDeque<(Round, Timestamp)>,
+    /// When the last round that a majority answered was sent.
+    confirmed_at: Option<Timestamp>,
+    /// Reads that wait for a round to start.
+    waiting: Vec<Reader>,
+    /// Reads whose round is under way, with the index they must see.
+    asked: VecDeque<(Round, Index, Vec<Reader>)>,
+}
+
+/// What any server knows of its own reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reads {
+    /// Reads the leader was asked about, and when.
+    forwarded: Vec<(ReadId, Timestamp)>,
+    /// Reads that wait until their index is applied.
+    applying: Vec<(Index, ReadId)>,
+}
+
+impl LeaderReads {
+    /// Begins a round of heartbeats.
+    pub(crate) fn begin_round(&mut self, now: Timestamp, commit_index: Option<Index>) {
+        self.round = self.round.next();
+        self.sent_at.push_back((self.round, now));
+        if let Some(index) = commit_index.filter(|_| !self.waiting.is_empty()) {
+            let readers = std::mem::take(&mut self.waiting);
+            self.asked.push_back((self.round, index, readers));
+        }
+    }
+
+    /// True if reads wait and no round is under way that they could have shared.
+    pub(crate) fn needs_round(&self) -> bool {
+        !self.waiting.is_empty() && self.asked.is_empty()
+    }
+}
+
+impl Server {
+    /// Asks for a read.
+    pub(crate) fn handle_read(
+        &mut self,
+        step: &mut Step<'_>,
+        id: ReadId,
+        mode: ReadMode,
+    ) -> Result<(), StepError> {
+        let is_lease_enough = mode == ReadMode::Lease;
+        match (&self.role, self.leader_hint()) {
+            (Role::Leader(_), _) => {
+                self.lead_read(step, Reader { id, from: None }, is_lease_enough);
+                Ok(())
+            }
+            (_, Some(leader)) => {
+                self.reads.forwarded.push((id, step.now));
+                let request = ReadIndexRequest { id, is_lease_enough };
+                step.send(leader, Message::ReadIndexRequest(request));
+                Ok(())
+            }
+            (_, None) => Err(StepError::NotLeader { leader: None }),
+        }
+    }
+
+    /// Another server asks for a read index.
+    pub(crate) fn handle_read_index_request(
+        &mut self,
+        step: &mut Step<'_>,
+        from: ServerId,
+        request: ReadIndexRequest,
+    ) {
+        let ReadIndexRequest { id, is_lease_enough } = request;
+        if self.role.is_leader() {
+            self.lead_read(step, Reader { id, from: Some(from) }, is_lease_enough);
+        } else {
+            let response = ReadIndexResponse { id, index: None };
+            step.send(from, Message::ReadIndexResponse(response));
+        }
+    }
+
+    fn lead_read(&mut self, step: &mut Step<'_>, reader: Reader, is_lease_enough: bool) {
+        if is_lease_enough && self.has_lease(step.now) {
+            let index = self.commit_index;
+            return self.finish_read(step, reader, index);
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.reads.waiting.push(reader);
+            step.replicate();
+        }
+    }
+
+    /// True while a majority has promised to elect nobody else, whatever their clocks say.
+    ///
+    /// A voter that answered a round protects the leader for `election_timeout_min` on its own clock
+    /// from then on. The leader counts from when it *sent* the round, and less by what the two clocks
+    /// may differ in speed.
+    fn has_lease(&self, now: Timestamp) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        // A server that was told to take over does not wait for anyone's promise to end.
+        let is_usable = self.config.lease_reads && !leader.has_handed_over;
+        let is_held =
+            leader.reads.confirmed_at.is_some_and(|sent| now < sent + self.config.lease());
+        is_usable && self.has_committed_in_term() && (is_held || self.is_alone())
+    }
+
+    /// True once this leader has committed an entry of its term: only then its commit index covers
+    /// everything that earlier leaders committed (dissertation §6.4, step 1).
+    pub(crate) fn has_committed_in_term(&self) -> bool {
+        self.log.term_at(self.commit_index) == Some(self.current_term())
+    }
+
+    /// Counts who has answered which round: what a majority has answered since a read was asked for
+    /// proves that no other leader had been elected then.
+    pub(crate) fn confirm_rounds(&mut self, step: &mut Step<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let round = leader.reads.round;
+        if leader.reads.sent_at.is_empty() {
+            return;
+        }
+        // A set of answers would do as well: each server counts once, with its latest round.
+        let answered = |voter| match leader.progress.get(&voter) {
+            Some(progress) => Index(progress.round.0),
+            None => Index(round.0),
+        };
+        let confirmed = Round(self.members.latest().committed_index(answered).0);
+        let LeaderReads { sent_at, confirmed_at, asked, .. } = &mut leader.reads;
+        while let Some(&(_, at)) = sent_at.front().filter(|(round, _)| *round <= confirmed) {
+            *confirmed_at = Some(at);
+            sent_at.pop_front();
+        }
+        let count = asked.iter().take_while(|(round, _, _)| *round <= confirmed).count();
+        if count > 0 {
+            for (_, index, readers) in asked.drain(..count).collect::<Vec<_>>() {
+                readers.into_iter().for_each(|reader| self.finish_read(step, reader, index));
+            }
+        }
+    }
+
+    fn finish_read(&mut self, step: &mut Step<'_>, reader: Reader, index: Index) {
+        let Reader { id, from } = reader;
+        match from {
+            None => self.reads.applying.push((index, id)),
+            Some(server) => {
+                let response = ReadIndexResponse { id, index: Some(index) };
+                step.send(server, Message::ReadIndexResponse(response));
+            }
+        }
+    }
+
+    /// The leader has answered.
+    pub(crate) fn handle_read_index_response(
+        &mut self,
+        step: &mut Step<'_>,
+        response: ReadIndexResponse,
+    ) {
+        let ReadIndexResponse { id, index } = response;
+        let Some(place) = self.reads.forwarded.iter().position(|&(asked, _)| asked == id) else {
+            return;
+        };
+        self.reads.forwarded.swap_remove(place);
+        match index {
+            Some(index) => self.reads.applying.push((index, id)),
+            None => step.push(Effect::ReadFailed { id, failure: ReadFailure::LeaderChanged }),
+        }
+    }
+
+    /// Lets those reads go whose index is applied.
+    pub(crate) fn serve_reads(&mut self, step: &mut Step<'_>) {
+        let applied = self.last_applied;
+        self.reads.applying.retain(|&(index, id)| {
+            let is_ready = index <= applied;
+            if is_ready {
+                step.push(Effect::ReadReady { id, index: applied });
+            }
+            !is_ready
+        });
+    }
+
+    /// This server leads no more: what was not confirmed fails.
+    pub(crate) fn fail_reads_of_leader(&mut self, step: &mut Step<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let asked = std::mem::take(&mut leader.reads.asked).into_iter();
+        let waiting = std::mem::take(&mut leader.reads.waiting);
+        for Reader { id, from } in asked.flat_map(|(_, _, readers)| readers).chain(waiting) {
+            match from {
+                None => step.push(Effect::ReadFailed { id, failure: ReadFailure::LeaderChanged }),
+                Some(server) => {
+                    let response = ReadIndexResponse { id, index: None };
+                    step.send(server, Message::ReadIndexResponse(response));
+                }
+            }
+        }
+    }
+
+    /// Gives up on reads whose leader is no more, or has not answered for `election_timeout_max`.
+    pub(crate) fn fail_forwarded_reads(&mut self, step: &mut Step<'_>, has_leader_changed: bool) {
+        let patience = self.config.election_timeout_max;
+        self.reads.forwarded.retain(|&(id, asked_at)| {
+            let failure = if has_leader_changed {
+                ReadFailure::LeaderChanged
+            } else if step.now >= asked_at + patience {
+                ReadFailure::Timeout
+            } else {
+                return true;
+            };
+            step.push(Effect::ReadFailed { id, failure });
+            false
+        });
+    }
+}
