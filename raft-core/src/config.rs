@@ -44,6 +44,10 @@ pub struct Config {
     /// cluster must agree on it: with it here and not at the leader, a leader that cannot hear could
     /// not be replaced.
     pub check_quorum: bool,
+    /// The driver makes each save durable before it carries out any effect that follows it, and does
+    /// not answer it: each [`Effect::Save`](crate::Effect::Save) counts as done. This suits storage in
+    /// memory, and simple drivers; others keep it off, so that the disk and the network work at once.
+    pub synchronous_storage: bool,
     /// A leader whose oldest save is not durable after this long steps down, and calls no election
     /// before it is: a server whose disk hangs would hold everyone up. `None` waits for ever.
     pub disk_stall_timeout: Option<Duration>,
@@ -110,6 +114,7 @@ impl Config {
             heartbeat_interval: Duration::from_millis(50),
             pre_vote: true,
             check_quorum: true,
+            synchronous_storage: false,
             disk_stall_timeout: Some(Duration::from_secs(5)),
             priorities: BTreeMap::new(),
             lease_reads: false,

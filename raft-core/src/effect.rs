@@ -162,8 +162,8 @@ pub(crate) struct Step<'a> {
     cluster_id: ClusterId,
     server_id: ServerId,
     effects: &'a mut Effects,
-    /// Where this step's effects start in the buffer.
-    start: usize,
+    /// Where the next save of this step goes in the buffer.
+    save_at: usize,
     /// What this step must save: its hard state, its snapshot, and its log from an index on.
     pub(crate) hard_state: Option<HardState>,
     pub(crate) entries_from: Option<Index>,
@@ -186,13 +186,13 @@ impl<'a> Step<'a> {
         effects: &'a mut Effects,
         promises: Vec<Envelope>,
     ) -> Self {
-        let start = effects.list.len();
+        let save_at = effects.list.len();
         Self {
             now,
             cluster_id,
             server_id,
             effects,
-            start,
+            save_at,
             hard_state: None,
             entries_from: None,
             compacted: None,
@@ -251,9 +251,11 @@ impl<'a> Step<'a> {
         self.effects.list.push(effect);
     }
 
-    /// Puts the save of this step before everything else the step asked, as it reads best.
-    pub(crate) fn push_save_first(&mut self, save: Save) {
-        self.effects.list.insert(self.start, Effect::Save(save));
+    /// Puts the save of this step before everything else the step asked, as it reads best; what the
+    /// step changed after that save comes in its turn.
+    pub(crate) fn push_save(&mut self, save: Save) {
+        self.effects.list.insert(self.save_at, Effect::Save(save));
+        self.save_at = self.effects.list.len();
     }
 
     fn envelope(&self, to: Address, message: Message) -> Envelope {

@@ -51,7 +51,13 @@ impl Server {
         }
         let is_same_leader = leader.is_some() && self.leader_hint() == leader;
         self.fail_forwarded_reads(step, !is_same_leader);
-        self.change_role(Role::Follower(Follower { leader, heard_at: step.now }));
+        match &mut self.role {
+            Role::Follower(follower) if is_same_leader => follower.heard_at = step.now,
+            _ => {
+                let heard_at = step.now;
+                self.change_role(Role::Follower(Follower { leader, heard_at, answered: None }));
+            }
+        }
     }
 
     /// Nothing was heard of a leader for too long.
@@ -147,7 +153,7 @@ impl Server {
         match &self.role {
             // It may have heard one before it was started again.
             Role::Follower(Follower { leader: None, .. }) if now < self.sticky_until => true,
-            Role::Follower(Follower { leader: Some(_), heard_at }) => {
+            Role::Follower(Follower { leader: Some(_), heard_at, .. }) => {
                 now < *heard_at + self.config.election_timeout_min
             }
             // It checks its quorum, and steps down by itself when it has none.
@@ -282,7 +288,7 @@ impl Server {
     ///
     /// Source: Raft §5.2, §8 (the no-op at the start of a term).
     fn become_leader(&mut self, step: &mut Step<'_>) {
-        let mut leader = Leader {
+        let mut leader = Box::new(Leader {
             progress: BTreeMap::new(),
             in_flight: BTreeSet::new(),
             asked_again: BTreeSet::new(),
@@ -290,7 +296,8 @@ impl Server {
             reads: LeaderReads::default(),
             transfer: None,
             has_handed_over: false,
-        };
+            first_index: self.log.last_index().next(),
+        });
         // What earlier leaders left in the log may still commit and be answered here.
         for Entry { payload, .. } in self.log.from(self.applying.next()) {
             if let Payload::Command(request) = payload {

@@ -246,15 +246,16 @@ impl Log {
             return (self.lists.len(), place(first.index));
         }
         // Most questions are about the end.
-        match self.lists.back() {
-            None => (0, place(self.start.index.next())),
-            Some(list) if first_of(list) <= index => (self.lists.len() - 1, place(first_of(list))),
-            Some(_) => {
-                let after = self.lists.partition_point(|list| first_of(list) <= index);
-                let list = after.saturating_sub(1);
-                (list, place(first_of(&self.lists[list])))
+        for list in (self.lists.len().saturating_sub(4)..self.lists.len()).rev() {
+            let first = first_of(&self.lists[list]);
+            if first <= index {
+                return (list, place(first));
             }
         }
+        let after = self.lists.partition_point(|list| first_of(list) <= index);
+        let list = after.saturating_sub(1);
+        let first = self.lists.get(list).map_or(self.start.index.next(), first_of);
+        (list, place(first))
     }
 
     /// Appends an entry as a leader does (Raft §5.3); its index is returned. [`Log::seal`] makes it

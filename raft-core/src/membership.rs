@@ -432,6 +432,7 @@ impl Server {
         followers.extend(self.members.latest().servers());
         followers.remove(&self.config.server_id);
         if let Role::Leader(leader) = &mut self.role {
+            // Nobody else is sent to, nor counted.
             leader.progress.retain(|server, _| followers.contains(server));
             for server in followers {
                 leader.progress.entry(server).or_insert_with(|| Progress::new(last_index, now));

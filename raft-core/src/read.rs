@@ -154,7 +154,7 @@ impl Server {
     /// True once this leader has committed an entry of its term: only then its commit index covers
     /// everything that earlier leaders committed (dissertation §6.4, step 1).
     pub(crate) fn has_committed_in_term(&self) -> bool {
-        self.log.term_at(self.commit_index) == Some(self.current_term())
+        matches!(&self.role, Role::Leader(leader) if self.commit_index >= leader.first_index)
     }
 
     /// Counts who has answered which round: what a majority has answered since a read was asked for

@@ -271,7 +271,12 @@ impl Server {
         // What lies past the last entry of this request may be an old leader's, and is not committed
         // by this one's word (Fig. 2: "min(leaderCommit, index of last new entry)").
         self.advance_commit_index(step, leader_commit.min(match_index));
-        self.acknowledge(step, leader_id, round, match_index);
+        // What only tells of a commit needs no answer of its own: this round has one already.
+        let Role::Follower(follower) = &mut self.role else { return };
+        let is_answered = follower.answered.replace(round) == Some(round);
+        if !is_answered || !request.entries.is_empty() {
+            self.acknowledge(step, leader_id, round, match_index);
+        }
     }
 
     /// Puts a leader's entries where they belong, and uses the configurations among them.
@@ -396,7 +401,7 @@ impl Server {
             None => self.durability.durable_index(),
         };
         let index = self.members.latest().committed_index(held);
-        if self.log.term_at(index) == Some(self.current_term()) {
+        if index > self.commit_index && self.log.term_at(index) == Some(self.current_term()) {
             self.advance_commit_index(step, index);
         }
     }

@@ -255,7 +255,12 @@ impl Server {
         input: Input,
         effects: &mut Effects,
     ) -> Result<(), StepError> {
-        self.step_all(now, [input], effects)
+        let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
+        let promises = std::mem::take(&mut self.promises);
+        let mut step = Step::new(now, cluster_id, server_id, effects, promises);
+        let result = self.take(&mut step, input);
+        self.finish(&mut step);
+        result
     }
 
     /// Takes several inputs as one step: they share one save, and one request to each follower. This is
@@ -290,8 +295,7 @@ impl Server {
                 }
             }
         }
-        self.finish(step);
-        self.assert_invariants();
+        self.finish(&mut step);
         result
     }
 
@@ -733,11 +737,16 @@ impl Server {
             let issued = self.durability.issued();
             return Err(StepError::UnknownSave { number, issued });
         }
+        self.go_on_after_save(step);
+        Ok(())
+    }
+
+    /// Does what waited for a save.
+    fn go_on_after_save(&mut self, step: &mut Step<'_>) {
         self.maybe_compact();
         self.maybe_count_own_vote(step);
         self.maybe_advance_commit_index(step);
         self.maybe_apply(step);
-        Ok(())
     }
 
     /// Remembers the state machine's answers, and as a leader passes them on to the clients.
@@ -780,28 +789,20 @@ impl Server {
 
     /// Turns what a step asked into effects: its save first, then what followers lack, then the
     /// promises that may leave.
-    fn finish(&mut self, mut step: Step<'_>) {
+    fn finish(&mut self, step: &mut Step<'_>) {
         self.log.seal();
-        if step.has_save() {
-            let entries = match step.entries_from {
-                Some(first) => self.log.suffix(first),
-                None => Entries::new(),
-            };
-            let range = entries.first().zip(entries.last());
-            let mut range = range.map(|(first, last)| (first.index, last.index));
-            if let Some(last) = step.compacted.filter(|_| step.is_install) {
-                range = Some((last.index, range.map_or(last.index, |(_, end)| end)));
+        while step.has_save() {
+            let number = self.issue_save(step);
+            if !self.config.synchronous_storage {
+                break;
             }
-            let number = self.durability.issue(step.now, step.hard_state.is_some(), range);
-            let snapshot = self.snapshots.latest.clone().filter(|_| step.compacted.is_some());
-            if let Some(compacted) = step.compacted {
-                self.remember_compaction(number, compacted.index);
-            }
-            let (hard_state, compacted) = (step.hard_state, step.compacted);
-            step.push_save_first(Save { number, hard_state, snapshot, compacted, entries });
+            // It is durable before any of the effects that follow it is carried out.
+            self.durability.confirm(step.now, number);
+            self.go_on_after_save(step);
+            self.log.seal();
         }
         if self.role.is_leader() {
-            self.send_what_is_missing(&mut step);
+            self.send_what_is_missing(step);
         }
         let term = self.current_term();
         let mut promises = std::mem::take(&mut step.promises);
@@ -816,7 +817,31 @@ impl Server {
         while let Some(envelope) = self.durability.next_kept_promise(term) {
             step.push(Effect::Send(envelope));
         }
-        self.serve_reads(&mut step);
+        self.serve_reads(step);
+        self.assert_invariants();
+    }
+
+    /// Asks for everything to be saved that this step has changed.
+    fn issue_save(&mut self, step: &mut Step<'_>) -> SaveNumber {
+        let entries = match step.entries_from.take() {
+            Some(first) => self.log.suffix(first),
+            None => Entries::new(),
+        };
+        let (hard_state, compacted) = (step.hard_state.take(), step.compacted.take());
+        let is_install = std::mem::take(&mut step.is_install);
+        let range = entries.first().zip(entries.last());
+        let mut range = range.map(|(first, last)| (first.index, last.index));
+        if let Some(last) = compacted.filter(|_| is_install) {
+            range = Some((last.index, range.map_or(last.index, |(_, end)| end)));
+        }
+        let number = self.durability.issue(step.now, hard_state.is_some(), range);
+        let mut snapshot = None;
+        if let Some(compacted) = compacted {
+            snapshot = self.snapshots.latest.clone();
+            self.remember_compaction(number, compacted.index);
+        }
+        step.push_save(Save { number, hard_state, snapshot, compacted, entries });
+        number
     }
 }
 

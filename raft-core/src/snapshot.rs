@@ -27,6 +27,11 @@ use crate::types::{Index, LogId, Round, SaveNumber, ServerId};
 /// of its last entry. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
+    inner: Arc<Inner>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Inner {
     id: SnapshotId,
     configuration: Arc<Configuration>,
     sessions: Sessions,
@@ -85,7 +90,7 @@ impl Snapshot {
         checksum.update(&data);
         let size_bytes = (header.len() + data.len()) as u64;
         let id = SnapshotId { last, size_bytes, checksum: checksum.finalize() };
-        Self { id, configuration, sessions, header, data }
+        Self { inner: Arc::new(Inner { id, configuration, sessions, header, data }) }
     }
 
     /// Reads a snapshot from its bytes, of which it keeps slices.
@@ -99,55 +104,57 @@ impl Snapshot {
             return Err(SnapshotError::Damaged { expected: checksum, found });
         }
         let (last, configuration, sessions, header_bytes) = codec::decode_snapshot_header(bytes)?;
-        Ok(Self {
+        let inner = Inner {
             id: SnapshotId { last, size_bytes: bytes.len() as u64, checksum },
             configuration: Arc::new(configuration),
             sessions,
             header: bytes.slice(..header_bytes),
             data: bytes.slice(header_bytes..),
-        })
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Which snapshot it is.
     #[must_use]
     pub fn id(&self) -> SnapshotId {
-        self.id
+        self.inner.id
     }
 
     /// The last entry it stands for.
     #[must_use]
     pub fn last(&self) -> LogId {
-        self.id.last
+        self.inner.id.last
     }
 
     /// The servers of the cluster as of that entry.
     #[must_use]
     pub fn configuration(&self) -> &Configuration {
-        &self.configuration
+        &self.inner.configuration
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {
-        &self.sessions
+        &self.inner.sessions
     }
 
     /// The state of the state machine, in its own encoding.
     #[must_use]
     pub fn data(&self) -> &Bytes {
-        &self.data
+        &self.inner.data
     }
 
     /// All its bytes, in two parts: what the server knows, then [`Snapshot::data`].
     #[must_use]
     pub fn parts(&self) -> [&Bytes; 2] {
-        [&self.header, &self.data]
+        [&self.inner.header, &self.inner.data]
     }
 
     /// The bytes from `offset` on, at most this many; fewer where one part ends.
     fn chunk(&self, offset: u64, bytes_max: usize) -> Bytes {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let (part, from) = match offset.checked_sub(self.header.len()) {
-            None => (&self.header, offset),
-            Some(from) => (&self.data, from.min(self.data.len())),
+        let [header, data] = self.parts();
+        let (part, from) = match offset.checked_sub(header.len()) {
+            None => (header, offset),
+            Some(from) => (data, from.min(data.len())),
         };
         part.slice(from..part.len().min(from.saturating_add(bytes_max)))
     }
@@ -156,8 +163,8 @@ impl Snapshot {
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot")
-            .field("id", &self.id)
-            .field("configuration", &self.configuration)
+            .field("id", &self.inner.id)
+            .field("configuration", &self.inner.configuration)
             .finish_non_exhaustive()
     }
 }
@@ -380,7 +387,7 @@ impl Server {
         let last = snapshot.last();
         assert!(last.index > self.commit_index, "what is committed is never replaced");
         self.log = Log::starting_at(last);
-        self.members = Members::new(last.index, snapshot.configuration.clone());
+        self.members = Members::new(last.index, snapshot.inner.configuration.clone());
         self.snapshots.latest = Some(snapshot);
         self.snapshots.taking = None;
         self.snapshots.compactions.clear();
