@@ -169,3 +169,86 @@ impl Report {
         words + &format!("; {:.0} s", self.started.elapsed().as_secs_f64())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "
+[[mutant]]
+id = 'E1'
+name = 'one'
+breaks = 'it'
+file = 'a.rs'
+find = 'a'
+replace = 'b'
+[[mutant]]
+id = 'E2'
+name = 'two'
+breaks = 'nothing'
+equivalent = 'nobody can tell'
+file = 'a.rs'
+find = 'a'
+replace = 'c'
+";
+
+    fn outcome(mutant: &Mutant, verdicts: &[Verdict]) -> (Outcome, String) {
+        let mut row = Row::new(mutant);
+        for verdict in verdicts {
+            row.add("tests", verdict.clone(), Duration::from_millis(7));
+        }
+        row.outcome()
+    }
+
+    #[test]
+    fn one_suite_that_notices_is_enough_and_an_error_is_never_a_catch() {
+        let table = Table::parse(TABLE).unwrap();
+        let caught = Verdict::Caught("paper: x".to_owned());
+        let timeout = Verdict::Timeout("paper: y".to_owned());
+        let error = Verdict::Error("does not build".to_owned());
+        let of_first = |verdicts: &[Verdict]| outcome(&table.mutants[0], verdicts).0;
+        assert_eq!(of_first(&[Verdict::Survived, caught.clone()]), Outcome::Caught);
+        assert_eq!(of_first(&[timeout, caught.clone()]), Outcome::Timeout);
+        assert_eq!(of_first(&[Verdict::Survived]), Outcome::Survived);
+        assert_eq!(of_first(&[caught.clone(), error]), Outcome::Error);
+        let of_second = |verdicts: &[Verdict]| outcome(&table.mutants[1], verdicts);
+        let reason = "nobody can tell".to_owned();
+        assert_eq!(of_second(&[Verdict::Survived]), (Outcome::Equivalent, reason));
+        let refuted = "called equivalent, but noticed by paper: x".to_owned();
+        assert_eq!(of_second(&[caught]), (Outcome::Error, refuted));
+    }
+
+    #[test]
+    fn the_summary_counts_what_was_caught_and_names_the_rest() {
+        let table = Table::parse(TABLE).unwrap();
+        let mut report = Report::new("tests", true, &table);
+        let mut row = Row::new(&table.mutants[0]);
+        row.add("tests", Verdict::Caught("paper: x".to_owned()), Duration::from_millis(7));
+        let expected = json!({
+            "event": "mutant", "id": "E1", "name": "one", "outcome": "caught",
+            "detail": "paper: x", "elapsed_ms": 7,
+            "runs": [
+                {"suite": "tests", "outcome": "caught", "detail": "paper: x", "elapsed_ms": 7}
+            ],
+        });
+        assert_eq!(row.to_json(), expected);
+        report.add(row);
+        let mut row = Row::new(&table.mutants[1]);
+        row.add("tests", Verdict::Survived, Duration::ZERO);
+        report.add(row);
+        assert!(report.is_good(), "an equivalent mutant is no gap");
+        let mut summary = report.summary();
+        assert!(summary["elapsed_ms"].take().is_u64());
+        let expected = json!({
+            "event": "summary", "suite": "tests", "mutants": 2, "caught": 1, "survived": [],
+            "equivalent": ["E2"], "errors": [], "elapsed_ms": null,
+        });
+        assert_eq!(summary, expected);
+
+        let mut row = Row::new(&table.mutants[0]);
+        row.add("tests", Verdict::Survived, Duration::ZERO);
+        report.add(row);
+        assert!(!report.is_good());
+        assert_eq!(report.summary()["survived"], json!(["E1"]));
+    }
+}

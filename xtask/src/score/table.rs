@@ -85,7 +85,7 @@ impl Table {
         Ok(table)
     }
 
-    fn parse(text: &str) -> Result<Self> {
+    pub(super) fn parse(text: &str) -> Result<Self> {
         let Group { mutant: mutants } = toml::from_str(text)?;
         Ok(Self { mutants })
     }
