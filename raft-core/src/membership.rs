@@ -433,9 +433,9 @@ impl Server {
         followers.remove(&self.config.server_id);
         if let Role::Leader(leader) = &mut self.role {
             // Nobody else is sent to, nor counted.
-            leader.progress.retain(|server, _| followers.contains(server));
+            leader.progress.retain(|server| followers.contains(&server));
             for server in followers {
-                leader.progress.entry(server).or_insert_with(|| Progress::new(last_index, now));
+                leader.progress.add(server, Progress::new(last_index, now));
             }
         }
     }

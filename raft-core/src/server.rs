@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -131,6 +132,8 @@ pub struct Server {
     pub(crate) reads: Reads,
     /// When to call an election, or as a leader, when to send heartbeats.
     pub(crate) deadline: Timestamp,
+    /// How long to wait without a leader, chosen at random before each election.
+    pub(crate) election_timeout: Duration,
     pub(crate) rng: Rng,
     /// The last entry found in storage when this server started. Whoever asked for what stands up to
     /// here was answered by another life of this server, or by another leader, or asks again.
@@ -156,6 +159,14 @@ impl PendingApply {
         match self {
             Self::Commands(apply) => apply.through,
             Self::Restore { through } => *through,
+        }
+    }
+
+    /// How many responses are to come.
+    fn requests(&self) -> usize {
+        match self {
+            Self::Commands(apply) => apply.requests().count(),
+            Self::Restore { .. } => 0,
         }
     }
 }
@@ -231,6 +242,7 @@ impl Server {
             reads: Reads::default(),
             sticky_until: Timestamp::ZERO,
             deadline: Timestamp::ZERO,
+            election_timeout: config.election_timeout_max,
             rng: Rng::new(config.seed, config.server_id.0),
             deferred: Some(VecDeque::new()),
             refusals: Refusals::new(),
@@ -583,7 +595,7 @@ impl Server {
                 self.handle_append_entries_response(step, follower, response);
             }
             (Address::Server(_), Message::InstallSnapshotRequest(request)) => {
-                self.handle_install_snapshot_request(step, request);
+                self.handle_install_snapshot_request(step, *request);
             }
             (Address::Server(follower), Message::InstallSnapshotResponse(response)) => {
                 self.handle_install_snapshot_response(step, follower, response);
@@ -743,7 +755,9 @@ impl Server {
 
     /// Does what waited for a save.
     fn go_on_after_save(&mut self, step: &mut Step<'_>) {
-        self.maybe_compact();
+        if self.snapshots.has_compactions() {
+            self.maybe_compact();
+        }
         self.maybe_count_own_vote(step);
         self.maybe_advance_commit_index(step);
         self.maybe_apply(step);
@@ -757,11 +771,7 @@ impl Server {
         responses: Vec<Bytes>,
     ) -> Result<(), StepError> {
         let is_asked = self.applies.front().is_some_and(|pending| {
-            let requests = match pending {
-                PendingApply::Commands(apply) => apply.requests().count(),
-                PendingApply::Restore { .. } => 0,
-            };
-            pending.through() == through && requests == responses.len()
+            pending.through() == through && pending.requests() == responses.len()
         });
         if !is_asked {
             return Err(StepError::UnknownApply { through, responses: responses.len() });
@@ -780,11 +790,24 @@ impl Server {
                 }
             }
         }
+        self.confirm_applies();
         // A snapshot may have waited for this.
-        if self.applies.is_empty() && self.applying < self.commit_index || self.is_snapshot_due() {
-            self.maybe_apply(step);
-        }
+        self.maybe_apply(step);
         Ok(())
+    }
+
+    /// A synchronous driver has done what needs no answer.
+    pub(crate) fn confirm_applies(&mut self) {
+        if !self.config.synchronous_driver {
+            return;
+        }
+        while let Some(pending) = self.applies.pop_front() {
+            if pending.requests() > 0 {
+                self.applies.push_front(pending);
+                return;
+            }
+            self.last_applied = pending.through();
+        }
     }
 
     /// Turns what a step asked into effects: its save first, then what followers lack, then the
@@ -792,12 +815,11 @@ impl Server {
     fn finish(&mut self, step: &mut Step<'_>) {
         self.log.seal();
         while step.has_save() {
-            let number = self.issue_save(step);
-            if !self.config.synchronous_storage {
+            self.issue_save(step);
+            if !self.config.synchronous_driver {
                 break;
             }
             // It is durable before any of the effects that follow it is carried out.
-            self.durability.confirm(step.now, number);
             self.go_on_after_save(step);
             self.log.seal();
         }
@@ -806,11 +828,14 @@ impl Server {
         }
         let term = self.current_term();
         let mut promises = std::mem::take(&mut step.promises);
-        // In a later term nobody needs a promise of this one any more, and not sending is always safe.
-        let is_current = |envelope: &Envelope| envelope.message.term() == Some(term);
-        for envelope in promises.drain(..).filter(is_current) {
-            if let Some(envelope) = self.durability.promise(term, envelope) {
-                step.push(Effect::Send(envelope));
+        if !promises.is_empty() {
+            // In a later term nobody needs a promise of this one any more, and not sending is always
+            // safe.
+            let is_current = |envelope: &Envelope| envelope.message.term() == Some(term);
+            for envelope in promises.drain(..).filter(is_current) {
+                if let Some(envelope) = self.durability.promise(term, envelope) {
+                    step.push(Effect::Send(envelope));
+                }
             }
         }
         self.promises = promises;
@@ -822,7 +847,7 @@ impl Server {
     }
 
     /// Asks for everything to be saved that this step has changed.
-    fn issue_save(&mut self, step: &mut Step<'_>) -> SaveNumber {
+    fn issue_save(&mut self, step: &mut Step<'_>) {
         let entries = match step.entries_from.take() {
             Some(first) => self.log.suffix(first),
             None => Entries::new(),
@@ -834,14 +859,17 @@ impl Server {
         if let Some(last) = compacted.filter(|_| is_install) {
             range = Some((last.index, range.map_or(last.index, |(_, end)| end)));
         }
-        let number = self.durability.issue(step.now, hard_state.is_some(), range);
+        let number = if self.config.synchronous_driver {
+            self.durability.issue_durable(range)
+        } else {
+            self.durability.issue(step.now, hard_state.is_some(), range)
+        };
         let mut snapshot = None;
         if let Some(compacted) = compacted {
             snapshot = self.snapshots.latest.clone();
             self.remember_compaction(number, compacted.index);
         }
         step.push_save(Save { number, hard_state, snapshot, compacted, entries });
-        number
     }
 }
 
