@@ -21,9 +21,10 @@ pub(crate) struct CiArgs {
 /// A step: its name, and what it runs.
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("fmt", fmt),
     ("tidy", crate::tidy::run),
+    ("mutants", crate::score::check),
     ("msrv", msrv),
     ("clippy", clippy),
     ("docs", docs),

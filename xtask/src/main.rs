@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod demo;
 mod fix;
+mod score;
 mod tidy;
 
 use std::process::ExitCode;
@@ -31,6 +32,8 @@ enum Command {
     Fix,
     /// Check the style guide, as far as a program can tell.
     Tidy,
+    /// Break the core in every way the table knows, and see whether its tests notice.
+    Score(score::ScoreArgs),
 }
 
 fn main() -> ExitCode {
@@ -40,9 +43,14 @@ fn main() -> ExitCode {
         Command::Ci(args) => ci::run(&args),
         Command::Fix => fix::run(),
         Command::Tidy => tidy::run(),
+        Command::Score(args) => return exit(score::run(&args)),
     };
+    exit(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn exit(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -94,9 +94,11 @@ fn every_topic_has_a_test_and_every_script_opens_with_its_claim() {
             "durability",
             "elections",
             "joining",
+            "reads",
             "replication",
             "restart",
-            "small"
+            "small",
+            "transfer"
         ]
     );
     for path in topics.iter().flat_map(|topic| files_in(topic)) {
@@ -163,4 +165,14 @@ fn servers_join_as_written() {
 #[test]
 fn servers_restart_as_written() {
     check_topic("restart");
+}
+
+#[test]
+fn reads_go_as_written() {
+    check_topic("reads");
+}
+
+#[test]
+fn leadership_is_handed_over_as_written() {
+    check_topic("transfer");
 }
