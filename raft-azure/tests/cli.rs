@@ -13,8 +13,8 @@ use bytes::Bytes;
 use raft_azure::event::{Event, ServerStatus};
 use raft_azure::process::{ChildProcess, Line};
 use raft_core::{
-    Address, AppendEntriesResponse, AppendEntriesResult, ClusterId, Envelope, Index, Message, Round,
-    ServerId, Term, codec,
+    Address, AppendEntriesResponse, AppendEntriesResult, ClusterId, Envelope, Index, Message,
+    Round, ServerId, Term, codec,
 };
 use raft_mocking::broker::BusMessage;
 use raft_mocking::emulator::Emulator;

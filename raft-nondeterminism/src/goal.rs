@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use raft_core::{Index, Payload, ServerId};
+use raft_core::{Index, ServerId};
 
 use crate::monitor::Fact;
 
@@ -75,12 +75,8 @@ impl Goals {
                 self.leader = Some(server);
             }
             Fact::Committed { index, log, .. } => {
-                let new = log.from(self.committed.next()).iter();
-                let is_command = |payload: &Payload| matches!(payload, Payload::Command(_));
-                if new
-                    .take_while(|entry| entry.index <= index)
-                    .any(|entry| is_command(&entry.payload))
-                {
+                let mut new = log.from(self.committed.next());
+                if new.any(|entry| entry.index <= index && entry.payload.is_command()) {
                     self.reach(Goal::CommandCommitted);
                 }
                 self.committed = self.committed.max(index);
@@ -88,7 +84,10 @@ impl Goals {
             Fact::Answered { .. } => self.reach(Goal::RequestAnswered),
             Fact::Retried { .. } => self.reach(Goal::RequestRetried),
             Fact::Restarted { .. } => self.reach(Goal::ServerRestarted),
-            Fact::Applied { .. } | Fact::Refused { .. } | Fact::Crashed { .. } => {}
+            Fact::Applied { .. }
+            | Fact::Restored { .. }
+            | Fact::Refused { .. }
+            | Fact::Crashed { .. } => {}
         }
     }
 

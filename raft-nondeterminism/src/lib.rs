@@ -25,6 +25,7 @@ mod explorer;
 mod fault;
 mod fingerprint;
 mod goal;
+mod machine;
 mod monitor;
 mod network;
 mod oracle;
@@ -44,7 +45,8 @@ pub use fault::{Fault, FaultCounts, FaultPlan, UnknownFault};
 pub use fingerprint::Fingerprint;
 pub use goal::{Goal, GoalCounts};
 pub use monitor::{
-    CommittedPrefix, ElectionSafety, ExactlyOnce, Fact, LeaderCompleteness, Monitor, Violation,
+    CommittedPrefix, ElectionSafety, ExactlyOnce, Fact, LeaderCompleteness, Monitor,
+    StateMachineSafety, Violation,
 };
 pub use report::{Bug, Failure, Report};
 pub use rng::Rng;

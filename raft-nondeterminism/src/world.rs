@@ -13,14 +13,16 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 
+use bytes::Bytes;
 use raft_core::{
-    Address, Apply, Client, ClientConfig, ClientEvent, ClientId, Config, Defect, Effect, Effects,
-    Envelope, Input, NewServerError, Recovered, Save, Server, ServerId, Timestamp,
+    Address, Client, ClientConfig, ClientEvent, ClientId, Config, Defect, Effect, Effects,
+    Envelope, Index, Input, NewServerError, Payload, Recovered, Save, Server, ServerId, Timestamp,
 };
 
 use crate::event::{EnabledView, EventClass, Names, Pick};
 use crate::fault::{Fault, FaultCounts};
 use crate::fingerprint::Fingerprint;
+use crate::machine::Machine;
 use crate::monitor::Fact;
 use crate::network::{Network, Slot};
 use crate::oracle::Oracle;
@@ -55,8 +57,10 @@ struct Host {
     disk: Recovered,
     /// Saves that are not durable yet, oldest first; empty if saves are immediate.
     unsaved: VecDeque<Save>,
-    /// How many commands its state machine has applied: all that the state machine knows.
-    applied: u64,
+    machine: Machine,
+    /// The state that its state machine gives for a snapshot, through which entry; kept back like a
+    /// save.
+    taking: Option<(Index, Bytes)>,
 }
 
 /// What one client runs on.
@@ -97,7 +101,8 @@ impl World {
             clock: Timestamp::ZERO,
             disk: Recovered::default(),
             unsaved: VecDeque::new(),
-            applied: 0,
+            machine: Machine::default(),
+            taking: None,
         };
         let client = |&id: &ClientId| ClientHost {
             client: Client::new(ClientConfig::new(id, ids.iter().copied())),
@@ -249,7 +254,7 @@ impl World {
         fingerprint.mix(server.log().last_term().0);
         fingerprint.mix(server.commit_index().0);
         fingerprint.mix(server.durable_index().0);
-        fingerprint.mix(host.applied);
+        fingerprint.mix(host.machine.applied);
         fingerprint.mix(server.role().name().len() as u64);
     }
 
@@ -276,7 +281,7 @@ impl World {
             config.append_bytes_max = 1;
         }
         host.server = Some(Server::new(config, host.disk.clone())?);
-        host.applied = 0;
+        host.machine = Machine::default();
         self.step(place, Input::NotifyJoinedService, watch);
         Ok(())
     }
@@ -299,6 +304,7 @@ impl World {
         let saves = std::mem::take(&mut host.unsaved);
         saves.into_iter().take(kept).for_each(|save| host.write(save));
         host.server = None;
+        host.taking = None;
         self.faults.happened(Fault::Crash);
         if kept < unsaved {
             self.faults.happened(Fault::LoseSaves);
@@ -312,7 +318,7 @@ impl World {
     /// Gives a server an input, and carries out what it asks for as far as that happens at once.
     fn step(&mut self, place: usize, input: Input, watch: &mut Watch<'_>) {
         let Self { scenario, hosts, network, effects, inputs, .. } = self;
-        let Host { id, server, clock, disk, unsaved, applied } = &mut hosts[place];
+        let Host { id, server, clock, disk, unsaved, machine, taking } = &mut hosts[place];
         let (id, server) = (*id, server.as_mut().expect("only running servers take inputs"));
         inputs.push_back(input);
         while let Some(input) = inputs.pop_front() {
@@ -345,14 +351,32 @@ impl World {
                         }
                     },
                     Effect::Send(envelope) => network.send(envelope),
-                    Effect::Apply(Apply { entries, through }) => {
-                        let mut responses = Vec::with_capacity(entries.len());
-                        for entry in &entries {
-                            watch.fact(&Fact::Applied { server: id, entry });
-                            *applied += 1;
-                            responses.push(applied.to_le_bytes().to_vec().into());
+                    Effect::Apply(apply) => {
+                        let mut responses = Vec::new();
+                        for entry in apply.commands() {
+                            let digest = machine.apply(entry);
+                            watch.fact(&Fact::Applied { server: id, entry, digest });
+                            if let Payload::Command(_) = &entry.payload {
+                                responses.push(digest.to_le_bytes().to_vec().into());
+                            }
                         }
-                        inputs.push_back(Input::Applied { through, responses });
+                        inputs.push_back(Input::Applied { through: apply.through, responses });
+                    }
+                    Effect::TakeSnapshot { through } => {
+                        let data = machine.snapshot();
+                        match scenario.saves {
+                            SaveMode::Delayed => *taking = Some((through, data)),
+                            SaveMode::Immediate => {
+                                inputs.push_back(Input::SnapshotTaken { through, data });
+                            }
+                        }
+                    }
+                    Effect::RestoreSnapshot(snapshot) => {
+                        *machine = Machine::restored(snapshot.data());
+                        let (last, digest) = (snapshot.last(), machine.digest());
+                        watch.fact(&Fact::Restored { server: id, last, digest });
+                        let responses = Vec::new();
+                        inputs.push_back(Input::Applied { through: last.index, responses });
                     }
                     Effect::NotifyElectedLeader { term } => {
                         watch.fact(&Fact::ElectedLeader { server: id, term, log: server.log() });
@@ -361,6 +385,10 @@ impl World {
                         let log = server.log();
                         watch.fact(&Fact::Committed { server: id, term, index, log });
                     }
+                    Effect::NotifyConfiguration { .. }
+                    | Effect::ReadReady { .. }
+                    | Effect::ReadFailed { .. }
+                    | Effect::NotifyTransferAborted { .. } => {}
                 }
             }
         }
@@ -392,9 +420,10 @@ impl World {
         match client.handle(*clock, envelope) {
             ClientEvent::Ignored => {}
             ClientEvent::Send(envelope) => self.send(envelope, watch),
-            ClientEvent::Applied { sequence_number, log_id, by: _, response: _ } => {
+            ClientEvent::Applied { sequence_number, log_id, by: _, response } => {
                 let client = client.id();
-                watch.fact(&Fact::Answered { client, sequence_number, log_id });
+                let response = response.as_ref().try_into().map_or(0, u64::from_le_bytes);
+                watch.fact(&Fact::Answered { client, sequence_number, log_id, response });
             }
             ClientEvent::Refused { sequence_number, result } => {
                 let client = client.id();
