@@ -545,10 +545,25 @@ impl<'de> BorrowDecode<'de, Bytes> for Configuration {
         let voters: Vec<ServerId> = decode_list(8, decoder)?;
         let old_voters: Vec<ServerId> = decode_list(8, decoder)?;
         let learners: Vec<ServerId> = decode_list(8, decoder)?;
-        match (voters.is_empty(), old_voters.is_empty()) {
-            (true, _) => Err(BincodeError::Other("a cluster without voters")),
-            (_, true) => Ok(Self::new(voters, learners)),
-            (_, false) => Ok(Self::joint(old_voters, voters, learners)),
+        let is_joint = !old_voters.is_empty();
+        let found = (voters.clone(), old_voters.clone(), learners.clone());
+        if voters.is_empty() {
+            return Err(BincodeError::Other("a cluster without voters"));
+        }
+        let configuration = if is_joint {
+            Self::joint(old_voters, voters, learners)
+        } else {
+            Self::new(voters, learners)
+        };
+        // One set of servers has one encoding: in ascending order, each once.
+        let old_voters = configuration.old_voters().unwrap_or_default();
+        let is_canonical = configuration.voters() == found.0
+            && old_voters == found.1
+            && configuration.learners().eq(found.2);
+        if is_canonical {
+            Ok(configuration)
+        } else {
+            Err(BincodeError::Other("a configuration out of order"))
         }
     }
 }

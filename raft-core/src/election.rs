@@ -298,7 +298,7 @@ impl Server {
             }
         }
         self.change_role(Role::Leader(leader));
-        self.watch_followers(step.now);
+        self.watch_followers(step.now, self.log.last_index());
         self.deadline = step.now + self.config.heartbeat_interval;
         step.push(Effect::NotifyElectedLeader { term: self.current_term() });
         self.append(step, Payload::Noop);

@@ -34,9 +34,8 @@ impl Server {
                 assert!(self.hard_state.voted_for == Some(me), "a candidate votes for itself");
             }
             Role::Leader(leader) => {
-                let configuration = self.members.latest();
                 for (&follower, progress) in &leader.progress {
-                    assert!(follower != me && configuration.contains(follower), "only for members");
+                    assert!(follower != me && self.is_watched(follower), "only for members");
                     assert!(progress.next_index > progress.match_index, "next is above match");
                     assert!(progress.match_index <= last_index, "nobody has more than the leader");
                     assert!(progress.next_index <= last_index.next(), "nothing unknown is sent");

@@ -85,7 +85,7 @@ impl Entry {
     pub fn size_bytes(&self) -> usize {
         /// Term, index, tag, and what a client's command has besides its bytes, as
         /// [`crate::codec`] writes them.
-        const FIXED_BYTES: usize = 64;
+        const FIXED_BYTES: usize = 56;
         let payload = match &self.payload {
             Payload::Noop | Payload::RegisterClient { .. } => 0,
             Payload::Command(request) => request.command.len(),
@@ -400,12 +400,17 @@ impl Log {
         }
     }
 
-    /// The entries from `first` to `through`, as far as they stand in one list; the log has them.
+    /// Entries from `first` to `through`, but not always all of them: they are shared as far as they
+    /// stand in one list, and copied together if the lists are small. The log has them.
     pub(crate) fn stretch(&self, first: Index, through: Index) -> Entries {
         let (list, place) = self.locate(first);
         let entries = &self.lists[list];
         let count = usize::try_from(through - first.previous()).unwrap_or(usize::MAX);
-        entries.slice(place..place.saturating_add(count).min(entries.len()))
+        let shared = count.min(entries.len() - place);
+        if shared == count || shared >= SMALL {
+            return entries.slice(place..place + shared);
+        }
+        self.from(first).take(count.min(SMALL * SMALL_IN_A_ROW)).cloned().collect()
     }
 
     /// The first index whose entry has at least this term; the one after the last if there is none.

@@ -414,18 +414,27 @@ impl Server {
     /// Tells the host, and as a leader watches over exactly the servers of the configuration.
     pub(crate) fn follow_configuration(&mut self, step: &mut Step<'_>) {
         let (index, configuration) = (self.members.latest_index(), self.members.latest().clone());
-        self.watch_followers(step.now);
+        self.watch_followers(step.now, index.previous());
         step.push(Effect::NotifyConfiguration { index, configuration });
     }
 
-    /// As a leader, keeps progress of exactly the other servers of the configuration.
-    pub(crate) fn watch_followers(&mut self, now: Timestamp) {
-        let (configuration, me) = (self.members.latest(), self.config.server_id);
+    /// True for the servers that a leader sends to: all of the configuration, and who leaves it, until
+    /// that is committed. Whoever leaves should know, so that it calls no elections.
+    pub(crate) fn is_watched(&self, server: ServerId) -> bool {
+        self.members.latest().contains(server)
+            || self.members.at(self.commit_index).contains(server)
+    }
+
+    /// As a leader, keeps progress of exactly the other servers that it sends to. New ones are thought
+    /// to hold everything up to `last_index`.
+    pub(crate) fn watch_followers(&mut self, now: Timestamp, last_index: Index) {
+        let mut followers = self.members.at(self.commit_index).servers();
+        followers.extend(self.members.latest().servers());
+        followers.remove(&self.config.server_id);
         if let Role::Leader(leader) = &mut self.role {
-            leader.progress.retain(|&server, _| configuration.contains(server));
-            for server in configuration.servers().into_iter().filter(|&server| server != me) {
-                let new = || Progress::new(self.log.last_index(), now);
-                leader.progress.entry(server).or_insert_with(new);
+            leader.progress.retain(|server, _| followers.contains(server));
+            for server in followers {
+                leader.progress.entry(server).or_insert_with(|| Progress::new(last_index, now));
             }
         }
     }
@@ -436,8 +445,12 @@ impl Server {
     /// Source: Raft §6: "once C_old,new has been committed ... it is now safe for the leader to create
     /// a log entry describing C_new", and "the leader steps down once it has committed the C_new log
     /// entry".
-    pub(crate) fn maybe_finish_change(&mut self, step: &mut Step<'_>) {
-        if !self.role.is_leader() || self.members.latest_index() > self.commit_index {
+    pub(crate) fn maybe_finish_change(&mut self, step: &mut Step<'_>, committed_before: Index) {
+        let index = self.members.latest_index();
+        // Also if a leader before this one has committed it, but could not go on.
+        let is_just_committed = index <= self.commit_index
+            && (index > committed_before || self.members.latest().is_joint());
+        if !self.role.is_leader() || !is_just_committed {
             return;
         }
         let latest = self.members.latest();
@@ -447,6 +460,9 @@ impl Server {
         } else if !latest.is_voter(self.config.server_id) {
             self.hand_over(step);
             self.become_follower(step, None);
+        } else {
+            // Who has left is sent nothing more.
+            self.watch_followers(step.now, self.log.last_index());
         }
     }
 }

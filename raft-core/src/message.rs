@@ -447,7 +447,7 @@ impl Envelope {
                     end.is_some_and(|end| end <= id.size_bytes),
                     "it is past the snapshot's end",
                 )?;
-                require(id.size_bytes < ABSURD, "no such snapshot")
+                require((1..ABSURD).contains(&id.size_bytes), "no such snapshot")
             }
             Message::InstallSnapshotResponse(response) => {
                 let &InstallSnapshotResponse { term, id, offset, .. } = response;

@@ -413,11 +413,11 @@ impl Server {
             // Entries of earlier terms were never counted.
             leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_sub(bytes);
         }
-        self.commit_index = index;
+        let before = std::mem::replace(&mut self.commit_index, index);
         step.push(Effect::NotifyCommit { index });
         step.replicate();
         self.maybe_apply(step);
-        self.maybe_finish_change(step);
+        self.maybe_finish_change(step, before);
     }
 
     /// Hands committed entries to the state machine, once they are durable here too: a state machine

@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::message::ClientRequest;
 use crate::progress::Progress;
 use crate::read::LeaderReads;
-use crate::types::{ClientId, SaveNumber, SequenceNumber, ServerId, Timestamp};
+use crate::types::{ClientId, SaveNumber, SequenceNumber, ServerId, SessionId, Timestamp};
 
 /// What a server is at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +71,19 @@ pub struct Leader {
     pub(crate) transfer: Option<LeadershipTransfer>,
     /// True once anyone was told to take over: this leader's lease means nothing any more.
     pub(crate) has_handed_over: bool,
+}
+
+impl Leader {
+    /// True if the request is in the log and not applied yet; without a session, also if a later one
+    /// is, which replaces it.
+    pub(crate) fn has_in_flight(&self, request: &ClientRequest) -> bool {
+        let (client, number) = (request.client_id, request.sequence_number);
+        let last = match request.session {
+            SessionId::NONE => SequenceNumber(u64::MAX),
+            _ => number,
+        };
+        self.in_flight.range((client, number)..=(client, last)).next().is_some()
+    }
 }
 
 /// Leadership on its way to another server (dissertation §3.10).

@@ -491,11 +491,13 @@ impl Server {
             // What a bus hands back of a server's own broadcast is never handled.
             (Address::Server(server), _) if server == me => false,
             // A server whose configuration is out of date still follows and votes (dissertation
-            // §4.1), and a server passes on what a client asked it for.
+            // §4.1), though its vote may not count; and a server passes on what a client asked for.
             (
                 Address::Server(_),
                 Message::PreVoteRequest(_)
+                | Message::PreVoteResponse(_)
                 | Message::VoteRequest(_)
+                | Message::VoteResponse(_)
                 | Message::AppendEntriesRequest(_)
                 | Message::InstallSnapshotRequest(_)
                 | Message::TimeoutNow(_)
@@ -506,11 +508,8 @@ impl Server {
             ) => true,
             (
                 Address::Server(server),
-                Message::PreVoteResponse(_)
-                | Message::VoteResponse(_)
-                | Message::AppendEntriesResponse(_)
-                | Message::InstallSnapshotResponse(_),
-            ) => self.members.latest().contains(server),
+                Message::AppendEntriesResponse(_) | Message::InstallSnapshotResponse(_),
+            ) => self.is_watched(server),
             (Address::Server(_), Message::ClientResponse(_))
             | (Address::Client(_) | Address::AllServers, _) => false,
         };
@@ -709,7 +708,7 @@ impl Server {
                 return Self::answer(step, client_id, sequence_number, result);
             }
             Known::Started => true,
-            Known::New => leader.in_flight.contains(&(client_id, sequence_number)),
+            Known::New => leader.has_in_flight(&request),
         };
         if is_in_log {
             // The answer leaves when the state machine has given it; a second copy would only take

@@ -6,9 +6,10 @@ use mockall::predicate::eq;
 use mockall::{Sequence, mock};
 use raft_core::{
     Address, AppendEntriesRequest, AppendEntriesResponse, AppendEntriesResult, ClientId,
-    ClientRequest, ClientResponse, ClientResult, ClusterId, ClusterManager, Config, Effects, Entry,
-    Envelope, Index, Input, Message, Payload, Recovered, RoleChange, SaveNumber, SequenceNumber,
-    Server, ServerId, ServerManager, Term, Timestamp, VoteRequest, VoteResponse,
+    ClientRequest, ClientResponse, ClientResult, ClusterId, ClusterManager, Config, Effects,
+    Entries, Entry, Envelope, Index, Input, Message, Payload, Recovered, RoleChange, Round,
+    SaveNumber, SequenceNumber, Server, ServerId, ServerManager, Term, Timestamp, VoteRequest,
+    VoteResponse,
 };
 
 mock! {
@@ -68,6 +69,7 @@ fn vote_request() -> VoteRequest {
         candidate_id: ServerId(1),
         last_log_index: Index(0),
         last_log_term: Term(0),
+        is_transfer: false,
     }
 }
 
@@ -76,7 +78,7 @@ fn vote_response() -> VoteResponse {
 }
 
 fn append_response() -> AppendEntriesResponse {
-    AppendEntriesResponse { term: Term(2), result: AppendEntriesResult::StaleTerm }
+    AppendEntriesResponse { term: Term(2), round: Round(0), result: AppendEntriesResult::StaleTerm }
 }
 
 fn change() -> RoleChange {

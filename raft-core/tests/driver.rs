@@ -11,8 +11,8 @@ use raft_core::driver::{ClientDriver, Driver, DriverError, Handle, RequestError}
 use raft_core::{
     Address, AppendEntriesRequest, ClientConfig, ClientId, ClientRequest, ClusterId,
     ClusterManager, CommandList, Config, Entry, Envelope, Index, MemoryStorage, Message, Payload,
-    Recovered, RoleChange, Save, SequenceNumber, ServerId, ServerManager, Storage, StorageError,
-    Term, codec, decode_outcome,
+    Recovered, RoleChange, Round, Save, SequenceNumber, ServerId, ServerManager, Storage,
+    StorageError, Term, codec, decode_outcome,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -322,7 +322,7 @@ async fn the_host_is_started_once_and_before_it_is_told_anything() {
         leader_id: ServerId(2),
         prev_log_index: Index::ZERO,
         prev_log_term: Term(0),
-        entries: vec![Entry { term: Term(1), index: Index(1), payload: Payload::Noop }],
+        entries: vec![Entry { term: Term(1), index: Index(1), payload: Payload::Noop }].into(),
         leader_commit: Index(1),
         round: Round(0),
     });

@@ -75,17 +75,22 @@ fn entries_show_a_command_that_reads_as_a_word() {
     assert_eq!(shown("\u{e9}"), "7@2 c1#3 (2 bytes)");
     let mut no_text = request(1, 3, "");
     no_text.command = Bytes::from_static(b"\xff");
-    let no_text = Entry { term: Term(2), index: Index(7), payload: Payload::Command(no_text) };
+    let no_text =
+        Entry { term: Term(2), index: Index(7), payload: Payload::Command(no_text.into()) };
     assert_eq!(no_text.to_string(), "7@2 c1#3 (1 bytes)");
 }
 
 #[test]
 fn effects_say_what_is_asked() {
     let hard_state = HardState { current_term: Term(2), voted_for: Some(ServerId(3)) };
-    let save = |hard_state, entries| {
-        Effect::Save(Save { number: SaveNumber(1), hard_state, entries, ..Save::default() })
+    let save = |hard_state, entries: Vec<Entry>| {
+        let (number, entries) = (SaveNumber(1), entries.into());
+        Effect::Save(Save { number, hard_state, entries, ..Save::default() })
     };
-    let apply = |entries, through| Effect::Apply(Apply { entries, through: Index(through) });
+    let apply = |entries: Vec<Entry>, through| {
+        let (entries, through) = (entries.into(), Index(through));
+        Effect::Apply(Apply { entries, skipped: Vec::new(), through })
+    };
     let (a, b) = (command((2, 1), 1, "a"), command((3, 1), 2, "b"));
     let table = [
         (save(Some(hard_state), vec![]), "save term=2 voted_for=s3"),

@@ -2,17 +2,26 @@
 //!
 //! | command | what happens |
 //! | --- | --- |
-//! | `cluster servers=3 [leader=1] [joined=no] [pre_vote=true] [check_quorum=true] [in_flight=N] [append_bytes=N] [command_bytes=N]` | a new cluster, at rest |
+//! | `cluster servers=3 [voters=N] [learners=N] [leader=1] [joined=no]` | a new cluster, at rest: the first servers are voters, the next learners, the rest are in no configuration |
+//! | `… [pre_vote=true] [check_quorum=true] [lease_reads=true] [announce_commits=true] [forward_requests=true]` | with these switched on |
+//! | `… [in_flight=N] [in_flight_messages=N] [in_flight_bytes=N] [append_bytes=N] [command_bytes=N] [uncommitted_bytes=N] [snapshot_entries=N] [snapshot_keep=N] [sessions=N] [catch_up=N] [disk_stall=MILLIS] [priorities=2:5,3:9]` | and with these limits |
 //! | `disk 2 term=3 [voted_for=1] log=1,1:x#1,3` | server 2 starts again from a disk with this on it: entries by term, some with a command and number of client 1 |
 //! | `join 2` | the server has joined |
 //! | `elapse 3 election`, `elapse 1 heartbeat` | waits for the timer of the server |
 //! | `deliver 1`, `deliver 1 from 3 VoteRequest last` | messages arrive: all that match, or the `first` or `last` |
 //! | `drop …`, `duplicate …`, `keep …` | the same choice of messages is lost, repeated, or kept back |
 //! | `release` | what was kept back is on its way again |
-//! | `partition 1 2`, `heal` | cuts these servers off from all others |
+//! | `partition 1 2`, `cut 1 2`, `heal` | cuts these servers off from all others; loses what 1 sends to 2 |
+//! | `wait 300` | 300 ms pass |
 //! | `stabilize` | everything is delivered until nothing is on its way |
 //! | `client-request 1 x [client=2] [number=7]` | a client asks server 1; the number is its next one |
 //! | `client-retry 2 [client=2]` | the client asks server 2 for the same again |
+//! | `register 1 [client=2] [number=7]` | a client asks server 1 for a session; `client-request … session=5 [first=6]` names one |
+//! | `propose 1 x` | the application of server 1 proposes a command |
+//! | `change 1 add-learner 4 add-voter 5 demote 2 remove 3` | the operator changes the cluster through server 1 |
+//! | `transfer 1 [to=2]` | the operator has server 1 hand over |
+//! | `take-snapshot 1` | the operator has server 1 take a snapshot |
+//! | `read 1 id=7 [mode=lease]` | the application of server 1 reads |
 //! | `hold-saves 2`, `saved 2 [count]` | the disk of server 2 takes its time; it is done |
 //! | `hold-applies 2`, `applies 2 [count]` | the same for its state machine |
 //! | `crash 2`, `restart 2` | loses what was not saved; starts again and joins |
@@ -20,9 +29,11 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use raft_core::{
-    Address, ClientRequest, Entry, Envelope, HardState, Index, Payload, ProgressState, Recovered,
-    Role, ServerId, Term,
+    Address, ClientId, ClientRequest, Config, Entry, Envelope, HardState, Index, Input,
+    MembershipChange, Message, Payload, ProgressState, ReadId, ReadMode, Recovered, RegisterClient,
+    Role, SequenceNumber, ServerId, SessionId, Term,
 };
 
 use crate::cluster::{Cluster, request, word};
@@ -145,6 +156,47 @@ impl Runner {
                 let group = group.collect::<Result<Vec<_>, _>>()?;
                 cluster.partition(&group);
             }
+            "cut" => {
+                let [from, to] = words.rest[..] else { return Err("from whom to whom?".into()) };
+                cluster.cut(ServerId(number(from)?), ServerId(number(to)?));
+            }
+            "wait" => {
+                let millis = words.rest.first().ok_or("how long?")?;
+                cluster.now = cluster.now + std::time::Duration::from_millis(number(millis)?);
+            }
+            "register" => {
+                let client = words.number("client")?.unwrap_or(1);
+                let registration = SequenceNumber(words.number("number")?.unwrap_or(1));
+                let client_id = ClientId(client);
+                let message = Message::RegisterClient(RegisterClient { client_id, registration });
+                let _ = cluster.tell(words.server()?, client_id.into(), message);
+            }
+            "propose" => {
+                let command = words.rest.get(1).ok_or("which command?")?;
+                let command = Bytes::copy_from_slice(command.as_bytes());
+                let _ = cluster.step(words.server()?, Input::Propose(command));
+            }
+            "change" => {
+                let changes = words.rest[1..].chunks(2).map(parse_change);
+                let changes = changes.collect::<Result<_, _>>()?;
+                let _ = cluster.step(words.server()?, Input::ChangeMembership(changes));
+            }
+            "transfer" => {
+                let to = words.number("to")?.map(ServerId);
+                let _ = cluster.step(words.server()?, Input::TransferLeadership { to });
+            }
+            "take-snapshot" => {
+                let _ = cluster.step(words.server()?, Input::TakeSnapshot);
+            }
+            "read" => {
+                let id = ReadId(words.number("id")?.ok_or("which read?")?);
+                let mode = match words.value("mode") {
+                    None => ReadMode::ReadIndex,
+                    Some("lease") => ReadMode::Lease,
+                    Some(other) => return Err(format!("no such mode: {other}")),
+                };
+                let _ = cluster.step(words.server()?, Input::Read { id, mode });
+            }
             "heal" => cluster.heal(),
             "stabilize" => cluster.stabilize(),
             "client-request" => {
@@ -152,7 +204,10 @@ impl Runner {
                 let last = self.requests.get(&client).map_or(0, |last| last.sequence_number.0);
                 let number = words.number("number")?.unwrap_or(last + 1);
                 let command = words.rest.get(1).ok_or("which command?")?;
-                let request = request(client, number, command);
+                let mut request = request(client, number, command);
+                request.session = SessionId(words.number("session")?.unwrap_or(0));
+                let first = words.number("first")?.unwrap_or(number);
+                request.first_incomplete = SequenceNumber(first);
                 self.requests.insert(client, request.clone());
                 // A refusal is in the transcript.
                 let _ = cluster.request(words.server()?, request);
@@ -188,7 +243,7 @@ impl Runner {
             }
             "log" => {
                 for id in words.servers(cluster)? {
-                    let log = cluster.server(id).log().entries().iter();
+                    let log = cluster.server(id).log().iter();
                     let log: Vec<_> = log.map(ToString::to_string).collect();
                     cluster.note(format!("{id} log: {}", or_nothing(&log.join(", "))));
                 }
@@ -203,6 +258,7 @@ impl Runner {
                         ProgressState::Probe { is_waiting: false } => "probe",
                         ProgressState::Probe { is_waiting: true } => "probe, waiting",
                         ProgressState::Replicate => "replicate",
+                        ProgressState::Snapshot(_) => "snapshot",
                     };
                     let (matched, next) = (progress.match_index, progress.next_index);
                     cluster
@@ -220,19 +276,35 @@ impl Runner {
 
     fn start(&mut self, words: &Words<'_>) -> Result<(), String> {
         let servers = words.number("servers")?.ok_or("how many servers?")?;
-        let (in_flight, append_bytes, command_bytes) = (
-            words.number("in_flight")?,
-            words.number("append_bytes")?,
-            words.number("command_bytes")?,
-        );
-        let (pre_vote, check_quorum) = (words.flag("pre_vote")?, words.flag("check_quorum")?);
+        let voters = words.number("voters")?;
+        let learners = words.number("learners")?.unwrap_or(0);
+        let voters = voters.unwrap_or(servers.saturating_sub(learners));
+        let mut settings = Config::new(ServerId(1), (1..=voters).map(ServerId));
+        settings.learners = (voters + 1..=voters + learners).map(ServerId).collect();
+        settings.pre_vote = words.flag("pre_vote")?;
+        settings.check_quorum = words.flag("check_quorum")?;
+        settings.lease_reads = words.flag("lease_reads")?;
+        settings.announce_commits = words.flag("announce_commits")?;
+        settings.forward_requests = words.flag("forward_requests")?;
+        words.set("in_flight", &mut settings.in_flight_entries_max, |n| n)?;
+        words.set("in_flight_messages", &mut settings.in_flight_messages_max, |n| n as usize)?;
+        words.set("in_flight_bytes", &mut settings.in_flight_bytes_max, |n| n as usize)?;
+        words.set("append_bytes", &mut settings.append_bytes_max, |n| n as usize)?;
+        words.set("command_bytes", &mut settings.command_bytes_max, |n| n as usize)?;
+        words.set("uncommitted_bytes", &mut settings.uncommitted_bytes_max, |n| n as usize)?;
+        words.set("snapshot_entries", &mut settings.snapshot_entries, Some)?;
+        words.set("snapshot_keep", &mut settings.snapshot_keep_entries, |n| n)?;
+        words.set("sessions", &mut settings.sessions_max, |n| n as u32)?;
+        words.set("catch_up", &mut settings.catch_up_entries_max, |n| n)?;
+        let millis = |n| Some(std::time::Duration::from_millis(n));
+        words.set("disk_stall", &mut settings.disk_stall_timeout, millis)?;
+        for pair in words.value("priorities").unwrap_or_default().split(',') {
+            if let Some((server, priority)) = pair.split_once(':') {
+                settings.priorities.insert(ServerId(number(server)?), number(priority)? as u32);
+            }
+        }
         let mut cluster = Cluster::new(servers, |config| {
-            config.pre_vote = pre_vote;
-            config.check_quorum = check_quorum;
-            config.in_flight_entries_max = in_flight.unwrap_or(config.in_flight_entries_max);
-            config.append_bytes_max = append_bytes.map_or(config.append_bytes_max, |n| n as usize);
-            config.command_bytes_max =
-                command_bytes.map_or(config.command_bytes_max, |n| n as usize);
+            *config = Config { server_id: config.server_id, ..settings.clone() };
         });
         if words.value("joined") != Some("no") {
             for id in cluster.ids() {
@@ -293,10 +365,23 @@ fn parse_entry(index: u64, text: &str) -> Result<Entry, String> {
         None => (text, Payload::Noop),
         Some((term, command)) => {
             let (word, sequence) = command.split_once('#').ok_or("which number?")?;
-            (term, Payload::Command(request(1, number(sequence)?, word)))
+            (term, Payload::Command(request(1, number(sequence)?, word).into()))
         }
     };
     Ok(Entry { term: Term(number(term)?), index: Index(index), payload })
+}
+
+/// A change of the cluster: a word and a server.
+fn parse_change(words: &[&str]) -> Result<MembershipChange, String> {
+    let &[change, server] = words else { return Err("which server?".to_owned()) };
+    let server = ServerId(number(server)?);
+    match change {
+        "add-learner" => Ok(MembershipChange::AddLearner(server)),
+        "add-voter" => Ok(MembershipChange::AddVoter(server)),
+        "demote" => Ok(MembershipChange::Demote(server)),
+        "remove" => Ok(MembershipChange::Remove(server)),
+        other => Err(format!("no such change: {other}")),
+    }
 }
 
 /// A command: its name, its plain words, and its `key=value` pairs.
@@ -327,6 +412,14 @@ impl<'a> Words<'a> {
             Some("true") => Ok(true),
             Some(other) => Err(format!("{key} is true or false, not {other}")),
         }
+    }
+
+    /// Replaces a setting, if the line names it.
+    fn set<T>(&self, key: &str, setting: &mut T, read: impl Fn(u64) -> T) -> Result<(), String> {
+        if let Some(number) = self.number(key)? {
+            *setting = read(number);
+        }
+        Ok(())
     }
 
     fn value(&self, key: &str) -> Option<&'a str> {

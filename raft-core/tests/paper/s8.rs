@@ -69,7 +69,7 @@ fn a_request_inherited_from_an_earlier_leader_is_not_taken_twice() {
 #[test]
 fn a_leader_opens_its_term_with_a_noop() {
     let bench = Bench::leader(3, 3, &[1, 2]);
-    let last = bench.server.log().entries().last().unwrap();
+    let last = bench.server.log().iter().last().unwrap();
     assert_eq!(last.to_string(), "3@4 noop");
 }
 

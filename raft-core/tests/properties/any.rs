@@ -5,8 +5,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use raft_core::{
     Address, AppendEntriesRequest, AppendEntriesResponse, AppendEntriesResult, ClientId,
-    ClientRequest, ClientResponse, ClientResult, ClusterId, ConflictHint, Entry, Envelope, Index,
-    LogId, Message, Payload, SequenceNumber, ServerId, Term, VoteRequest, VoteResponse,
+    ClientRequest, ClientResponse, ClientResult, ClusterId, Configuration, ConflictHint, Entry,
+    Envelope, Index, InstallSnapshotRequest, InstallSnapshotResponse, LogId, MembershipChange,
+    Message, Payload, ReadId, ReadIndexRequest, ReadIndexResponse, RegisterClient, Round,
+    SequenceNumber, ServerId, SessionId, SnapshotId, Term, TimeoutNow, VoteRequest, VoteResponse,
 };
 
 /// Mostly small, sometimes at the edge of what is taken, or of what fits.
@@ -41,15 +43,67 @@ fn text() -> BoxedStrategy<Bytes> {
 }
 
 fn client_request() -> BoxedStrategy<ClientRequest> {
-    (number(), number(), text())
-        .prop_map(|(client, number, command)| {
-            ClientRequest::new(ClientId(client), SequenceNumber(number), command)
+    let session = prop_oneof![2 => Just(0_u64), 1 => number()];
+    (number(), session, number(), number(), text())
+        .prop_map(|(client, session, number, first_incomplete, command)| ClientRequest {
+            session: SessionId(session),
+            first_incomplete: SequenceNumber(first_incomplete),
+            ..ClientRequest::new(ClientId(client), SequenceNumber(number), command)
+        })
+        .boxed()
+}
+
+fn configuration() -> BoxedStrategy<Configuration> {
+    let servers = |range| prop::collection::vec((1..6_u64).prop_map(ServerId), range);
+    (servers(1..4), servers(0..4), servers(0..3))
+        .prop_map(|(voters, old, learners)| {
+            if old.is_empty() {
+                Configuration::new(voters, learners)
+            } else {
+                Configuration::joint(old, voters, learners)
+            }
+        })
+        .boxed()
+}
+
+pub(crate) fn membership_change() -> BoxedStrategy<MembershipChange> {
+    prop_oneof![
+        (1..6_u64).prop_map(|id| MembershipChange::AddLearner(ServerId(id))),
+        (1..6_u64).prop_map(|id| MembershipChange::AddVoter(ServerId(id))),
+        (1..6_u64).prop_map(|id| MembershipChange::Demote(ServerId(id))),
+        (1..6_u64).prop_map(|id| MembershipChange::Remove(ServerId(id))),
+    ]
+    .boxed()
+}
+
+fn round() -> impl Strategy<Value = Round> {
+    number().prop_map(Round)
+}
+
+fn snapshot_id() -> BoxedStrategy<SnapshotId> {
+    (term(), index(), 0..9_u64, 0..2_u32)
+        .prop_map(|(term, index, size_bytes, checksum)| SnapshotId {
+            last: LogId::new(term, index),
+            size_bytes,
+            checksum,
         })
         .boxed()
 }
 
 pub(crate) fn entry() -> BoxedStrategy<Entry> {
-    let payload = prop_oneof![Just(Payload::Noop), client_request().prop_map(Payload::Command),];
+    let payload = prop_oneof![
+        3 => Just(Payload::Noop),
+        3 => client_request().prop_map(|request| Payload::Command(request.into())),
+        1 => text().prop_map(Payload::Proposal),
+        1 => (number(), number(), 0..3_u32).prop_map(|(client, registration, sessions_max)| {
+            Payload::RegisterClient {
+                client_id: ClientId(client),
+                registration: SequenceNumber(registration),
+                sessions_max,
+            }
+        }),
+        1 => configuration().prop_map(|new| Payload::Configuration(new.into())),
+    ];
     (term(), index(), payload)
         .prop_map(|(term, index, payload)| Entry { term, index, payload })
         .boxed()
@@ -91,7 +145,10 @@ fn client_result() -> BoxedStrategy<ClientResult> {
             response,
         }),
         prop::option::of(server()).prop_map(|leader| ClientResult::NotLeader { leader }),
+        number().prop_map(|session| ClientResult::Registered { session: SessionId(session) }),
         Just(ClientResult::Superseded),
+        Just(ClientResult::SessionExpired),
+        Just(ClientResult::Busy),
         (number(), number()).prop_map(|(command_bytes, command_bytes_max)| {
             ClientResult::TooLarge { command_bytes, command_bytes_max }
         }),
@@ -103,15 +160,11 @@ fn client_result() -> BoxedStrategy<ClientResult> {
 fn message(from: ServerId) -> BoxedStrategy<Message> {
     // Most messages name their sender truly.
     let sender = prop_oneof![12 => Just(from), 1 => server()];
-    let vote_request = (term(), sender.clone(), index(), term(), any::<bool>()).prop_map(
-        |(term, candidate_id, last_log_index, last_log_term, is_pre_vote)| {
-            let request = VoteRequest {
-                term,
-                candidate_id,
-                last_log_index,
-                last_log_term,
-                is_transfer: false,
-            };
+    let flags = (any::<bool>(), any::<bool>());
+    let vote_request = (term(), sender.clone(), index(), term(), flags).prop_map(
+        |(term, candidate_id, last_log_index, last_log_term, (is_pre_vote, is_transfer))| {
+            let request =
+                VoteRequest { term, candidate_id, last_log_index, last_log_term, is_transfer };
             if is_pre_vote {
                 Message::PreVoteRequest(request)
             } else {
@@ -119,16 +172,30 @@ fn message(from: ServerId) -> BoxedStrategy<Message> {
             }
         },
     );
-    let append = (term(), sender, entries(), index()).prop_map(
-        |(term, leader_id, (prev, entries), leader_commit)| {
+    let install = (term(), sender.clone(), round(), snapshot_id(), 0..9_u64, text()).prop_map(
+        |(term, leader_id, round, id, offset, data)| {
+            let room = usize::try_from(id.size_bytes.saturating_sub(offset)).unwrap_or(0);
+            let data = data.slice(..data.len().min(room));
+            let request = InstallSnapshotRequest { term, leader_id, round, id, offset, data };
+            Message::InstallSnapshotRequest(request)
+        },
+    );
+    let timeout_now = (term(), sender.clone(), term(), index()).prop_map(
+        |(term, leader_id, last_term, last_index)| {
+            let last = LogId::new(last_term, last_index);
+            Message::TimeoutNow(TimeoutNow { term, leader_id, last })
+        },
+    );
+    let append = (term(), sender, entries(), index(), round()).prop_map(
+        |(term, leader_id, (prev, entries), leader_commit, round)| {
             Message::AppendEntriesRequest(AppendEntriesRequest {
                 term,
                 leader_id,
                 prev_log_index: prev.index,
                 prev_log_term: prev.term,
-                entries,
+                entries: entries.into(),
                 leader_commit,
-                round: Round(0),
+                round,
             })
         },
     );
@@ -143,8 +210,26 @@ fn message(from: ServerId) -> BoxedStrategy<Message> {
             }
         }),
         append,
-        (term(), append_result()).prop_map(|(term, result)| {
-            Message::AppendEntriesResponse(AppendEntriesResponse { term, result, round: Round(0) })
+        (term(), append_result(), round()).prop_map(|(term, result, round)| {
+            Message::AppendEntriesResponse(AppendEntriesResponse { term, result, round })
+        }),
+        install,
+        (term(), round(), snapshot_id(), 0..9_u64).prop_map(|(term, round, id, offset)| {
+            let response = InstallSnapshotResponse { term, round, id, offset };
+            Message::InstallSnapshotResponse(response)
+        }),
+        timeout_now,
+        (number(), any::<bool>()).prop_map(|(id, is_lease_enough)| {
+            Message::ReadIndexRequest(ReadIndexRequest { id: ReadId(id), is_lease_enough })
+        }),
+        (number(), prop::option::of(index())).prop_map(|(id, index)| {
+            Message::ReadIndexResponse(ReadIndexResponse { id: ReadId(id), index })
+        }),
+        (number(), number()).prop_map(|(client, registration)| {
+            Message::RegisterClient(RegisterClient {
+                client_id: ClientId(client),
+                registration: SequenceNumber(registration),
+            })
         }),
         client_request().prop_map(Message::ClientRequest),
         (number(), number(), client_result()).prop_map(|(client, number, result)| {
@@ -184,6 +269,7 @@ pub(crate) fn envelope_for_server_1() -> BoxedStrategy<Envelope> {
         .prop_map(|(from, message)| {
             let from = match &message {
                 Message::ClientRequest(request) => Address::Client(request.client_id),
+                Message::RegisterClient(request) => Address::Client(request.client_id),
                 _ => Address::Server(from),
             };
             let (cluster_id, to) = (ClusterId::default(), ServerId(1).into());

@@ -131,9 +131,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Version 1 of the format, message by message: bytes that servers of other versions, and files, hold.
+/// Version 2 of the format, message by message: bytes that servers of other versions, and files, hold.
 #[test]
-fn version_1_of_the_format_is_pinned() {
+fn version_2_of_the_format_is_pinned() {
     let response = |result| {
         let (client_id, sequence_number) = (ClientId(0xc), SequenceNumber(0xd));
         Message::ClientResponse(ClientResponse { client_id, sequence_number, result })
@@ -145,27 +145,31 @@ fn version_1_of_the_format_is_pinned() {
     let table = [
         (
             vote_request(9, 2, (7, 5)),
-            "00 0900000000000000 0200000000000000 0700000000000000 0500000000000000",
+            "00 0900000000000000 0200000000000000 0700000000000000 0500000000000000 00",
         ),
         (vote(9, true), "01 0900000000000000 01"),
         (vote(9, false), "01 0900000000000000 00"),
         (
             append_all(9, 2, (5, 4), both, 3),
             "02 0900000000000000 0200000000000000 0500000000000000 0400000000000000 0300000000000000 \
-             02000000 \
+             0000000000000000 02000000 \
              0500000000000000 0600000000000000 00 \
-             0500000000000000 0700000000000000 01 0100000000000000 0900000000000000 02000000 7879",
+             0500000000000000 0700000000000000 01 \
+             0100000000000000 0000000000000000 0900000000000000 0900000000000000 02000000 7879",
         ),
-        (success(9, 7), "03 0900000000000000 00 0700000000000000"),
-        (conflict(9, 7, 6, None), "03 0900000000000000 01 0700000000000000 00 0600000000000000"),
+        (success(9, 7), "03 0900000000000000 0000000000000000 00 0700000000000000"),
+        (
+            conflict(9, 7, 6, None),
+            "03 0900000000000000 0000000000000000 01 0700000000000000 00 0600000000000000",
+        ),
         (
             conflict(9, 7, 6, Some(4)),
-            "03 0900000000000000 01 0700000000000000 01 0400000000000000 0600000000000000",
+            "03 0900000000000000 0000000000000000 01 0700000000000000 01 0400000000000000 0600000000000000",
         ),
-        (stale(9), "03 0900000000000000 02"),
+        (stale(9), "03 0900000000000000 0000000000000000 02"),
         (
             Message::ClientRequest(request(8, 3, "abc")),
-            "04 0800000000000000 0300000000000000 03000000 616263",
+            "04 0800000000000000 0000000000000000 0300000000000000 0300000000000000 03000000 616263",
         ),
         (
             response(ClientResult::Applied { log_id, response: answered }),
@@ -189,7 +193,7 @@ fn version_1_of_the_format_is_pinned() {
         let bytes = encode(&[from_server_2(message.clone())]);
         let expected: String = expected.split_whitespace().collect();
         let length = 9 + expected.len() / 2;
-        let head = "52414654 0100 0807060504030201 00 0200000000000000 01000000";
+        let head = "52414654 0200 0807060504030201 00 0200000000000000 01000000";
         let head: String = head.split_whitespace().collect();
         let envelope_head = format!("{}000000 00 0100000000000000", hex(&[length as u8]));
         let envelope_head: String = envelope_head.split_whitespace().collect();
@@ -212,7 +216,7 @@ fn what_is_no_frame_is_told_from_what_is_broken() {
     assert!(matches!(error(b""), DecodeError::NotAFrame));
     assert!(matches!(error(b"RAF"), DecodeError::NotAFrame));
     assert!(matches!(error(b"TFAR\x01\x00"), DecodeError::NotAFrame));
-    assert_eq!(with(4, 2), "frame format 2 is not known here, only 1");
+    assert_eq!(with(4, 1), "frame format 1 is not known here, only 2");
     assert_eq!(with(14, 9), "malformed: unknown kind of Address");
     let vote_granted = good.len() - 1;
     assert!(with(vote_granted, 2).starts_with("malformed: "), "neither true nor false");
@@ -237,7 +241,7 @@ fn no_length_asks_for_more_than_the_frame_holds() {
         bytes[place..place + 4].copy_from_slice(&value.to_le_bytes());
         decode_frame(&Bytes::from(bytes))
     };
-    let (envelopes, length, count) = (23, 27, 27 + 4 + 9 + 1 + 40);
+    let (envelopes, length, count) = (23, 27, 27 + 4 + 9 + 1 + 48);
     assert_eq!(good[envelopes..envelopes + 4], 1_u32.to_le_bytes());
     assert_eq!(good[count..count + 4], 1_u32.to_le_bytes());
     for value in [0, 2, 20, 1 << 16, 1 << 24, u32::MAX] {
@@ -248,7 +252,7 @@ fn no_length_asks_for_more_than_the_frame_holds() {
     let error = with_u32(envelopes, u32::MAX).unwrap_err();
     assert_eq!(error.to_string(), "malformed: more envelopes than bytes");
     let error = with_u32(count, u32::MAX).unwrap_err();
-    assert_eq!(error.to_string(), "malformed: more entries than bytes");
+    assert_eq!(error.to_string(), "malformed: more items than bytes");
 }
 
 #[test]
@@ -257,7 +261,7 @@ fn frames_end_at_the_limit() {
         let entry = Entry {
             term: Term(1),
             index: Index(1),
-            payload: Payload::Command(request(1, 1, &"x".repeat(bytes))),
+            payload: Payload::Command(request(1, 1, &"x".repeat(bytes)).into()),
         };
         from_server_2(append_all(9, 2, (0, 0), vec![entry], 0))
     };

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use raft_core::{
-    Apply, Config, Effect, Effects, Envelope, HardState, Index, Input, Recovered, SaveNumber,
-    Server, ServerId, Term, Timestamp,
+    Config, Effect, Effects, Envelope, HardState, Index, Input, MembershipChange, ReadId, ReadMode,
+    Recovered, SaveNumber, Server, ServerId, Term, Timestamp,
 };
 
 use crate::any;
@@ -22,7 +22,21 @@ enum Event {
     /// A driver gone wrong.
     WrongSave(u64),
     WrongApply(u64, usize),
+    WrongSnapshot(u64),
     JoinAgain,
+    /// What an operator or the application wants.
+    Propose(usize),
+    Change(Vec<MembershipChange>),
+    Transfer(Option<u64>),
+    TakeSnapshot,
+    Read(u64, bool),
+}
+
+/// What the state machine was asked for.
+#[derive(Clone, Debug)]
+enum Task {
+    Apply { through: Index, requests: usize },
+    TakeSnapshot(Index),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -33,7 +47,13 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Applied),
         1 => any::number().prop_map(Event::WrongSave),
         1 => (any::number(), 0..3_usize).prop_map(|(through, n)| Event::WrongApply(through, n)),
+        1 => any::number().prop_map(Event::WrongSnapshot),
         1 => Just(Event::JoinAgain),
+        2 => (0..101_usize).prop_map(Event::Propose),
+        1 => prop::collection::vec(any::membership_change(), 0..3).prop_map(Event::Change),
+        1 => prop::option::of(0..6_u64).prop_map(Event::Transfer),
+        1 => Just(Event::TakeSnapshot),
+        1 => (any::number(), any::<bool>()).prop_map(|(id, is_lease)| Event::Read(id, is_lease)),
     ]
 }
 
@@ -49,7 +69,7 @@ struct Driver {
     server: Server,
     now: Timestamp,
     unsaved: Vec<SaveNumber>,
-    unapplied: Vec<Apply>,
+    unapplied: Vec<Task>,
 }
 
 impl Driver {
@@ -78,22 +98,42 @@ impl Driver {
         if new.current_term == old.current_term && old.voted_for.is_some() {
             prop_assert_eq!(new.voted_for, old.voted_for, "one vote in a term");
         }
-        let committed = old.commit_index.0 as usize;
-        let logs = (before.log().entries(), self.server.log().entries());
-        prop_assert_eq!(&logs.1[..committed], &logs.0[..committed], "committed entries stay");
+        let committed = before.log().iter().take_while(|entry| entry.index <= old.commit_index);
+        for entry in committed.skip_while(|entry| entry.index <= new.log_start.index) {
+            prop_assert_eq!(self.server.log().entry(entry.index), Some(entry), "it was committed");
+        }
+        self.note(&effects);
         for effect in &effects {
             match effect {
-                Effect::Save(save) => self.unsaved.push(save.number),
-                Effect::Apply(apply) => self.unapplied.push(apply.clone()),
                 // Only a term at the edge of what is taken leads to one beyond it.
                 Effect::Send(envelope) if new.current_term < Term(1 << 60) => {
                     prop_assert!(envelope.check().is_ok(), "{}", envelope);
                 }
-                Effect::Send(_) => {}
-                Effect::NotifyElectedLeader { .. } | Effect::NotifyCommit { .. } => {}
+                _ => {}
             }
         }
         Ok(effects)
+    }
+
+    /// Remembers what is to be answered.
+    fn note(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::Save(save) => self.unsaved.push(save.number),
+                Effect::Apply(apply) => self.unapplied.push(Task::Apply {
+                    through: apply.through,
+                    requests: apply.requests().count(),
+                }),
+                Effect::RestoreSnapshot(snapshot) => {
+                    let through = snapshot.last().index;
+                    self.unapplied.push(Task::Apply { through, requests: 0 });
+                }
+                Effect::TakeSnapshot { through } => {
+                    self.unapplied.push(Task::TakeSnapshot(*through));
+                }
+                _ => {}
+            }
+        }
     }
 
     fn take(&mut self, event: Event) -> Result<(), TestCaseError> {
@@ -112,9 +152,16 @@ impl Driver {
             }
             Event::Applied => {
                 if !self.unapplied.is_empty() {
-                    let Apply { entries, through } = self.unapplied.remove(0);
-                    let responses = vec![Bytes::from_static(b"done"); entries.len()];
-                    self.step(Input::Applied { through, responses })?;
+                    let input = match self.unapplied.remove(0) {
+                        Task::Apply { through, requests } => {
+                            let responses = vec![Bytes::from_static(b"done"); requests];
+                            Input::Applied { through, responses }
+                        }
+                        Task::TakeSnapshot(through) => {
+                            Input::SnapshotTaken { through, data: Bytes::from_static(b"state") }
+                        }
+                    };
+                    self.step(input)?;
                 }
             }
             Event::WrongSave(number) => {
@@ -125,14 +172,36 @@ impl Driver {
                 }
             }
             Event::WrongApply(through, count) => {
-                let is_asked =
-                    |apply: &Apply| apply.through.0 == through && apply.entries.len() == count;
-                if !self.unapplied.first().is_some_and(is_asked) {
+                let is_asked = |task: &Task| {
+                    matches!(task, Task::Apply { through: asked, requests }
+                        if asked.0 == through && *requests == count)
+                };
+                let tasks = &mut self.unapplied.iter();
+                let first = tasks.find(|task| matches!(task, Task::Apply { .. }));
+                if !first.is_some_and(is_asked) {
                     let responses = vec![Bytes::new(); count];
                     self.step(Input::Applied { through: Index(through), responses })?;
                 }
             }
+            Event::WrongSnapshot(through) => {
+                let is_asked =
+                    |task: &Task| matches!(task, Task::TakeSnapshot(asked) if asked.0 == through);
+                if !self.unapplied.iter().any(is_asked) {
+                    let data = Bytes::from_static(b"nonsense");
+                    self.step(Input::SnapshotTaken { through: Index(through), data })?;
+                }
+            }
             Event::JoinAgain => drop(self.step(Input::NotifyJoinedService)?),
+            Event::Propose(bytes) => drop(self.step(Input::Propose(vec![0; bytes].into()))?),
+            Event::Change(changes) => drop(self.step(Input::ChangeMembership(changes))?),
+            Event::Transfer(to) => {
+                self.step(Input::TransferLeadership { to: to.map(ServerId) })?;
+            }
+            Event::TakeSnapshot => drop(self.step(Input::TakeSnapshot)?),
+            Event::Read(id, is_lease) => {
+                let mode = if is_lease { ReadMode::Lease } else { ReadMode::ReadIndex };
+                self.step(Input::Read { id: ReadId(id), mode })?;
+            }
         }
         Ok(())
     }
@@ -158,6 +227,12 @@ proptest! {
         config.check_quorum = check_quorum;
         config.append_bytes_max = 60;
         config.command_bytes_max = 100;
+        config.uncommitted_bytes_max = 150;
+        config.lease_reads = check_quorum;
+        config.snapshot_entries = (in_flight == 1).then_some(3);
+        config.snapshot_keep_entries = in_flight - 1;
+        config.forward_requests = pre_vote;
+        config.announce_commits = check_quorum;
         let current_term = Term(log.last().copied().unwrap_or(0));
         let hard_state = HardState { current_term, voted_for: None };
         let recovered = Recovered { hard_state, entries: entries(1, &log), ..Recovered::default() };
@@ -174,13 +249,7 @@ proptest! {
         // The worst of the deferred messages is told.
         let _ = driver.server.step(driver.now, Input::NotifyJoinedService, &mut effects);
         prop_assert_eq!(driver.server.deferred(), 0);
-        for effect in effects.drain() {
-            match effect {
-                Effect::Save(save) => driver.unsaved.push(save.number),
-                Effect::Apply(apply) => driver.unapplied.push(apply),
-                Effect::Send(_) | Effect::NotifyElectedLeader { .. } | Effect::NotifyCommit { .. } => {}
-            }
-        }
+        driver.note(effects.as_slice());
         for event in events {
             driver.take(event)?;
         }

@@ -89,7 +89,7 @@ impl Observer {
         let up: Vec<_> = ids.iter().copied().filter(|&id| cluster.is_up(id)).collect();
         for &id in &up {
             let server = cluster.server(id);
-            let log = server.log().entries();
+            let log: Vec<_> = server.log().iter().cloned().collect();
             let term = server.current_term().0;
             for (place, entry) in log.iter().take(server.commit_index().0 as usize).enumerate() {
                 match self.committed.get(place) {
@@ -110,7 +110,7 @@ impl Observer {
                 }
             }
             for &other in up.iter().filter(|&&other| other < id) {
-                let theirs = cluster.server(other).log().entries();
+                let theirs: Vec<_> = cluster.server(other).log().iter().cloned().collect();
                 let is_same = |place: &usize| log[*place].term == theirs[*place].term;
                 if let Some(place) = (0..log.len().min(theirs.len())).rev().find(is_same) {
                     let (ours, theirs) = (&log[..=place], &theirs[..=place]);

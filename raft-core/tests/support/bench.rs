@@ -8,7 +8,7 @@ use bytes::Bytes;
 use raft_core::{
     Address, AppendEntriesRequest, AppendEntriesResponse, AppendEntriesResult, ClientId,
     ClientRequest, ClusterId, Config, ConflictHint, Effect, Effects, Entry, Envelope, HardState,
-    Index, Input, Message, Payload, Progress, Recovered, Role, Save, SequenceNumber, Server,
+    Index, Input, Message, Payload, Progress, Recovered, Role, Round, Save, SequenceNumber, Server,
     ServerId, StepError, Term, Timestamp, VoteRequest, VoteResponse,
 };
 
@@ -97,14 +97,27 @@ impl Bench {
             match effect {
                 Effect::Save(save) => self.unsaved.push(save),
                 Effect::Apply(apply) => {
-                    let commands = apply.entries.iter().map(ToString::to_string);
-                    self.applied.extend(commands);
-                    let responses = vec![Bytes::from_static(b"done"); apply.entries.len()];
+                    self.applied.extend(apply.commands().map(ToString::to_string));
+                    let responses = vec![Bytes::from_static(b"done"); apply.requests().count()];
                     lines.extend(self.step(Input::Applied { through: apply.through, responses })?);
+                }
+                Effect::TakeSnapshot { through } => {
+                    let data = Bytes::from(self.applied.join(", "));
+                    lines.extend(self.step(Input::SnapshotTaken { through, data })?);
+                }
+                Effect::RestoreSnapshot(snapshot) => {
+                    let text = String::from_utf8_lossy(snapshot.data()).into_owned();
+                    self.applied = text.split(", ").map(str::to_owned).collect();
+                    let through = snapshot.last().index;
+                    lines.extend(self.step(Input::Applied { through, responses: Vec::new() })?);
                 }
                 Effect::Send(_)
                 | Effect::NotifyElectedLeader { .. }
-                | Effect::NotifyCommit { .. } => {}
+                | Effect::NotifyCommit { .. }
+                | Effect::NotifyConfiguration { .. }
+                | Effect::ReadReady { .. }
+                | Effect::ReadFailed { .. }
+                | Effect::NotifyTransferAborted { .. } => {}
             }
         }
         if !self.holds_saves && !self.unsaved.is_empty() {
@@ -175,7 +188,7 @@ impl Bench {
 
     pub(crate) fn progress(&self, follower: u64) -> Progress {
         match self.server.role() {
-            Role::Leader(leader) => leader.progress[&ServerId(follower)],
+            Role::Leader(leader) => leader.progress[&ServerId(follower)].clone(),
             other => panic!("a {other} has no followers"),
         }
     }
@@ -198,7 +211,7 @@ impl Bench {
 
     /// The terms of the log.
     pub(crate) fn log(&self) -> Vec<u64> {
-        self.server.log().entries().iter().map(|entry| entry.term.0).collect()
+        self.server.log().iter().map(|entry| entry.term.0).collect()
     }
 }
 
@@ -222,11 +235,8 @@ pub(crate) fn client_envelope(client: u64, number: u64, command: &str) -> Envelo
 }
 
 pub(crate) fn request(client: u64, number: u64, command: &str) -> ClientRequest {
-    ClientRequest {
-        client_id: ClientId(client),
-        sequence_number: SequenceNumber(number),
-        command: Bytes::copy_from_slice(command.as_bytes()),
-    }
+    let command = Bytes::copy_from_slice(command.as_bytes());
+    ClientRequest::new(ClientId(client), SequenceNumber(number), command)
 }
 
 /// Entries without a command, of these terms, from `first` on.
@@ -241,7 +251,7 @@ pub(crate) fn entries(first: u64, terms: &[u64]) -> Vec<Entry> {
 
 /// An entry with a command of client 1, whose number is given.
 pub(crate) fn command((index, term): At, number: u64, text: &str) -> Entry {
-    let payload = Payload::Command(request(1, number, text));
+    let payload = Payload::Command(request(1, number, text).into());
     Entry { index: Index(index), term: Term(term), payload }
 }
 
@@ -276,7 +286,7 @@ pub(crate) fn append_all(
         leader_id: ServerId(leader),
         prev_log_index: Index(prev.0),
         prev_log_term: Term(prev.1),
-        entries,
+        entries: entries.into(),
         leader_commit: Index(commit),
         round: Round(0),
     })

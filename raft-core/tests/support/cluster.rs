@@ -7,11 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+use raft_core::codec::{decode_entry, encode_entry};
 use raft_core::{
     Address, Apply, ClientId, ClientRequest, Config, Effect, Effects, Entry, Envelope, Index,
-    Input, Message, Payload, Recovered, RoleChange, Save, SaveNumber, SequenceNumber, Server,
-    ServerId, StepError, Timestamp,
+    Input, Message, Payload, ReadId, Recovered, RoleChange, Save, SaveNumber, SequenceNumber,
+    Server, ServerId, Snapshot, StepError, Timestamp,
 };
 
 /// Servers, the messages between them, and what happened so far.
@@ -27,6 +28,8 @@ pub(crate) struct Cluster {
     cut: BTreeSet<(ServerId, ServerId)>,
     /// What happened since it was last taken, one line each.
     transcript: Vec<String>,
+    /// Reads that were served, with what is applied there, or that failed.
+    pub(crate) reads: Vec<(ReadId, Option<Index>)>,
     /// Who was elected in each term, as the servers told.
     pub(crate) elected: Vec<(u64, ServerId)>,
 }
@@ -42,11 +45,19 @@ pub(crate) struct Host {
     /// Saves asked for and not durable.
     pub(crate) unsaved: VecDeque<Save>,
     pub(crate) holds_saves: bool,
-    /// Applies asked for and not carried out.
-    pub(crate) unapplied: VecDeque<Apply>,
+    /// What the state machine was asked for and has not done.
+    pub(crate) unapplied: VecDeque<Task>,
     pub(crate) holds_applies: bool,
     /// The state machine: every command applied since the server started.
     pub(crate) applied: Vec<Entry>,
+}
+
+/// What a state machine is asked for, in order.
+#[derive(Clone, Debug)]
+pub(crate) enum Task {
+    Apply(Apply),
+    TakeSnapshot(Index),
+    Restore(Snapshot),
 }
 
 impl Cluster {
@@ -79,6 +90,7 @@ impl Cluster {
             answers: Vec::new(),
             cut: BTreeSet::new(),
             transcript: Vec::new(),
+            reads: Vec::new(),
             elected: Vec::new(),
         }
     }
@@ -133,10 +145,22 @@ impl Cluster {
             self.note(format!("{id}@{term} {effect}"));
             match effect {
                 Effect::Save(save) => self.host_mut(id).unsaved.push_back(save.clone()),
-                Effect::Apply(apply) => self.host_mut(id).unapplied.push_back(apply.clone()),
+                Effect::Apply(apply) => {
+                    self.host_mut(id).unapplied.push_back(Task::Apply(apply.clone()));
+                }
+                Effect::TakeSnapshot { through } => {
+                    self.host_mut(id).unapplied.push_back(Task::TakeSnapshot(*through));
+                }
+                Effect::RestoreSnapshot(snapshot) => {
+                    self.host_mut(id).unapplied.push_back(Task::Restore(snapshot.clone()));
+                }
                 Effect::Send(envelope) => self.post(envelope),
                 Effect::NotifyElectedLeader { term } => self.elected.push((term.0, id)),
-                Effect::NotifyCommit { .. } => {}
+                Effect::ReadReady { id: read, index } => self.reads.push((*read, Some(*index))),
+                Effect::ReadFailed { id: read, .. } => self.reads.push((*read, None)),
+                Effect::NotifyCommit { .. }
+                | Effect::NotifyConfiguration { .. }
+                | Effect::NotifyTransferAborted { .. } => {}
             }
         }
         if !self.host(id).holds_saves {
@@ -211,13 +235,29 @@ impl Cluster {
     pub(crate) fn finish_applies(&mut self, id: ServerId, count: usize) {
         for _ in 0..count {
             let host = self.host_mut(id);
-            let Some(Apply { entries, through }) = host.unapplied.pop_front() else { return };
+            let Some(task) = host.unapplied.pop_front() else { return };
             let mut responses = Vec::new();
-            for entry in entries {
-                host.applied.push(entry);
-                responses.push(Bytes::from(host.applied.len().to_string()));
-            }
-            self.step(id, Input::Applied { through, responses }).expect("the apply was asked for");
+            let input = match task {
+                Task::Apply(apply) => {
+                    for entry in apply.commands() {
+                        host.applied.push(entry.clone());
+                        if let Payload::Command(_) = &entry.payload {
+                            responses.push(Bytes::from(host.applied.len().to_string()));
+                        }
+                    }
+                    Input::Applied { through: apply.through, responses }
+                }
+                Task::TakeSnapshot(through) => {
+                    Input::SnapshotTaken { through, data: snapshot_of(&host.applied) }
+                }
+                Task::Restore(snapshot) => {
+                    host.applied = entries_of(snapshot.data().clone());
+                    Input::Applied { through: snapshot.last().index, responses }
+                }
+            };
+            // A state that a leader's snapshot has overtaken is refused.
+            let result = self.step(id, input);
+            assert!(result.is_ok() || matches!(result, Err(StepError::UnknownSnapshot { .. })));
         }
     }
 
@@ -258,6 +298,11 @@ impl Cluster {
         }
     }
 
+    /// Loses what one server sends to another, and not what comes back.
+    pub(crate) fn cut(&mut self, from: ServerId, to: ServerId) {
+        self.cut.insert((from, to));
+    }
+
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
     }
@@ -288,23 +333,47 @@ impl Cluster {
         to: ServerId,
         request: ClientRequest,
     ) -> Result<(), StepError> {
-        let envelope = Envelope {
-            cluster_id: self.host(to).config.cluster_id,
-            from: request.client_id.into(),
-            to: to.into(),
-            message: Message::ClientRequest(request),
-        };
-        self.step(to, Input::Message(envelope))
+        self.tell(to, request.client_id.into(), Message::ClientRequest(request))
     }
+
+    /// A message arrives at a server.
+    pub(crate) fn tell(
+        &mut self,
+        to: ServerId,
+        from: Address,
+        message: Message,
+    ) -> Result<(), StepError> {
+        let cluster_id = self.host(to).config.cluster_id;
+        self.step(to, Input::Message(Envelope { cluster_id, from, to: to.into(), message }))
+    }
+}
+
+/// The state of a state machine: all it has applied.
+fn snapshot_of(applied: &[Entry]) -> Bytes {
+    let mut bytes = Vec::new();
+    for entry in applied {
+        let length_at = bytes.len();
+        bytes.extend_from_slice(&[0; 4]);
+        encode_entry(entry, &mut bytes).expect("it came in a frame");
+        let length = (bytes.len() - length_at - 4) as u32;
+        bytes[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+    }
+    bytes.into()
+}
+
+pub(crate) fn entries_of(mut snapshot: Bytes) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    while !snapshot.is_empty() {
+        let length = snapshot.get_u32_le() as usize;
+        entries.push(decode_entry(&snapshot.split_to(length)).expect("a state machine wrote it"));
+    }
+    entries
 }
 
 /// A request whose command is a word.
 pub(crate) fn request(client: u64, number: u64, command: &str) -> ClientRequest {
-    ClientRequest {
-        client_id: ClientId(client),
-        sequence_number: SequenceNumber(number),
-        command: Bytes::copy_from_slice(command.as_bytes()),
-    }
+    let command = Bytes::copy_from_slice(command.as_bytes());
+    ClientRequest::new(ClientId(client), SequenceNumber(number), command)
 }
 
 /// Entries without a command, of these terms, from index 1 on.
@@ -322,6 +391,7 @@ pub(crate) fn entries(terms: &[u64]) -> Vec<Entry> {
 pub(crate) fn word(entry: &Entry) -> String {
     match &entry.payload {
         Payload::Command(request) => String::from_utf8_lossy(&request.command).into_owned(),
-        Payload::Noop => "noop".to_owned(),
+        Payload::Proposal(command) => String::from_utf8_lossy(command).into_owned(),
+        _ => "noop".to_owned(),
     }
 }
