@@ -7,14 +7,21 @@
 //! Elsewhere:  what should happen at least *sometimes* is in `goal.rs`.
 
 mod committed_prefix;
+mod membership;
+mod reads;
 mod state_machine;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use raft_core::{ClientId, Entry, Index, Log, LogId, SequenceNumber, ServerId, StepError, Term};
+use raft_core::{
+    ClientId, Configuration, Entry, Index, Log, LogId, ReadId, SequenceNumber, ServerId, StepError,
+    Term,
+};
 
 pub use committed_prefix::CommittedPrefix;
+pub use membership::{ConfigurationSafety, DurableMajority};
+pub use reads::LinearizableReads;
 pub use state_machine::{ExactlyOnce, StateMachineSafety};
 
 /// Something that happened and that a property may be about.
@@ -76,6 +83,58 @@ pub enum Fact<'a> {
         log_id: LogId,
         /// What it was told the state machine answered: the digest after that command.
         response: u64,
+    },
+    /// A server uses another configuration from now on, or the one it was started with.
+    Configured {
+        /// Who.
+        server: ServerId,
+        /// Where the configuration stands in the log.
+        index: Index,
+        /// Which.
+        configuration: &'a Configuration,
+        /// Its log, with the configuration, unless a snapshot stands for it.
+        log: &'a Log,
+    },
+    /// A server did what only a majority may decide.
+    Decided {
+        /// Who.
+        server: ServerId,
+        /// What it did.
+        what: &'static str,
+        /// Whose majority it takes.
+        configuration: &'a Configuration,
+        /// Who agrees, according to what is on its disk at that moment.
+        supporters: &'a BTreeSet<ServerId>,
+    },
+    /// A server calls an election because its leader asked it to.
+    AskedToLead {
+        /// Who.
+        server: ServerId,
+        /// In which term.
+        term: Term,
+    },
+    /// A server was asked for a read.
+    ReadAsked {
+        /// Who.
+        server: ServerId,
+        /// Which.
+        id: ReadId,
+    },
+    /// A server says that a read may be served.
+    ReadServed {
+        /// Who.
+        server: ServerId,
+        /// Which.
+        id: ReadId,
+        /// Up to where its state machine has applied everything.
+        index: Index,
+    },
+    /// A server says that a read cannot be served there.
+    ReadFailed {
+        /// Who.
+        server: ServerId,
+        /// Which.
+        id: ReadId,
     },
     /// A client sent a request that it had sent before.
     Retried {
@@ -160,6 +219,8 @@ pub(crate) fn standard() -> Vec<Box<dyn Monitor>> {
         Box::new(CommittedPrefix::default()),
         Box::new(ExactlyOnce::default()),
         Box::new(StateMachineSafety::default()),
+        Box::new(ConfigurationSafety::default()),
+        Box::new(LinearizableReads::default()),
     ]
 }
 
