@@ -298,12 +298,14 @@ impl<'a> Iterator for Reader<'a> {
     }
 }
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 16] = [
     "deliver",
+    "take",
     "duplicate",
     "drop",
     "timeout",
     "saved",
+    "applied",
     "taken",
     "crash",
     "restart",

@@ -66,6 +66,10 @@ pub(crate) struct Variant {
     forwards_requests: bool,
     /// One server is to lead whenever it can.
     has_priorities: bool,
+    /// Servers take what has arrived together, as busy hosts do.
+    is_batching: bool,
+    /// State machines take their time too.
+    applies_slowly: bool,
 }
 
 impl Variant {
@@ -84,6 +88,8 @@ impl Variant {
             variant.announces_commits = oracle.choose(2, "announce_commits")? == 1;
             variant.forwards_requests = oracle.choose(2, "forward_requests")? == 1;
             variant.has_priorities = oracle.choose(4, "priorities")? == 1;
+            variant.is_batching = oracle.choose(3, "batches")? == 1;
+            variant.applies_slowly = oracle.choose(3, "slow_state_machines")? == 1;
         }
         Ok(variant)
     }
@@ -106,7 +112,12 @@ pub(crate) enum Event {
     Timeout(usize),
     Request(usize),
     Retry(usize),
+    /// A server takes what has arrived.
+    Take(usize),
     Saved(usize),
+    /// A state machine does the next thing it was asked.
+    Applied(usize),
+    /// A state machine gives the snapshot it was asked for.
     Taken(usize),
     Crash(usize),
     Restart(usize),
@@ -177,13 +188,15 @@ impl World {
                 let is_down = |&place: &usize| !self.hosts[place].is_up();
                 let waiting = self.places().filter(is_down);
                 let waiting: usize = waiting.map(|place| self.network.in_flight_to(place)).sum();
-                self.network.in_flight() - waiting
+                self.network.in_flight() - waiting + hosts(Host::has_arrivals)
             }
             EventClass::Timeout if self.is_crowded() => 0,
             EventClass::Timeout => self.due().count(),
             EventClass::Client if self.is_crowded() => 0,
             EventClass::Client => self.clients.iter().filter(|client| client.is_enabled()).count(),
-            EventClass::Save => hosts(Host::is_saving) + hosts(Host::is_taking),
+            EventClass::Save => {
+                hosts(Host::is_saving) + hosts(Host::is_taking) + hosts(Host::is_applying)
+            }
             EventClass::Duplicate if self.is_crowded() => 0,
             EventClass::Duplicate if !self.has_budget(Fault::Duplicate) => 0,
             EventClass::Drop if !self.has_budget(Fault::Drop) => 0,
@@ -211,16 +224,20 @@ impl World {
         };
         let nth_host = |is_enabled| hosts(is_enabled).nth(index).expect(ENABLED);
         match class {
-            EventClass::Deliver => Event::Deliver(
-                self.network.nth(index, |place| self.hosts.get(place).is_none_or(Host::is_up)),
-            ),
+            EventClass::Deliver => {
+                let arrived = hosts(Host::has_arrivals).nth(index);
+                let rest = index.saturating_sub(hosts(Host::has_arrivals).count());
+                let is_up = |place| self.hosts.get(place).is_none_or(Host::is_up);
+                arrived.map_or_else(|| Event::Deliver(self.network.nth(rest, is_up)), Event::Take)
+            }
             EventClass::Drop => Event::Drop(self.network.nth(index, |_| true)),
             EventClass::Duplicate => Event::Duplicate(self.network.nth(index, |_| true)),
             EventClass::Timeout => Event::Timeout(self.due().nth(index).expect(ENABLED)),
             EventClass::Save => {
                 let saved = hosts(Host::is_saving).map(Event::Saved);
-                let mut events = saved.chain(hosts(Host::is_taking).map(Event::Taken));
-                events.nth(index).expect(ENABLED)
+                let taken = hosts(Host::is_taking).map(Event::Taken);
+                let applied = hosts(Host::is_applying).map(Event::Applied);
+                saved.chain(taken).chain(applied).nth(index).expect(ENABLED)
             }
             EventClass::Crash => Event::Crash(nth_host(Host::is_up)),
             EventClass::Restart => Event::Restart(nth_host(|host| !host.is_up())),
@@ -255,6 +272,9 @@ impl World {
             Event::Deliver(slot) => {
                 let envelope = self.network.take(slot);
                 match slot.place.checked_sub(self.hosts.len()) {
+                    None if self.variant.is_batching => {
+                        self.hosts[slot.place].arrivals.push(Input::Message(envelope));
+                    }
                     None => self.tell(slot.place, Input::Message(envelope), watch),
                     Some(place) => self.answer(place, envelope, watch),
                 }
@@ -279,6 +299,11 @@ impl World {
             }
             Event::Request(place) => self.request(place, watch),
             Event::Retry(place) => self.retry(place, watch),
+            Event::Take(place) => {
+                let arrivals = self.hosts[place].arrivals.split_off(0);
+                let _ = self.step(place, arrivals, watch);
+            }
+            Event::Applied(place) => self.work(place, watch),
             Event::Saved(place) => {
                 let number = self.hosts[place].write_oldest();
                 self.tell(place, Input::Saved(number), watch);
@@ -391,10 +416,12 @@ impl World {
         [None].into_iter().chain(voters.filter(|&id| id != leader.id()).map(Some)).collect()
     }
 
-    /// Gives a server an input that it may refuse.
+    /// Gives a server an input that it may refuse, after what has arrived.
     fn tell(&mut self, place: usize, input: Input, watch: &mut Watch<'_>) {
-        // What it was is in the trace, and what is fatal was told to the monitors.
-        let _ = self.step(place, input, watch);
+        let mut inputs = self.hosts[place].arrivals.split_off(0);
+        inputs.push(input);
+        // What it refuses is in the trace, and what is fatal was told to the monitors.
+        let _ = self.step(place, inputs, watch);
     }
 
     /// Asks a server for something that counts only if it takes it. True if it does.
@@ -405,7 +432,7 @@ impl World {
         input: Input,
         watch: &mut Watch<'_>,
     ) -> bool {
-        let is_taken = self.step(place, input, watch).is_ok();
+        let is_taken = self.step(place, [input], watch).is_ok();
         if is_taken {
             self.operations.happened(operation);
         }
@@ -483,7 +510,9 @@ impl Event {
             Self::Timeout(place)
             | Self::Request(place)
             | Self::Retry(place)
+            | Self::Take(place)
             | Self::Saved(place)
+            | Self::Applied(place)
             | Self::Taken(place)
             | Self::Crash(place)
             | Self::Restart(place)
@@ -501,7 +530,9 @@ impl Event {
             Self::Timeout(_)
             | Self::Request(_)
             | Self::Retry(_)
+            | Self::Take(_)
             | Self::Saved(_)
+            | Self::Applied(_)
             | Self::Taken(_)
             | Self::Crash(_)
             | Self::Restart(_)

@@ -8,8 +8,8 @@ use std::mem;
 
 use bytes::Bytes;
 use raft_core::{
-    Config, Effect, Index, Input, Message, NewServerError, Payload, Recovered, Save, SaveNumber,
-    Server, ServerId, StepError, Term, Timestamp,
+    Apply, Config, Effect, Index, Input, Message, NewServerError, Payload, Recovered, Save,
+    SaveNumber, Server, ServerId, Snapshot, StepError, Term, Timestamp,
 };
 
 use super::World;
@@ -32,10 +32,22 @@ pub(super) struct Host {
     disk: Recovered,
     /// Saves that are not durable yet, oldest first; empty if saves are immediate.
     unsaved: VecDeque<Save>,
+    /// What has arrived and was not taken yet; empty unless servers take what arrives together.
+    pub(super) arrivals: Vec<Input>,
     pub(super) machine: Machine,
+    /// What its state machine was asked and has not done, oldest first; empty unless it takes its time.
+    tasks: VecDeque<Task>,
     /// The state that its state machine gives for a snapshot, and through which entry it is; kept back
     /// like a save.
     pub(super) taking: Option<(Index, Bytes)>,
+}
+
+/// What a state machine is asked.
+#[derive(Clone, Debug)]
+enum Task {
+    Apply(Apply),
+    TakeSnapshot(Index),
+    Restore(Snapshot),
 }
 
 const CONTIGUOUS: &str = "a server saves entries without a gap";
@@ -49,7 +61,9 @@ impl Host {
             clock: Timestamp::ZERO,
             disk: Recovered::default(),
             unsaved: VecDeque::new(),
+            arrivals: Vec::new(),
             machine: Machine::default(),
+            tasks: VecDeque::new(),
             taking: None,
         }
     }
@@ -64,6 +78,14 @@ impl Host {
 
     pub(super) fn is_taking(&self) -> bool {
         self.taking.is_some()
+    }
+
+    pub(super) fn is_applying(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
+    pub(super) fn has_arrivals(&self) -> bool {
+        !self.arrivals.is_empty()
     }
 
     pub(super) fn knows_leader(&self) -> bool {
@@ -172,6 +194,8 @@ impl World {
         saves.into_iter().take(kept).for_each(|save| host.write(save));
         host.server = None;
         host.taking = None;
+        host.tasks.clear();
+        host.arrivals.clear();
         self.faults.happened(Fault::Crash);
         if kept < unsaved {
             self.faults.happened(Fault::LoseSaves);
@@ -182,27 +206,31 @@ impl World {
         Ok(())
     }
 
-    /// Gives a server an input, and carries out what it asks for as far as that happens at once.
+    /// Gives a server inputs in one step, and carries out what it asks for as far as that happens at
+    /// once.
     ///
     /// # Errors
     ///
-    /// If the server refuses the input. Whatever follows from it is told to the watchers.
+    /// If the server refuses one of the inputs. Whatever follows from it is told to the watchers.
     pub(super) fn step(
         &mut self,
         place: usize,
-        input: Input,
+        first: impl IntoIterator<Item = Input>,
         watch: &mut Watch<'_>,
     ) -> Result<(), StepError> {
+        let mut first = Some(first);
         let mut result = None;
         let mut inputs = mem::take(&mut self.inputs);
         let mut effects = mem::take(&mut self.effects);
-        inputs.push_back(input);
-        while let Some(input) = inputs.pop_front() {
+        while first.is_some() || !inputs.is_empty() {
             let host = &mut self.hosts[place];
             let (id, clock) = (host.id, host.clock);
             let server = host.server.as_mut().expect("only running servers take inputs");
             let before = watch.is_tracing().then(|| (server.current_term(), server.role().name()));
-            let outcome = server.step(clock, input, &mut effects);
+            let outcome = match first.take() {
+                Some(together) => server.step_all(clock, together, &mut effects),
+                None => server.step_all(clock, inputs.pop_front(), &mut effects),
+            };
             let (term, role) = (server.current_term(), server.role().name());
             if let Err(error) = outcome {
                 watch.line(format_args!("       {id} refused: {error}"));
@@ -216,11 +244,16 @@ impl World {
                     "       {id}@{term_before} {role_before} ⇨ {id}@{term} {role}"
                 ));
             }
-            for effect in effects.drain() {
+            // Of several in one step, the last one counts: the log is as it is after the step.
+            let is_configuration = |it: &Effect| matches!(it, Effect::NotifyConfiguration { .. });
+            let last = effects.as_slice().iter().rposition(is_configuration);
+            for (number, effect) in effects.drain().enumerate() {
                 if watch.is_tracing() {
                     watch.line(format_args!("       {id}@{term} {effect}"));
                 }
-                self.carry_out(place, effect, &mut inputs, watch);
+                if !is_configuration(&effect) || Some(number) == last {
+                    self.carry_out(place, effect, &mut inputs, watch);
+                }
             }
         }
         (self.inputs, self.effects) = (inputs, effects);
@@ -255,29 +288,12 @@ impl World {
                 }
                 network.send(envelope);
             }
-            Effect::Apply(apply) => {
-                let mut responses = Vec::new();
-                for entry in apply.commands() {
-                    let digest = host.machine.apply(entry);
-                    watch.fact(&Fact::Applied { server: id, entry, digest });
-                    if let Payload::Command(_) = &entry.payload {
-                        responses.push(digest.to_le_bytes().to_vec().into());
-                    }
-                }
-                inputs.push_back(Input::Applied { through: apply.through, responses });
-            }
+            Effect::Apply(apply) => self.ask(place, Task::Apply(apply), inputs, watch),
             Effect::TakeSnapshot { through } => {
-                let data = host.machine.snapshot();
-                match scenario.saves {
-                    SaveMode::Delayed => host.taking = Some((through, data)),
-                    SaveMode::Immediate => inputs.push_back(Input::SnapshotTaken { through, data }),
-                }
+                self.ask(place, Task::TakeSnapshot(through), inputs, watch);
             }
             Effect::RestoreSnapshot(snapshot) => {
-                host.machine = Machine::restored(snapshot.data());
-                let (last, digest) = (snapshot.last(), host.machine.digest());
-                watch.fact(&Fact::Restored { server: id, last, digest });
-                inputs.push_back(Input::Applied { through: last.index, responses: Vec::new() });
+                self.ask(place, Task::Restore(snapshot), inputs, watch);
             }
             Effect::NotifyElectedLeader { term } => {
                 watch.fact(&Fact::ElectedLeader { server: id, term, log });
@@ -301,6 +317,62 @@ impl World {
                 watch.fact(&Fact::ReadFailed { server: id, id: read });
             }
             Effect::NotifyTransferAborted { .. } => {}
+        }
+    }
+
+    /// Asks a state machine for something, which it does now or later.
+    fn ask(
+        &mut self,
+        place: usize,
+        task: Task,
+        inputs: &mut VecDeque<Input>,
+        watch: &mut Watch<'_>,
+    ) {
+        if self.variant.applies_slowly {
+            self.hosts[place].tasks.push_back(task);
+        } else {
+            inputs.extend(self.perform_task(place, task, watch));
+        }
+    }
+
+    /// A state machine does the next thing it was asked.
+    pub(super) fn work(&mut self, place: usize, watch: &mut Watch<'_>) {
+        let task = self.hosts[place].tasks.pop_front().expect("the event was enabled");
+        if let Some(input) = self.perform_task(place, task, watch) {
+            self.tell(place, input, watch);
+        }
+    }
+
+    fn perform_task(&mut self, place: usize, task: Task, watch: &mut Watch<'_>) -> Option<Input> {
+        let host = &mut self.hosts[place];
+        match task {
+            Task::Apply(apply) => {
+                let mut responses = Vec::new();
+                for entry in apply.commands() {
+                    let digest = host.machine.apply(entry);
+                    watch.fact(&Fact::Applied { server: host.id, entry, digest });
+                    if let Payload::Command(_) = &entry.payload {
+                        responses.push(digest.to_le_bytes().to_vec().into());
+                    }
+                }
+                Some(Input::Applied { through: apply.through, responses })
+            }
+            Task::TakeSnapshot(through) => {
+                let data = host.machine.snapshot();
+                match self.scenario.saves {
+                    SaveMode::Delayed => {
+                        host.taking = Some((through, data));
+                        None
+                    }
+                    SaveMode::Immediate => Some(Input::SnapshotTaken { through, data }),
+                }
+            }
+            Task::Restore(snapshot) => {
+                host.machine = Machine::restored(snapshot.data());
+                let (last, digest) = (snapshot.last(), host.machine.digest());
+                watch.fact(&Fact::Restored { server: host.id, last, digest });
+                Some(Input::Applied { through: last.index, responses: Vec::new() })
+            }
         }
     }
 

@@ -25,6 +25,8 @@ impl World {
             }
             Event::Timeout(place) => write!(f, "timeout {}", self.hosts[place].id),
             Event::Saved(place) => write!(f, "saved {}", self.hosts[place].id),
+            Event::Take(place) => write!(f, "take {}", self.hosts[place].id),
+            Event::Applied(place) => write!(f, "applied {}", self.hosts[place].id),
             Event::Taken(place) => write!(f, "taken {}", self.hosts[place].id),
             Event::Snapshot(place) => write!(f, "snapshot {}", self.hosts[place].id),
             Event::Change(place, which) => {
@@ -49,11 +51,11 @@ impl World {
 /// The class of the events whose names start with this word.
 fn class_of(verb: &str) -> Option<EventClass> {
     match verb {
-        "deliver" => Some(EventClass::Deliver),
+        "deliver" | "take" => Some(EventClass::Deliver),
         "duplicate" => Some(EventClass::Duplicate),
         "drop" => Some(EventClass::Drop),
         "timeout" => Some(EventClass::Timeout),
-        "saved" | "taken" => Some(EventClass::Save),
+        "saved" | "taken" | "applied" => Some(EventClass::Save),
         "crash" => Some(EventClass::Crash),
         "restart" => Some(EventClass::Restart),
         "request" | "retry" => Some(EventClass::Client),
