@@ -6,11 +6,12 @@
 //!             it. The term rule has run before every handler.
 //! Elsewhere:  what a new leader does first is in `replication.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::Effect;
 use crate::effect::Step;
+use crate::followers::Followers;
 use crate::log::{Entry, Payload};
 use crate::message::{Address, Message, TimeoutNow, VoteRequest, VoteResponse};
 use crate::read::LeaderReads;
@@ -25,8 +26,8 @@ impl Server {
     /// Source: Raft §5.2: "election timeouts are chosen randomly from a fixed interval".
     pub(crate) fn reset_election_timeout(&mut self, now: Timestamp) {
         let (min, max) = (self.config.election_timeout_min, self.config.election_timeout_max);
-        let timeout = self.rng.duration_between(min, max);
-        self.deadline = now + timeout + self.deference();
+        self.election_timeout = self.rng.duration_between(min, max) + self.deference();
+        self.deadline = now + self.election_timeout;
     }
 
     /// How much longer this server waits because others are to lead before it.
@@ -49,9 +50,9 @@ impl Server {
             self.reset_election_timeout(step.now);
             self.fail_reads_of_leader(step);
         }
-        let is_same_leader = leader.is_some() && self.leader_hint() == leader;
-        self.fail_forwarded_reads(step, !is_same_leader);
-        self.change_role(Role::Follower(Follower { leader, heard_at: step.now }));
+        self.fail_forwarded_reads(step, true);
+        let heard_at = step.now;
+        self.change_role(Role::Follower(Follower { leader, heard_at, answered: None }));
     }
 
     /// Nothing was heard of a leader for too long.
@@ -147,7 +148,7 @@ impl Server {
         match &self.role {
             // It may have heard one before it was started again.
             Role::Follower(Follower { leader: None, .. }) if now < self.sticky_until => true,
-            Role::Follower(Follower { leader: Some(_), heard_at }) => {
+            Role::Follower(Follower { leader: Some(_), heard_at, .. }) => {
                 now < *heard_at + self.config.election_timeout_min
             }
             // It checks its quorum, and steps down by itself when it has none.
@@ -282,15 +283,16 @@ impl Server {
     ///
     /// Source: Raft §5.2, §8 (the no-op at the start of a term).
     fn become_leader(&mut self, step: &mut Step<'_>) {
-        let mut leader = Leader {
-            progress: BTreeMap::new(),
+        let mut leader = Box::new(Leader {
+            progress: Followers::default(),
             in_flight: BTreeSet::new(),
             asked_again: BTreeSet::new(),
             uncommitted_bytes: 0,
             reads: LeaderReads::default(),
             transfer: None,
             has_handed_over: false,
-        };
+            first_index: self.log.last_index().next(),
+        });
         // What earlier leaders left in the log may still commit and be answered here.
         for Entry { payload, .. } in self.log.from(self.applying.next()) {
             if let Payload::Command(request) = payload {
@@ -334,7 +336,7 @@ mod tests {
         let (cluster_id, id) = (config.cluster_id, config.server_id);
         let mut server = Server::new(config, Recovered::default()).unwrap();
         let mut effects = Effects::new();
-        let mut step = Step::new(Timestamp::ZERO, cluster_id, id, &mut effects, Vec::new());
+        let mut step = Step::new(Timestamp::ZERO, cluster_id, id, &mut effects);
         let request = VoteRequest {
             term: Term(1),
             candidate_id: ServerId(2),

@@ -66,11 +66,10 @@ impl Entries {
 impl Deref for Entries {
     type Target = [Entry];
 
+    #[inline]
     fn deref(&self) -> &[Entry] {
-        match &self.list {
-            Some(list) => &list[self.start as usize..self.end as usize],
-            None => &[],
-        }
+        let places = self.start as usize..self.end as usize;
+        self.list.as_deref().and_then(|list| list.get(places)).unwrap_or_default()
     }
 }
 

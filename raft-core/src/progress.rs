@@ -94,6 +94,11 @@ impl Progress {
         }
     }
 
+    /// True while the follower receives a snapshot.
+    pub(crate) fn is_in_snapshot(&self) -> bool {
+        matches!(self.state, ProgressState::Snapshot(_))
+    }
+
     /// The last entry that counts towards a commit.
     pub(crate) fn counted_index(&self) -> Index {
         if self.has_lost_log { Index::ZERO } else { self.match_index }

@@ -2,13 +2,15 @@
 //!
 //! Guarantees: stepping down forgets what the role knew, because it goes with the variant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::followers::Followers;
 use crate::message::ClientRequest;
-use crate::progress::Progress;
 use crate::read::LeaderReads;
-use crate::types::{ClientId, SaveNumber, SequenceNumber, ServerId, SessionId, Timestamp};
+use crate::types::{
+    ClientId, Index, Round, SaveNumber, SequenceNumber, ServerId, SessionId, Timestamp,
+};
 
 /// What a server is at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub enum Role {
     /// Asks to be elected.
     Candidate(Candidate),
     /// Takes requests and replicates them.
-    Leader(Leader),
+    Leader(Box<Leader>),
 }
 
 /// What a follower remembers.
@@ -30,6 +32,8 @@ pub struct Follower {
     pub leader: Option<ServerId>,
     /// When the leader spoke last; of no meaning without one.
     pub(crate) heard_at: Timestamp,
+    /// The last round of heartbeats of this leader that was answered.
+    pub(crate) answered: Option<Round>,
 }
 
 /// What a pre-candidate remembers.
@@ -57,12 +61,14 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leader {
     /// What it knows of every other server.
-    pub progress: BTreeMap<ServerId, Progress>,
+    pub progress: Followers,
     /// Requests of clients in the log that are not applied yet, so that a retry adds no second copy.
     pub(crate) in_flight: BTreeSet<(ClientId, SequenceNumber)>,
     /// Requests that were in the log before they were asked for here, and whose answer someone waits
     /// for now.
     pub(crate) asked_again: BTreeSet<(ClientId, SequenceNumber)>,
+    /// The entry that opened its term.
+    pub(crate) first_index: Index,
     /// The bytes of its own entries that are not committed yet.
     pub(crate) uncommitted_bytes: usize,
     /// Reads, and the rounds of heartbeats that confirm them.

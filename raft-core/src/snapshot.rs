@@ -21,12 +21,17 @@ use crate::progress::{Progress, ProgressState, Transfer};
 use crate::role::Role;
 use crate::server::{PendingApply, Server};
 use crate::session::Sessions;
-use crate::types::{Index, LogId, Round, SaveNumber, ServerId};
+use crate::types::{Index, LogId, Round, SaveNumber, ServerId, Term};
 
 /// What stands for the beginning of a log: the state machine, the sessions and the configuration as
 /// of its last entry. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
+    inner: Arc<Inner>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Inner {
     id: SnapshotId,
     configuration: Arc<Configuration>,
     sessions: Sessions,
@@ -85,7 +90,7 @@ impl Snapshot {
         checksum.update(&data);
         let size_bytes = (header.len() + data.len()) as u64;
         let id = SnapshotId { last, size_bytes, checksum: checksum.finalize() };
-        Self { id, configuration, sessions, header, data }
+        Self { inner: Arc::new(Inner { id, configuration, sessions, header, data }) }
     }
 
     /// Reads a snapshot from its bytes, of which it keeps slices.
@@ -99,55 +104,57 @@ impl Snapshot {
             return Err(SnapshotError::Damaged { expected: checksum, found });
         }
         let (last, configuration, sessions, header_bytes) = codec::decode_snapshot_header(bytes)?;
-        Ok(Self {
+        let inner = Inner {
             id: SnapshotId { last, size_bytes: bytes.len() as u64, checksum },
             configuration: Arc::new(configuration),
             sessions,
             header: bytes.slice(..header_bytes),
             data: bytes.slice(header_bytes..),
-        })
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Which snapshot it is.
     #[must_use]
     pub fn id(&self) -> SnapshotId {
-        self.id
+        self.inner.id
     }
 
     /// The last entry it stands for.
     #[must_use]
     pub fn last(&self) -> LogId {
-        self.id.last
+        self.inner.id.last
     }
 
     /// The servers of the cluster as of that entry.
     #[must_use]
     pub fn configuration(&self) -> &Configuration {
-        &self.configuration
+        &self.inner.configuration
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {
-        &self.sessions
+        &self.inner.sessions
     }
 
     /// The state of the state machine, in its own encoding.
     #[must_use]
     pub fn data(&self) -> &Bytes {
-        &self.data
+        &self.inner.data
     }
 
     /// All its bytes, in two parts: what the server knows, then [`Snapshot::data`].
     #[must_use]
     pub fn parts(&self) -> [&Bytes; 2] {
-        [&self.header, &self.data]
+        [&self.inner.header, &self.inner.data]
     }
 
     /// The bytes from `offset` on, at most this many; fewer where one part ends.
     fn chunk(&self, offset: u64, bytes_max: usize) -> Bytes {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let (part, from) = match offset.checked_sub(self.header.len()) {
-            None => (&self.header, offset),
-            Some(from) => (&self.data, from.min(self.data.len())),
+        let [header, data] = self.parts();
+        let (part, from) = match offset.checked_sub(header.len()) {
+            None => (header, offset),
+            Some(from) => (data, from.min(data.len())),
         };
         part.slice(from..part.len().min(from.saturating_add(bytes_max)))
     }
@@ -156,8 +163,8 @@ impl Snapshot {
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot")
-            .field("id", &self.id)
-            .field("configuration", &self.configuration)
+            .field("id", &self.inner.id)
+            .field("configuration", &self.inner.configuration)
             .finish_non_exhaustive()
     }
 }
@@ -190,9 +197,48 @@ impl Snapshots {
         Self { latest, ..Self::default() }
     }
 
+    /// True if entries wait for a save before they are forgotten.
+    pub(crate) fn has_compactions(&self) -> bool {
+        !self.compactions.is_empty()
+    }
+
     /// The last entry that the latest snapshot stands for.
     pub(crate) fn last(&self) -> LogId {
         self.latest.as_ref().map_or(LogId::ZERO, Snapshot::last)
+    }
+}
+
+impl Snapshots {
+    /// Begins to send the latest snapshot to a follower that needs entries which are gone.
+    pub(crate) fn begin_transfer(&self, progress: &mut Progress) {
+        let snapshot = self.latest.clone();
+        let snapshot = snapshot.expect("entries are compacted only behind a snapshot");
+        progress.state = ProgressState::Snapshot(Transfer {
+            snapshot,
+            offset: 0,
+            is_waiting: false,
+            sent_in: Round::default(),
+        });
+    }
+}
+
+impl Transfer {
+    /// The next chunk for the follower, unless it has one to answer.
+    pub(crate) fn next_chunk(
+        &mut self,
+        term: Term,
+        leader_id: ServerId,
+        round: Round,
+        bytes_max: usize,
+    ) -> Option<InstallSnapshotRequest> {
+        if self.is_waiting {
+            return None;
+        }
+        self.is_waiting = true;
+        self.sent_in = round;
+        let (id, offset) = (self.snapshot.id(), self.offset);
+        let data = self.snapshot.chunk(offset, bytes_max);
+        Some(InstallSnapshotRequest { term, leader_id, round, id, offset, data })
     }
 }
 
@@ -279,48 +325,14 @@ impl Server {
     /// Forgets entries whose snapshot is durable.
     pub(crate) fn maybe_compact(&mut self) {
         let saved = self.durability.saved();
-        while let Some((_, through)) =
-            self.snapshots.compactions.pop_front().filter(|(number, _)| *number <= saved)
-        {
+        let compactions = &mut self.snapshots.compactions;
+        while let Some(&(_, through)) = compactions.front().filter(|(number, _)| *number <= saved) {
+            compactions.pop_front();
             // An installed snapshot replaced the log at once.
             let through = through.min(self.applying).min(self.log.last_index());
             self.log.compact(through);
             self.members.compact(self.log.start().index);
         }
-    }
-
-    /// Begins to send the latest snapshot to a follower that needs entries which are gone.
-    pub(crate) fn begin_transfer(&self, progress: &mut Progress) {
-        let snapshot = self.snapshots.latest.clone();
-        let snapshot = snapshot.expect("entries are compacted only behind a snapshot");
-        progress.state = ProgressState::Snapshot(Transfer {
-            snapshot,
-            offset: 0,
-            is_waiting: false,
-            sent_in: Round::default(),
-        });
-    }
-
-    /// The next chunk for a follower, if it waits for none.
-    pub(crate) fn next_chunk(
-        &self,
-        round: Round,
-        transfer: &mut Transfer,
-    ) -> Option<InstallSnapshotRequest> {
-        if transfer.is_waiting {
-            return None;
-        }
-        transfer.is_waiting = true;
-        transfer.sent_in = round;
-        let data = transfer.snapshot.chunk(transfer.offset, self.config.append_bytes_max);
-        Some(InstallSnapshotRequest {
-            term: self.current_term(),
-            leader_id: self.config.server_id,
-            round,
-            id: transfer.snapshot.id(),
-            offset: transfer.offset,
-            data,
-        })
     }
 
     /// Takes a chunk, and installs the snapshot when it is whole.
@@ -380,7 +392,7 @@ impl Server {
         let last = snapshot.last();
         assert!(last.index > self.commit_index, "what is committed is never replaced");
         self.log = Log::starting_at(last);
-        self.members = Members::new(last.index, snapshot.configuration.clone());
+        self.members = Members::new(last.index, snapshot.inner.configuration.clone());
         self.snapshots.latest = Some(snapshot);
         self.snapshots.taking = None;
         self.snapshots.compactions.clear();
@@ -404,6 +416,7 @@ impl Server {
         step.push(Effect::RestoreSnapshot(snapshot.clone()));
         self.applying = through;
         self.applies.push_back(PendingApply::Restore { through });
+        self.confirm_applies();
         true
     }
 
