@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each suite uses its own part of it")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use raft_core::codec::{decode_entry, encode_entry};
@@ -266,6 +267,32 @@ impl Cluster {
         let deadline = self.server(id).next_timeout().expect("the server has joined");
         self.now = self.now.max(deadline);
         self.step(id, Input::TimerElapsed).expect("a timer is never refused");
+    }
+
+    /// Lets so much time pass: timers elapse when they are due, and every message arrives at once.
+    pub(crate) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.stabilize();
+        while let Some((at, id)) = self.next_timer().filter(|(at, _)| *at <= end) {
+            self.now = self.now.max(at);
+            self.elapse(id);
+            self.stabilize();
+        }
+        self.now = end;
+    }
+
+    /// Whose timer is next, and when.
+    pub(crate) fn next_timer(&self) -> Option<(Timestamp, ServerId)> {
+        let timer =
+            |(&id, host): (&ServerId, &Host)| Some((host.server.as_ref()?.next_timeout()?, id));
+        self.hosts.iter().filter_map(timer).min()
+    }
+
+    /// The server that leads the latest term, if one does.
+    pub(crate) fn leader(&self) -> Option<ServerId> {
+        let running = self.hosts.iter().filter_map(|(&id, host)| Some((id, host.server.as_ref()?)));
+        let leading = running.filter(|(_, server)| server.role().is_leader());
+        leading.max_by_key(|(_, server)| server.current_term()).map(|(id, _)| id)
     }
 
     pub(crate) fn join(&mut self, id: ServerId) -> Result<(), StepError> {
