@@ -216,7 +216,10 @@ impl Server {
         assert!(request.term <= current_term, "the term rule runs before every handler");
 
         let is_current = request.term == current_term;
-        let is_free = voted_for.is_none_or(|candidate| candidate == request.candidate_id);
+        // A term that has a leader needs no other one. The vote would be worthless, and dangerous if
+        // this server gave one in this term that its disk has lost since.
+        let is_undecided = voted_for.is_none() && self.leader_hint().is_none();
+        let is_free = is_undecided || voted_for == Some(request.candidate_id);
 
         let vote_granted = is_current && is_free && self.is_up_to_date(&request);
         if vote_granted && voted_for.is_none() {

@@ -262,6 +262,12 @@ pub enum MembershipError {
     #[error("{server_id} is no learner; add it as one first")]
     NotALearner {
         /// The server.
+    /// The learner came back without what it had confirmed. Remove it, and add it again.
+    #[error("{server_id} has lost entries that it had confirmed; remove it and add it again")]
+    LostLog {
+        /// The learner.
+        server_id: ServerId,
+    },
         server_id: ServerId,
     },
     /// It is what it should become.
@@ -405,6 +411,9 @@ impl Server {
     }
 
     /// Goes back to the configuration before a deleted one.
+                if progress.has_lost_log {
+                    return Err(MembershipError::LostLog { server_id }.into());
+                }
     pub(crate) fn forget_configurations(&mut self, step: &mut Step<'_>, keep: Index) {
         if self.members.truncate(keep) {
             self.follow_configuration(step);

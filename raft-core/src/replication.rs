@@ -117,7 +117,8 @@ impl Server {
         progress: &mut Progress,
     ) {
         let mut was_sent = false;
-        loop {
+        // A follower that has lost its log is kept from calling elections, and gets nothing else.
+        while !progress.has_lost_log {
             let is_behind = progress.next_index <= self.log.start().index;
             if is_behind && !matches!(progress.state, ProgressState::Snapshot(_)) {
                 self.begin_transfer(progress);
@@ -340,7 +341,9 @@ impl Server {
         response: AppendEntriesResponse,
     ) {
         // An answer to an earlier term is about a log that may have changed since.
-        if response.term < self.current_term() {
+        if response.term < self.current_term() || response.result == AppendEntriesResult::StaleTerm
+        {
+            // Nor does its round say anything: rounds are counted anew in each term.
             return;
         }
         let Role::Leader(leader) = &mut self.role else { return };
@@ -377,7 +380,6 @@ impl Server {
                 // Whatever the hint says, go back at least one place.
                 progress.conflicted(next_index.min(prev_log_index));
             }
-            // It answers a request of an earlier term, though the follower has learnt ours since.
             AppendEntriesResult::Conflict { .. } | AppendEntriesResult::StaleTerm => {}
         }
         self.confirm_rounds(step);
