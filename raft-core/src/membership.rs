@@ -152,8 +152,12 @@ impl Configuration {
     fn changed(&self, changes: &[MembershipChange]) -> Result<Self, MembershipError> {
         let mut voters: BTreeSet<_> = self.voters().iter().copied().collect();
         let mut learners = self.learners.clone();
-        for &change in changes {
+        for (place, &change) in changes.iter().enumerate() {
             let server_id = change.server_id();
+            // A learner added and promoted at once would never have caught up.
+            if changes[..place].iter().any(|earlier| earlier.server_id() == server_id) {
+                return Err(MembershipError::NamedTwice { server_id });
+            }
             let (is_voter, is_learner) =
                 (voters.contains(&server_id), learners.contains(&server_id));
             match change {
@@ -288,6 +292,12 @@ pub enum MembershipError {
         /// The server.
         server_id: ServerId,
     },
+    /// Two of the changes are about one server; make one after the other.
+    #[error("{server_id} is named twice")]
+    NamedTwice {
+        /// The server.
+        server_id: ServerId,
+    },
     /// Nobody would be left to decide.
     #[error("no voter would be left")]
     NoVoters,
@@ -319,6 +329,12 @@ impl Members {
     /// The last configuration in the log, committed or not: the one a server uses (Raft §6).
     pub(crate) fn latest(&self) -> &Arc<Configuration> {
         &self.last().1
+    }
+
+    /// The configuration before the last one, unless that is compacted.
+    fn before_latest(&self) -> Option<&Arc<Configuration>> {
+        let before = self.history.len().checked_sub(2)?;
+        Some(&self.history[before].1)
     }
 
     /// Where the last configuration stands.
@@ -406,6 +422,8 @@ impl Server {
     /// Uses a configuration from the moment it stands in the log (Raft §6: "a server always uses the
     /// latest configuration in its log, regardless of whether the entry is committed").
     pub(crate) fn adopt(&mut self, step: &mut Step<'_>, index: Index, new: Arc<Configuration>) {
+        // Whoever has left and comes back is a new server.
+        self.end_farewell(step.now);
         self.members.append(index, new);
         self.follow_configuration(step);
     }
@@ -439,8 +457,28 @@ impl Server {
     pub(crate) fn watch_followers(&mut self, now: Timestamp, last_index: Index) {
         let mut followers = self.members.at(self.commit_index).servers();
         followers.extend(self.members.latest().servers());
+        let is_leaving = || match &self.role {
+            Role::Leader(leader) => {
+                leader.farewell_until.is_some() && leader.progress.contains_key(&server)
+            }
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => false,
+        };
         followers.remove(&self.config.server_id);
         if let Role::Leader(leader) = &mut self.role {
+            || is_leaving()
+    }
+
+    /// True if this server may be needed as leader: it is a voter, or it was one before the last change
+    /// and does not know that change to be committed.
+    ///
+    /// Source: dissertation §4.2.2: a server that is not part of its own latest configuration still
+    /// starts elections, because it may be needed until `C_new` is committed. It does not count its own
+    /// vote then.
+    pub(crate) fn may_campaign(&self) -> bool {
+        let me = self.config.server_id;
+        let is_unknown = self.members.latest_index() > self.commit_index;
+        self.members.latest().is_voter(me)
+            || is_unknown && self.members.before_latest().is_some_and(|before| before.is_voter(me))
             leader.progress.retain(|server, _| followers.contains(server));
             for server in followers {
                 leader.progress.entry(server).or_insert_with(|| Progress::new(last_index, now));
@@ -469,9 +507,22 @@ impl Server {
         } else if !latest.is_voter(self.config.server_id) {
             self.hand_over(step);
             self.become_follower(step, None);
-        } else {
-            // Who has left is sent nothing more.
-            self.watch_followers(step.now, self.log.last_index());
+        } else if let Role::Leader(leader) = &mut self.role {
+            leader.farewell_until = Some(step.now + self.config.election_timeout_max);
+        }
+    }
+
+    /// Sends nothing more to who has left, once it has had the time to hear that it is so.
+    pub(crate) fn maybe_end_farewell(&mut self, now: Timestamp) {
+        let Role::Leader(leader) = &self.role else { return };
+        if leader.farewell_until.is_some_and(|until| now >= until) {
+            self.end_farewell(now);
+        }
+    }
+
+    fn end_farewell(&mut self, now: Timestamp) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.farewell_until = None;
         }
     }
 }

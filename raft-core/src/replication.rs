@@ -73,6 +73,7 @@ impl Server {
             self.hand_over(step);
             return self.become_follower(step, None);
         }
+        self.maybe_end_farewell(step.now);
         self.maybe_abort_transfer(step);
         self.maybe_defer_to_preferred(step);
         self.deadline = step.now + self.config.heartbeat_interval;
