@@ -262,16 +262,16 @@ pub enum MembershipError {
         /// How many entries it lacks, as far as the leader knows.
         lag: u64,
     },
-    /// It has to be a learner first, so that it has caught up before it counts.
-    #[error("{server_id} is no learner; add it as one first")]
-    NotALearner {
-        /// The server.
     /// The learner came back without what it had confirmed. Remove it, and add it again.
     #[error("{server_id} has lost entries that it had confirmed; remove it and add it again")]
     LostLog {
         /// The learner.
         server_id: ServerId,
     },
+    /// It has to be a learner first, so that it has caught up before it counts.
+    #[error("{server_id} is no learner; add it as one first")]
+    NotALearner {
+        /// The server.
         server_id: ServerId,
     },
     /// It is what it should become.
@@ -394,19 +394,26 @@ impl Server {
         if changes.is_empty() {
             return Err(MembershipError::NoChange.into());
         }
+        // The log of a leader that hands over stands still, so that the target can reach its end.
+        if leader.transfer.is_some() {
+            return Err(StepError::Busy);
+        }
         // Until then the leader does not know whether a change that an earlier leader began was
         // committed; two that overlap could elect two leaders (the flaw of 2015 in dissertation §4.1).
         if !self.has_committed_in_term() {
             return Err(MembershipError::NothingCommitted.into());
         }
-        let index = self.members.latest_index();
-        if latest.is_joint() || index > self.commit_index {
+        if self.is_changing() {
+            let index = self.members.latest_index();
             return Err(MembershipError::InProgress { index }.into());
         }
         let target = latest.changed(changes)?;
         for &server_id in target.voters() {
             let is_new = !latest.is_voter(server_id) && server_id != self.config.server_id;
             if let Some(progress) = leader.progress.get(&server_id).filter(|_| is_new) {
+                if progress.has_lost_log {
+                    return Err(MembershipError::LostLog { server_id }.into());
+                }
                 let lag = self.log.last_index() - progress.match_index;
                 let is_heard = step.now < progress.heard_at + self.config.election_timeout_max;
                 let is_near = lag <= self.config.catch_up_entries_max;
@@ -415,23 +422,25 @@ impl Server {
                 }
             }
         }
+        // Whoever has left and comes back is a new server.
+        self.end_farewell(step.now);
         self.append(step, Payload::Configuration(Arc::new(target)));
         Ok(())
+    }
+
+    /// True until the last step of a change is committed.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.members.latest().is_joint() || self.members.latest_index() > self.commit_index
     }
 
     /// Uses a configuration from the moment it stands in the log (Raft §6: "a server always uses the
     /// latest configuration in its log, regardless of whether the entry is committed").
     pub(crate) fn adopt(&mut self, step: &mut Step<'_>, index: Index, new: Arc<Configuration>) {
-        // Whoever has left and comes back is a new server.
-        self.end_farewell(step.now);
         self.members.append(index, new);
         self.follow_configuration(step);
     }
 
     /// Goes back to the configuration before a deleted one.
-                if progress.has_lost_log {
-                    return Err(MembershipError::LostLog { server_id }.into());
-                }
     pub(crate) fn forget_configurations(&mut self, step: &mut Step<'_>, keep: Index) {
         if self.members.truncate(keep) {
             self.follow_configuration(step);
@@ -446,25 +455,16 @@ impl Server {
     }
 
     /// True for the servers that a leader sends to: all of the configuration, and who leaves it, until
-    /// that is committed. Whoever leaves should know, so that it calls no elections.
+    /// that is committed and a while after. Whoever leaves should know, so that it calls no elections.
     pub(crate) fn is_watched(&self, server: ServerId) -> bool {
-        self.members.latest().contains(server)
-            || self.members.at(self.commit_index).contains(server)
-    }
-
-    /// As a leader, keeps progress of exactly the other servers that it sends to. New ones are thought
-    /// to hold everything up to `last_index`.
-    pub(crate) fn watch_followers(&mut self, now: Timestamp, last_index: Index) {
-        let mut followers = self.members.at(self.commit_index).servers();
-        followers.extend(self.members.latest().servers());
         let is_leaving = || match &self.role {
             Role::Leader(leader) => {
                 leader.farewell_until.is_some() && leader.progress.contains_key(&server)
             }
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => false,
         };
-        followers.remove(&self.config.server_id);
-        if let Role::Leader(leader) = &mut self.role {
+        self.members.latest().contains(server)
+            || self.members.at(self.commit_index).contains(server)
             || is_leaving()
     }
 
@@ -479,6 +479,15 @@ impl Server {
         let is_unknown = self.members.latest_index() > self.commit_index;
         self.members.latest().is_voter(me)
             || is_unknown && self.members.before_latest().is_some_and(|before| before.is_voter(me))
+    }
+
+    /// As a leader, keeps progress of exactly the other servers that it sends to. New ones are thought
+    /// to hold everything up to `last_index`.
+    pub(crate) fn watch_followers(&mut self, now: Timestamp, last_index: Index) {
+        let mut followers = self.members.at(self.commit_index).servers();
+        followers.extend(self.members.latest().servers());
+        followers.remove(&self.config.server_id);
+        if let Role::Leader(leader) = &mut self.role {
             leader.progress.retain(|server, _| followers.contains(server));
             for server in followers {
                 leader.progress.entry(server).or_insert_with(|| Progress::new(last_index, now));
@@ -524,5 +533,6 @@ impl Server {
         if let Role::Leader(leader) = &mut self.role {
             leader.farewell_until = None;
         }
+        self.watch_followers(now, self.log.last_index());
     }
 }

@@ -91,12 +91,17 @@ fn every_topic_has_a_test_and_every_script_opens_with_its_claim() {
         [
             "clients",
             "commit",
+            "disk-stall",
             "durability",
             "elections",
             "joining",
+            "lost-log",
+            "membership",
+            "priority",
             "replication",
             "restart",
-            "small"
+            "small",
+            "transfer"
         ]
     );
     for path in topics.iter().flat_map(|topic| files_in(topic)) {
@@ -153,6 +158,31 @@ fn clients_are_answered_as_written() {
 #[test]
 fn clusters_of_one_and_two_work_as_written() {
     check_topic("small");
+}
+
+#[test]
+fn the_cluster_changes_as_written() {
+    check_topic("membership");
+}
+
+#[test]
+fn leadership_is_handed_over_as_written() {
+    check_topic("transfer");
+}
+
+#[test]
+fn preferred_servers_lead_as_written() {
+    check_topic("priority");
+}
+
+#[test]
+fn lost_logs_are_noticed_as_written() {
+    check_topic("lost-log");
+}
+
+#[test]
+fn hung_disks_cost_leadership_as_written() {
+    check_topic("disk-stall");
 }
 
 #[test]
