@@ -6,14 +6,15 @@
 #![allow(dead_code, reason = "each suite uses its own part of it")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use raft_core::codec::{decode_entry, encode_entry};
 use raft_core::{
-    Address, Apply, ClientId, ClientRequest, Config, Effect, Effects, Entry, Envelope, Index,
-    Input, Message, Payload, ReadId, Recovered, RoleChange, Save, SaveNumber, SequenceNumber,
-    Server, ServerId, Snapshot, StepError, Timestamp,
+    Address, Apply, ClientId, ClientRequest, Config, Configuration, Effect, Effects, Entry,
+    Envelope, Index, Input, Message, Payload, ReadId, Recovered, RoleChange, Save, SaveNumber,
+    SequenceNumber, Server, ServerId, Snapshot, StepError, Timestamp,
 };
 
 /// Servers, the messages between them, and what happened so far.
@@ -31,6 +32,8 @@ pub(crate) struct Cluster {
     transcript: Vec<String>,
     /// Reads that were served, with what is applied there, or that failed.
     pub(crate) reads: Vec<(ReadId, Option<Index>)>,
+    /// The configuration before the first entry of every log.
+    pub(crate) first: Arc<Configuration>,
     /// Who was elected in each term, as the servers told.
     pub(crate) elected: Vec<(u64, ServerId)>,
 }
@@ -84,14 +87,18 @@ impl Cluster {
             };
             (id, host)
         };
+        let hosts: BTreeMap<_, _> = ids().map(host).collect();
+        let first = hosts.values().next().and_then(|host: &Host| host.server.as_ref());
+        let first = first.expect("a cluster has servers").configuration().clone();
         Self {
             now: Timestamp::ZERO,
-            hosts: ids().map(host).collect(),
+            hosts,
             network: Vec::new(),
             answers: Vec::new(),
             cut: BTreeSet::new(),
             transcript: Vec::new(),
             reads: Vec::new(),
+            first: Arc::new(first),
             elected: Vec::new(),
         }
     }
