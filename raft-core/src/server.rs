@@ -28,6 +28,7 @@ use crate::role::{Follower, Role};
 use crate::session::{Known, Sessions};
 use crate::snapshot::Snapshots;
 use crate::storage::{HardState, Recovered};
+use crate::transfer::Deferrals;
 use crate::types::{
     ClientId, Index, LogId, ReadId, SaveNumber, SequenceNumber, ServerId, Term, Timestamp,
 };
@@ -140,6 +141,7 @@ pub struct Server {
     pub(crate) recovered_index: Index,
     /// Until when a server that just started protects a leader it may have heard before.
     pub(crate) sticky_until: Timestamp,
+    pub(crate) deferrals: Deferrals,
     /// Inputs that came before the server joined; `None` once it has.
     deferred: Option<VecDeque<Input>>,
     refusals: Refusals,
@@ -239,6 +241,7 @@ impl Server {
             snapshots: Snapshots::recovered(snapshot),
             reads: Reads::default(),
             sticky_until: Timestamp::ZERO,
+            deferrals: Deferrals::default(),
             deadline: Timestamp::ZERO,
             election_timeout: config.election_timeout_max,
             rng: Rng::new(config.seed, config.server_id.0),
