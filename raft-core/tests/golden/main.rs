@@ -96,7 +96,8 @@ fn every_topic_has_a_test_and_every_script_opens_with_its_claim() {
             "joining",
             "replication",
             "restart",
-            "small"
+            "small",
+            "snapshots"
         ]
     );
     for path in topics.iter().flat_map(|topic| files_in(topic)) {
@@ -163,4 +164,9 @@ fn servers_join_as_written() {
 #[test]
 fn servers_restart_as_written() {
     check_topic("restart");
+}
+
+#[test]
+fn snapshots_are_taken_and_sent_as_written() {
+    check_topic("snapshots");
 }
