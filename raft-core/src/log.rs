@@ -404,7 +404,7 @@ impl Log {
         while let Some(list) = self.lists.pop_front() {
             let gone = usize::try_from(through.next() - list[0].index).expect("it is in memory");
             if gone < list.len() {
-                self.lists.push_front(list.slice(gone..list.len()));
+                self.lists.push_front(list.slice(gone..list.len()).without_the_rest());
                 break;
             }
         }

@@ -124,9 +124,16 @@ impl Server {
     /// Refuses a snapshot that contradicts what is committed here.
     pub(crate) fn admit_snapshot(&self, request: &InstallSnapshotRequest) -> Result<(), StepError> {
         let last = request.id.last;
+        let commit_index = self.commit_index;
         let is_current = request.term >= self.current_term();
-        if is_current && last.index <= self.commit_index && !self.log.matches(last) {
-            let (leader, commit_index) = (request.leader_id, self.commit_index);
+        // Terms never decrease along a log, and every leader's holds what is committed here.
+        let is_other = if last.index <= commit_index {
+            !self.log.matches(last)
+        } else {
+            self.log.term_at(commit_index).is_some_and(|term| last.term < term)
+        };
+        if is_current && is_other {
+            let leader = request.leader_id;
             return Err(StepError::CommittedConflict { leader, index: last.index, commit_index });
         }
         Ok(())
@@ -382,6 +389,7 @@ impl Server {
             leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_sub(committed);
         }
         let before = std::mem::replace(&mut self.commit_index, index);
+        self.snapshots.committed(index);
         step.push(Effect::NotifyCommit { index });
         step.replicate();
         self.maybe_apply(step);
@@ -419,10 +427,11 @@ impl Server {
         }
     }
 
-    /// Where to stop handing out, so that a snapshot by policy is of one place on every server.
+    /// Where to stop handing out, so that a snapshot by policy is of one place on every server, as long
+    /// as their state machines keep up: a transfer then goes on when another server leads.
     fn stop_at(&self, through: Index) -> Index {
         let policy =
-            self.config.snapshot_entries.map(|entries| self.snapshots.last().index + entries);
+            self.config.snapshot_entries.map(|entries| self.snapshots.last_asked() + entries);
         policy.filter(|&due| due > self.applying).map_or(through, |due| due.min(through))
     }
 
@@ -512,7 +521,7 @@ impl Sender<'_> {
         while !progress.has_lost_log
             && (progress.next_index <= self.log.last_index() || progress.is_in_snapshot())
         {
-            if progress.next_index <= self.log.start().index && !progress.is_in_snapshot() {
+            if progress.needs_snapshot(self.log.start().index) {
                 self.snapshots.begin_transfer(progress);
             }
             if let ProgressState::Snapshot(transfer) = &mut progress.state {

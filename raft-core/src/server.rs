@@ -182,16 +182,18 @@ impl Server {
     pub fn new(config: Config, recovered: Recovered) -> Result<Self, NewServerError> {
         config.validate()?;
         let Recovered { hard_state, snapshot, mut start, mut entries } = recovered;
+        let mut is_behind_snapshot = false;
         if let Some(snapshot) = &snapshot {
-            // A crash may have come between the snapshot and the entries it stands for.
-            let base = Recovered { start, entries, ..Recovered::default() };
-            let is_kept = base.kept_behind(snapshot.last()).is_some();
-            entries = base.entries;
-            if start.index > snapshot.last().index {
+            let last = snapshot.last();
+            if start.index > last.index || start.index == last.index && start != last {
                 return Err(NewServerError::NoSnapshot { start });
             }
-            if !is_kept {
-                (start, entries) = (snapshot.last(), Vec::new());
+            let base = Recovered { start, entries, ..Recovered::default() };
+            is_behind_snapshot = base.kept_behind(last).is_none();
+            entries = base.entries;
+            if is_behind_snapshot {
+                // A crash came between an installed snapshot and the end of the log it replaces.
+                (start, entries) = (last, Vec::new());
             }
         } else if start != LogId::ZERO {
             return Err(NewServerError::NoSnapshot { start });
@@ -238,7 +240,7 @@ impl Server {
             last_applied: Index::ZERO,
             applies: VecDeque::new(),
             sessions: Sessions::default(),
-            snapshots: Snapshots::recovered(snapshot),
+            snapshots: Snapshots::recovered(snapshot, is_behind_snapshot),
             reads: Reads::default(),
             sticky_until: Timestamp::ZERO,
             deferrals: Deferrals::default(),
@@ -431,6 +433,7 @@ impl Server {
             self.sticky_until = step.now + self.config.election_timeout_min;
         }
         let deferred = self.deferred.take().unwrap_or_default();
+        self.finish_install(step);
         // The state machine starts from the snapshot, if there is one.
         self.maybe_apply(step);
         let mut result = Ok(());
@@ -852,7 +855,9 @@ impl Server {
         let range = entries.first().zip(entries.last());
         let mut range = range.map(|(first, last)| (first.index, last.index));
         if let Some(last) = compacted.filter(|_| is_install) {
-            range = Some((last.index, range.map_or(last.index, |(_, end)| end)));
+            // Nothing that was durable is a part of this log any more, and what the snapshot stands
+            // for is not yet.
+            range = Some((Index(1), range.map_or(last.index, |(_, end)| end)));
         }
         let number = if self.config.synchronous_driver {
             self.durability.issue_durable(range)

@@ -102,6 +102,7 @@ fn every_topic_has_a_test_and_every_script_opens_with_its_claim() {
             "replication",
             "restart",
             "small",
+            "snapshots",
             "transfer"
         ]
     );
@@ -199,4 +200,9 @@ fn servers_restart_as_written() {
 #[test]
 fn reads_go_as_written() {
     check_topic("reads");
+}
+
+#[test]
+fn snapshots_are_taken_and_sent_as_written() {
+    check_topic("snapshots");
 }
