@@ -93,6 +93,7 @@ mod progress;
 mod quorum;
 mod read;
 mod replication;
+mod request;
 mod rng;
 mod role;
 mod server;

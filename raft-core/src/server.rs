@@ -3,8 +3,8 @@
 //! Guarantees: the same inputs at the same times give the same effects; a refused input changes
 //!             nothing but its count.
 //! Relies on:  the driver carrying out effects in order (see [`crate::effect`]).
-//! Elsewhere:  elections in `election.rs`, replication in `replication.rs`; here are the doors, the
-//!             term rule (Raft §5.1) and the dispatch.
+//! Elsewhere:  elections in `election.rs`, replication in `replication.rs`, clients in `request.rs`;
+//!             here are the doors, the term rule (Raft §5.1) and the dispatch.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,18 +18,14 @@ use crate::entries::Entries;
 use crate::error::{Refusals, StepError};
 use crate::log::{Log, Payload};
 use crate::membership::{Configuration, Members, MembershipChange};
-use crate::message::{
-    ABSURD, Address, ClientRequest, ClientResponse, ClientResult, Envelope, Message, RegisterClient,
-};
+use crate::message::{ABSURD, Address, Envelope, Message};
 use crate::read::{ReadMode, Reads};
 use crate::rng::Rng;
 use crate::role::{Follower, Role};
-use crate::session::{Known, Sessions};
+use crate::session::Sessions;
 use crate::snapshot::Snapshots;
 use crate::storage::{HardState, Recovered};
-use crate::types::{
-    ClientId, Index, LogId, ReadId, SaveNumber, SequenceNumber, ServerId, Term, Timestamp,
-};
+use crate::types::{Index, LogId, ReadId, SaveNumber, ServerId, Term, Timestamp};
 
 /// No server falls behind by more terms than this. A message that says so would, if it were believed,
 /// bring the cluster close to the last term there is.
@@ -152,7 +148,7 @@ pub(crate) enum PendingApply {
 }
 
 impl PendingApply {
-    fn through(&self) -> Index {
+    pub(crate) fn through(&self) -> Index {
         match self {
             Self::Commands(apply) => apply.through,
             Self::Restore { through } => *through,
@@ -605,129 +601,6 @@ impl Server {
         }
     }
 
-    /// Makes sure that this server may append a command of so many bytes now.
-    fn admit_proposal(&self, command_bytes: usize) -> Result<(), StepError> {
-        let command_bytes_max = self.config.command_bytes_max;
-        let Role::Leader(leader) = &self.role else {
-            return Err(StepError::NotLeader { leader: self.leader_hint() });
-        };
-        if command_bytes > command_bytes_max {
-            return Err(StepError::TooLarge { command_bytes, command_bytes_max });
-        }
-        let bytes = leader.uncommitted_bytes;
-        let is_full = bytes > 0 && bytes + command_bytes > self.config.uncommitted_bytes_max;
-        if is_full || leader.transfer.is_some() {
-            return Err(StepError::Busy);
-        }
-        Ok(())
-    }
-
-    /// Answers a client.
-    pub(crate) fn answer(
-        step: &mut Step<'_>,
-        client_id: ClientId,
-        sequence_number: SequenceNumber,
-        result: ClientResult,
-    ) {
-        let response = ClientResponse { client_id, sequence_number, result };
-        step.send(client_id, Message::ClientResponse(response));
-    }
-
-    /// What to tell a client whose command may not be appended now.
-    fn refusal(error: StepError) -> ClientResult {
-        match error {
-            StepError::NotLeader { leader } => ClientResult::NotLeader { leader },
-            StepError::TooLarge { command_bytes, command_bytes_max } => ClientResult::TooLarge {
-                command_bytes: command_bytes as u64,
-                command_bytes_max: command_bytes_max as u64,
-            },
-            _ => ClientResult::Busy,
-        }
-    }
-
-    /// The leader to pass a client's message on to, if that is wanted; never one that was passed on.
-    fn forward_to(&self, from: Address) -> Option<ServerId> {
-        let is_clients = matches!(from, Address::Client(_));
-        let is_wanted = self.config.forward_requests && is_clients && !self.role.is_leader();
-        self.leader_hint().filter(|_| is_wanted)
-    }
-
-    /// Opens a session for a client.
-    ///
-    /// Source: dissertation §6.3, RegisterClient RPC.
-    fn handle_register_client(
-        &mut self,
-        step: &mut Step<'_>,
-        from: Address,
-        request: RegisterClient,
-    ) {
-        if let Some(leader) = self.forward_to(from) {
-            return step.send(leader, Message::RegisterClient(request));
-        }
-        let RegisterClient { client_id, registration } = request;
-        if let Some(session) = self.sessions.registered(client_id, registration)
-            && self.role.is_leader()
-        {
-            let result = ClientResult::Registered { session };
-            return Self::answer(step, client_id, registration, result);
-        }
-        match self.admit_proposal(0) {
-            Err(error) => Self::answer(step, client_id, registration, Self::refusal(error)),
-            Ok(()) => {
-                let sessions_max = self.config.sessions_max;
-                let payload = Payload::RegisterClient { client_id, registration, sessions_max };
-                self.append(step, payload);
-            }
-        }
-    }
-
-    /// Appends a client's command if this server leads and has never seen it.
-    ///
-    /// Source: Raft §5.3, §8; dissertation §6.3.
-    fn handle_client_request(
-        &mut self,
-        step: &mut Step<'_>,
-        from: Address,
-        request: ClientRequest,
-    ) {
-        if let Some(leader) = self.forward_to(from) {
-            return step.send(leader, Message::ClientRequest(request));
-        }
-        let ClientRequest { client_id, sequence_number, .. } = request;
-        let applying = self.applying;
-        let leader_hint = self.leader_hint();
-        let Role::Leader(leader) = &mut self.role else {
-            let result = ClientResult::NotLeader { leader: leader_hint };
-            return Self::answer(step, client_id, sequence_number, result);
-        };
-        // A session that was opened further on in the log than this server has read may well exist.
-        let is_known = request.session.0 <= applying.0;
-        let known = if is_known { self.sessions.look_up(&request) } else { Known::New };
-        let is_in_log = match known {
-            Known::Finished(result) => {
-                return Self::answer(step, client_id, sequence_number, result);
-            }
-            Known::Started => true,
-            Known::New => leader.has_in_flight(&request),
-        };
-        if is_in_log {
-            // The answer leaves when the state machine has given it; a second copy would only take
-            // space.
-            leader.asked_again.insert((client_id, sequence_number));
-            return;
-        }
-        let is_full = is_known && self.sessions.is_pipeline_full(&request);
-        let refused = match self.admit_proposal(request.command.len()) {
-            Ok(()) if is_full => Some(ClientResult::Busy),
-            Ok(()) => None,
-            Err(error) => Some(Self::refusal(error)),
-        };
-        match refused {
-            Some(result) => Self::answer(step, client_id, sequence_number, result),
-            None => self.propose(step, request),
-        }
-    }
-
     fn handle_saved(&mut self, step: &mut Step<'_>, number: SaveNumber) -> Result<(), StepError> {
         if !self.durability.confirm(step.now, number) {
             let issued = self.durability.issued();
@@ -737,44 +610,6 @@ impl Server {
         self.maybe_count_own_vote(step);
         self.maybe_advance_commit_index(step);
         self.maybe_apply(step);
-        Ok(())
-    }
-
-    /// Remembers the state machine's answers, and as a leader passes them on to the clients.
-    fn handle_applied(
-        &mut self,
-        step: &mut Step<'_>,
-        through: Index,
-        responses: Vec<Bytes>,
-    ) -> Result<(), StepError> {
-        let is_asked = self.applies.front().is_some_and(|pending| {
-            let requests = match pending {
-                PendingApply::Commands(apply) => apply.requests().count(),
-                PendingApply::Restore { .. } => 0,
-            };
-            pending.through() == through && requests == responses.len()
-        });
-        if !is_asked {
-            return Err(StepError::UnknownApply { through, responses: responses.len() });
-        }
-        let pending = self.applies.pop_front().expect("the front was just seen");
-        self.last_applied = through;
-        if let PendingApply::Commands(apply) = pending {
-            for ((log_id, request), response) in apply.requests().zip(responses) {
-                self.sessions.finish(request, response.clone());
-                let Role::Leader(leader) = &mut self.role else { continue };
-                let key = (request.client_id, request.sequence_number);
-                let is_asked_again = leader.asked_again.remove(&key);
-                if log_id.index > self.recovered_index || is_asked_again {
-                    let result = ClientResult::Applied { log_id, response };
-                    Self::answer(step, key.0, key.1, result);
-                }
-            }
-        }
-        // A snapshot may have waited for this.
-        if self.applies.is_empty() && self.applying < self.commit_index || self.is_snapshot_due() {
-            self.maybe_apply(step);
-        }
         Ok(())
     }
 
