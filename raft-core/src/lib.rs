@@ -113,7 +113,7 @@ pub use config::{Config, ConfigError};
 pub use defect::{Defect, UnknownDefect};
 pub use effect::{Apply, Effect, Effects, Save};
 pub use entries::Entries;
-pub use error::{Refusals, StepError};
+pub use error::{NewServerError, Refusals, StepError};
 #[cfg(feature = "file-storage")]
 pub use file_storage::FileStorage;
 pub use log::{Entry, Log, Payload};
@@ -128,7 +128,7 @@ pub use progress::{Progress, ProgressState, Transfer};
 pub use quorum::Quorum;
 pub use read::{ReadFailure, ReadMode};
 pub use role::{Candidate, Follower, Leader, LeadershipTransfer, PreCandidate, Role};
-pub use server::{Input, NewServerError, Server};
+pub use server::{Input, Server};
 pub use server_manager::{RoleChange, ServerManager};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotId};
 pub use state_machine::{

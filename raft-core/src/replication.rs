@@ -8,8 +8,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::effect::{Apply, Effect, Step};
 use crate::entries::Entries;
 use crate::error::StepError;
@@ -31,7 +29,7 @@ impl Server {
     /// Appends a client's command to the leader's log and starts to replicate it.
     pub(crate) fn propose(&mut self, step: &mut Step<'_>, request: ClientRequest) {
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.in_flight.insert((request.client_id, request.sequence_number));
+        leader.in_flight.insert(request.key());
         self.append(step, Payload::Command(Arc::new(request)));
     }
 
@@ -44,7 +42,7 @@ impl Server {
             _ => None,
         };
         if let Role::Leader(leader) = &mut self.role {
-            leader.uncommitted_bytes += payload.command().map_or(0, Bytes::len);
+            leader.uncommitted_bytes += payload.entry_bytes();
         }
         let index = self.log.append(self.current_term(), payload);
         step.save_entries(index);
@@ -73,6 +71,7 @@ impl Server {
             self.hand_over(step);
             return self.become_follower(step, None);
         }
+        self.fail_overdue_reads(step);
         self.maybe_abort_transfer(step);
         self.maybe_defer_to_preferred(step);
         self.deadline = step.now + self.config.heartbeat_interval;
@@ -91,7 +90,7 @@ impl Server {
         if step.is_heartbeat || needs_round {
             step.is_heartbeat = true;
             let commit_index = Some(self.commit_index).filter(|_| has_committed);
-            leader.reads.begin_round(step.now, commit_index);
+            leader.reads.begin_round(step.now, self.config.lease(), commit_index);
         } else if !step.is_news {
             return;
         }
@@ -408,10 +407,8 @@ impl Server {
         if let Role::Leader(leader) = &mut self.role {
             let committed = self.log.from(self.commit_index.next());
             let committed = committed.take_while(|entry| entry.index <= index);
-            let bytes: usize =
-                committed.filter_map(|entry| entry.payload.command()).map(Bytes::len).sum();
-            // Entries of earlier terms were never counted.
-            leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_sub(bytes);
+            let bytes: usize = committed.map(Entry::size_bytes).sum();
+            leader.uncommitted_bytes -= bytes;
         }
         let before = std::mem::replace(&mut self.commit_index, index);
         step.push(Effect::NotifyCommit { index });
@@ -463,7 +460,7 @@ impl Server {
             match &entry.payload {
                 Payload::Noop | Payload::Proposal(_) | Payload::Configuration(_) => {}
                 Payload::Command(request) => {
-                    let key = (request.client_id, request.sequence_number);
+                    let key = request.key();
                     // A second copy of a request, by a leader that did not know of the first.
                     let known = self.sessions.start(request, log_id);
                     let is_new = known == Known::New;
@@ -476,7 +473,7 @@ impl Server {
                     if let Known::Finished(result) = known {
                         let is_asked_again = leader.asked_again.remove(&key);
                         if entry.index > recovered_index || is_asked_again {
-                            Self::answer(step, key.0, key.1, result);
+                            Self::answer(step, key.0, key.2, result);
                         }
                     }
                 }

@@ -29,8 +29,10 @@ impl Server {
         if command_bytes > command_bytes_max {
             return Err(StepError::TooLarge { command_bytes, command_bytes_max });
         }
+        // What an entry takes besides its command counts too: empty commands fill a memory as well.
         let bytes = leader.uncommitted_bytes;
-        let is_full = bytes > 0 && bytes + command_bytes > self.config.uncommitted_bytes_max;
+        let with_this = bytes + Payload::Noop.entry_bytes() + command_bytes;
+        let is_full = bytes > 0 && with_this > self.config.uncommitted_bytes_max;
         if is_full || leader.transfer.is_some() {
             return Err(StepError::Busy);
         }
@@ -123,12 +125,16 @@ impl Server {
                 return Self::answer(step, client_id, sequence_number, result);
             }
             Known::Started => true,
-            Known::New => leader.has_in_flight(&request),
+            Known::New => leader.in_flight.contains(&request.key()),
         };
         if is_in_log {
             // The answer leaves when the state machine has given it; a second copy would only take
             // space.
-            leader.asked_again.insert((client_id, sequence_number));
+            leader.asked_again.insert(request.key());
+            return;
+        }
+        if leader.has_later_in_flight(&request) {
+            // Its client has gone on, so nobody waits for an answer to this late copy.
             return;
         }
         let is_full = is_known && self.sessions.is_pipeline_full(&request);
@@ -166,11 +172,11 @@ impl Server {
             for ((log_id, request), response) in apply.requests().zip(responses) {
                 self.sessions.finish(request, response.clone());
                 let Role::Leader(leader) = &mut self.role else { continue };
-                let key = (request.client_id, request.sequence_number);
+                let key = request.key();
                 let is_asked_again = leader.asked_again.remove(&key);
                 if log_id.index > self.recovered_index || is_asked_again {
                     let result = ClientResult::Applied { log_id, response };
-                    Self::answer(step, key.0, key.1, result);
+                    Self::answer(step, key.0, key.2, result);
                 }
             }
         }

@@ -11,15 +11,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::durability::Durability;
 use crate::effect::{Apply, Effect, Effects, Save, Step};
 use crate::entries::Entries;
-use crate::error::{Refusals, StepError};
+use crate::error::{NewServerError, Refusals, StepError};
 use crate::log::{Log, Payload};
 use crate::membership::{Configuration, Members, MembershipChange};
 use crate::message::{ABSURD, Address, Envelope, Message};
-use crate::read::{ReadMode, Reads};
+use crate::read::{ReadFailure, ReadMode, Reads};
 use crate::rng::Rng;
 use crate::role::{Follower, Role};
 use crate::session::Sessions;
@@ -88,6 +88,7 @@ pub enum Input {
 /// - Terms in the log are at most `current_term`.
 /// - A candidate voted for itself; a leader has progress for every other server, and for no one else.
 /// - `next_index > match_index` for every follower, and no `match_index` is past the log's end.
+/// - A leader counts the bytes of exactly what stands in its log past `commit_index`.
 ///
 /// ```
 /// use raft_core::{Config, Effects, Input, Recovered, Server, ServerId, Timestamp};
@@ -131,7 +132,8 @@ pub struct Server {
     /// The last entry found in storage when this server started. Whoever asked for what stands up to
     /// here was answered by another life of this server, or by another leader, or asks again.
     pub(crate) recovered_index: Index,
-    /// Until when a server that just started protects a leader it may have heard before.
+    /// Until when this server elects nobody for the lease of a leader that it forgot: one it may have
+    /// heard before it started, or in an earlier term. Only with lease reads.
     pub(crate) sticky_until: Timestamp,
     /// Inputs that came before the server joined; `None` once it has.
     deferred: Option<VecDeque<Input>>,
@@ -271,14 +273,49 @@ impl Server {
         inputs: impl IntoIterator<Item = Input>,
         effects: &mut Effects,
     ) -> Result<(), StepError> {
+        self.step_each(now, inputs, effects, |_| ())
+    }
+
+    /// As [`Server::step_all`], and says of each input in turn what became of it: where the log ends
+    /// after it, or why it was refused. A command that was proposed stands at that place.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::step_all`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::step`].
+    ///
+    /// ```
+    /// # use raft_core::*;
+    /// # let mut server = Server::new(Config::new(ServerId(1), [ServerId(1)]), Recovered::default())?;
+    /// let mut effects = Effects::new();
+    /// let inputs = [Input::NotifyJoinedService, Input::Propose("x".into())];
+    /// let mut outcomes = Vec::new();
+    /// let taken = |outcome: Result<LogId, StepError>| outcomes.push(outcome);
+    /// let result = server.step_each(Timestamp::ZERO, inputs, &mut effects, taken);
+    ///
+    /// let refused = StepError::NotLeader { leader: None };
+    /// assert_eq!((result, outcomes), (Err(refused), vec![Ok(LogId::ZERO), Err(refused)]));
+    /// # Ok::<(), NewServerError>(())
+    /// ```
+    pub fn step_each(
+        &mut self,
+        now: Timestamp,
+        inputs: impl IntoIterator<Item = Input>,
+        effects: &mut Effects,
+        mut taken: impl FnMut(Result<LogId, StepError>),
+    ) -> Result<(), StepError> {
         let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
         let promises = std::mem::take(&mut self.promises);
         let mut step = Step::new(now, cluster_id, server_id, effects, promises);
         let mut result = Ok(());
         for input in inputs {
-            if let Err(error) = self.take(&mut step, input) {
-                let is_worse = error.is_fatal() || result.is_ok();
-                if is_worse {
+            let outcome = self.take(&mut step, input);
+            taken(outcome.map(|()| self.log.last()));
+            if let Err(error) = outcome {
+                if error.is_fatal() || result.is_ok() {
                     result = Err(error);
                 }
                 if error.is_fatal() {
@@ -417,9 +454,17 @@ impl Server {
         self.maybe_apply(step);
         let mut result = Ok(());
         for input in deferred {
+            let read = match &input {
+                Input::Read { id, .. } => Some(*id),
+                _ => None,
+            };
             match self.take(step, input) {
-                // Nobody waits for the answer any more, but the refusal is counted.
-                Err(error) if !error.is_fatal() => {}
+                // Nobody waits for the answer any more, but the refusal is counted; and whoever reads
+                // waits for an effect.
+                Err(error) if !error.is_fatal() => {
+                    let failure = ReadFailure::LeaderChanged;
+                    read.into_iter().for_each(|id| step.push(Effect::ReadFailed { id, failure }));
+                }
                 outcome => result = result.and(outcome),
             }
         }
@@ -653,41 +698,4 @@ impl Server {
         }
         self.serve_reads(&mut step);
     }
-}
-
-/// Why a server cannot start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NewServerError {
-    /// The configuration makes no sense.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The recovered entries are not contiguous, or their terms decrease.
-    #[error("recovered entry {found} cannot follow {after}")]
-    BrokenLog {
-        /// The entry before.
-        after: LogId,
-        /// The entry that does not follow.
-        found: LogId,
-    },
-    /// The recovered log was compacted, and what stands for its beginning is missing.
-    #[error("the log starts after {start}, but there is no snapshot")]
-    NoSnapshot {
-        /// Where the log was compacted to.
-        start: LogId,
-    },
-    /// The recovered term is older than the recovered log: a part of the storage is missing.
-    #[error("recovered term {current_term} is older than the last entry {last}")]
-    TermBehindLog {
-        /// The recovered term.
-        current_term: Term,
-        /// The last recovered entry.
-        last: LogId,
-    },
-    /// Elections cannot have brought the recovered term about, and few more would end all of them.
-    #[error("recovered term {current_term} is higher than any cluster lives to see")]
-    AbsurdTerm {
-        /// The recovered term.
-        current_term: Term,
-    },
 }

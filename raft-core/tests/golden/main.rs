@@ -89,13 +89,17 @@ fn every_topic_has_a_test_and_every_script_opens_with_its_claim() {
     assert_eq!(
         names,
         [
+            "backpressure",
             "clients",
             "commit",
             "durability",
             "elections",
+            "forwarding",
             "joining",
+            "reads",
             "replication",
             "restart",
+            "sessions",
             "small"
         ]
     );
@@ -148,6 +152,26 @@ fn promises_wait_for_the_disk_as_written() {
 #[test]
 fn clients_are_answered_as_written() {
     check_topic("clients");
+}
+
+#[test]
+fn sessions_open_and_end_as_written() {
+    check_topic("sessions");
+}
+
+#[test]
+fn requests_are_passed_on_as_written() {
+    check_topic("forwarding");
+}
+
+#[test]
+fn a_leader_slows_others_down_as_written() {
+    check_topic("backpressure");
+}
+
+#[test]
+fn reads_are_served_as_written() {
+    check_topic("reads");
 }
 
 #[test]
