@@ -89,6 +89,8 @@ mod invariant;
 mod log;
 mod membership;
 mod message;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod progress;
 mod quorum;
 mod read;

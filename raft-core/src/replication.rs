@@ -17,8 +17,9 @@ use crate::message::{
     ConflictHint, InstallSnapshotRequest, Message,
 };
 use crate::progress::{Progress, ProgressState};
+use crate::request::PendingApply;
 use crate::role::Role;
-use crate::server::{PendingApply, Server};
+use crate::server::Server;
 use crate::session::Known;
 use crate::types::{Index, LogId, Round, ServerId, Term};
 

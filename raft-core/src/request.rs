@@ -8,16 +8,32 @@
 
 use bytes::Bytes;
 
-use crate::effect::Step;
+use crate::effect::{Apply, Step};
 use crate::error::StepError;
 use crate::log::Payload;
 use crate::message::{
     Address, ClientRequest, ClientResponse, ClientResult, Message, RegisterClient,
 };
 use crate::role::Role;
-use crate::server::{PendingApply, Server};
+use crate::server::Server;
 use crate::session::Known;
 use crate::types::{ClientId, Index, SequenceNumber, ServerId};
+
+/// What was handed to the state machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PendingApply {
+    Commands(Apply),
+    Restore { through: Index },
+}
+
+impl PendingApply {
+    fn through(&self) -> Index {
+        match self {
+            Self::Commands(apply) => apply.through,
+            Self::Restore { through } => *through,
+        }
+    }
+}
 
 impl Server {
     /// Makes sure that this server may append a command of so many bytes now.

@@ -13,13 +13,14 @@ use bytes::Bytes;
 
 use crate::config::Config;
 use crate::durability::Durability;
-use crate::effect::{Apply, Effect, Effects, Save, Step};
+use crate::effect::{Effect, Effects, Save, Step};
 use crate::entries::Entries;
 use crate::error::{NewServerError, Refusals, StepError};
 use crate::log::{Log, Payload};
 use crate::membership::{Configuration, Members, MembershipChange};
 use crate::message::{ABSURD, Address, Envelope, Message};
 use crate::read::{ReadFailure, ReadMode, Reads};
+use crate::request::PendingApply;
 use crate::rng::Rng;
 use crate::role::{Follower, Role};
 use crate::session::Sessions;
@@ -126,6 +127,8 @@ pub struct Server {
     pub(crate) sessions: Sessions,
     pub(crate) snapshots: Snapshots,
     pub(crate) reads: Reads,
+    /// When the last input came.
+    pub(crate) now: Timestamp,
     /// When to call an election, or as a leader, when to send heartbeats.
     pub(crate) deadline: Timestamp,
     pub(crate) rng: Rng,
@@ -140,22 +143,6 @@ pub struct Server {
     refusals: Refusals,
     /// Empty between steps; kept for its memory.
     promises: Vec<Envelope>,
-}
-
-/// What was handed to the state machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PendingApply {
-    Commands(Apply),
-    Restore { through: Index },
-}
-
-impl PendingApply {
-    pub(crate) fn through(&self) -> Index {
-        match self {
-            Self::Commands(apply) => apply.through,
-            Self::Restore { through } => *through,
-        }
-    }
 }
 
 impl Server {
@@ -228,6 +215,7 @@ impl Server {
             snapshots: Snapshots::recovered(snapshot),
             reads: Reads::default(),
             sticky_until: Timestamp::ZERO,
+            now: Timestamp::ZERO,
             deadline: Timestamp::ZERO,
             rng: Rng::new(config.seed, config.server_id.0),
             deferred: Some(VecDeque::new()),
@@ -308,6 +296,7 @@ impl Server {
         mut taken: impl FnMut(Result<LogId, StepError>),
     ) -> Result<(), StepError> {
         let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
+        self.now = now;
         let promises = std::mem::take(&mut self.promises);
         let mut step = Step::new(now, cluster_id, server_id, effects, promises);
         let mut result = Ok(());
