@@ -170,6 +170,7 @@ impl Server {
     /// ever saved.
     pub fn new(config: Config, recovered: Recovered) -> Result<Self, NewServerError> {
         config.validate()?;
+        config.check_start(&recovered)?;
         let Recovered { hard_state, snapshot, mut start, mut entries } = recovered;
         if let Some(snapshot) = &snapshot {
             // A crash may have come between the snapshot and the entries it stands for.
@@ -827,6 +828,32 @@ pub enum NewServerError {
     /// The configuration makes no sense.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The server has run before, but its storage holds nothing. It may have promised what it no longer
+    /// knows; let it join under a new id, and take the old one out of the cluster.
+    #[error("{server_id} has run before, but its storage is empty: let it join under a new id")]
+    StorageLost {
+        /// The server.
+        server_id: ServerId,
+    },
+    /// The start is to found a cluster, but the storage is that of one.
+    #[error("{server_id} cannot found a cluster: its storage is not empty")]
+    AlreadyRan {
+        /// The server.
+        server_id: ServerId,
+    },
+    /// The start is to found a cluster that the server does not belong to.
+    #[error("{server_id} cannot found a cluster that it is not named in")]
+    NotAFounder {
+        /// The server.
+        server_id: ServerId,
+    },
+    /// A server that joins is in no configuration until the log says so; if it is named in one, an
+    /// earlier server had its id.
+    #[error("{server_id} cannot join as one of the servers that the cluster began with")]
+    JoinsAsFounder {
+        /// The server.
+        server_id: ServerId,
+    },
     /// The recovered entries are not contiguous, or their terms decrease.
     #[error("recovered entry {found} cannot follow {after}")]
     BrokenLog {
