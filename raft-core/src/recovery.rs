@@ -638,6 +638,10 @@ mod tests {
         assert!(error.starts_with("s2 is of cluster 0000000000000007"), "{error}");
         assert_eq!(refusal([at(1, &[1]), at(6, &[])]), "s6 is no member of voters s1 s2 s3 s4 s5");
         assert_eq!(refusal([at(1, &[2, 1])]), "what s1 has stored cannot be used");
+        for absurd in [(ABSURD, 1), (u64::MAX, 1), (1, 0), (0, 1)] {
+            let stored = stored(1, 9, absurd, &[]);
+            assert_eq!(refusal([stored]), "what s1 has stored cannot be used", "{absurd:?}");
+        }
         let last = ABSURD - TERMS_AHEAD;
         assert_eq!(
             refusal([stored(1, last, (0, 0), &[])]),

@@ -19,7 +19,8 @@ use crate::error::{Refusals, StepError};
 use crate::log::{Log, Payload};
 use crate::membership::{Configuration, Members, MembershipChange};
 use crate::message::{
-    ABSURD, Address, ClientRequest, ClientResponse, ClientResult, Envelope, Message, RegisterClient,
+    ABSURD, Address, ClientRequest, ClientResponse, ClientResult, Envelope, Message,
+    RegisterClient, check_log_id,
 };
 use crate::read::{ReadMode, Reads};
 use crate::rng::Rng;
@@ -185,6 +186,10 @@ impl Server {
             }
         } else if start != LogId::ZERO {
             return Err(NewServerError::NoSnapshot { start });
+        }
+        // Only what no other server sends can be stored either, and it leaves room to count on.
+        if check_log_id(start).is_err() {
+            return Err(NewServerError::AbsurdEntry { log_id: start });
         }
         let mut last = start;
         for entry in &entries {
@@ -875,6 +880,12 @@ pub enum NewServerError {
         current_term: Term,
         /// The last recovered entry.
         last: LogId,
+    },
+    /// No log is so long, or the entry has no term.
+    #[error("there cannot be an entry {log_id}")]
+    AbsurdEntry {
+        /// Where the recovered log begins.
+        log_id: LogId,
     },
     /// Elections cannot have brought the recovered term about, and few more would end all of them.
     #[error("recovered term {current_term} is higher than any cluster lives to see")]
