@@ -21,13 +21,14 @@ pub(crate) struct CiArgs {
 /// A step: its name, and what it runs.
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("fmt", || cargo(&["fmt", "--all", "--check"])),
     ("tidy", crate::tidy::run),
     ("msrv", msrv),
     ("clippy", clippy),
     ("docs", docs),
     ("crates", crates_alone),
+    ("fuzz", crate::fuzz::run_briefly),
     ("deny", deny),
     ("demo", demo),
     ("python", python),

@@ -4,6 +4,7 @@
 mod ci;
 mod demo;
 mod fix;
+mod fuzz;
 mod tidy;
 
 use std::process::ExitCode;
@@ -22,6 +23,8 @@ struct Cli {
 enum Command {
     /// Show it: five servers over a real AMQP bus, a leader killed, nothing lost.
     Demo(demo::DemoArgs),
+    /// Feed the protocol and the codec what nobody would send, for a bounded time.
+    Fuzz(fuzz::FuzzArgs),
     /// Check everything that must hold before a change lands, and change nothing.
     Ci(ci::CiArgs),
     /// Rewrite what a program can: formatting and simple lints.
@@ -33,6 +36,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Fix => fix::run(),
         Command::Tidy => tidy::run(),
