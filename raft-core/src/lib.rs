@@ -95,6 +95,7 @@ mod metrics;
 mod progress;
 mod quorum;
 mod read;
+mod recovery;
 mod replication;
 mod request;
 mod rng;
@@ -111,7 +112,7 @@ mod types;
 
 pub use client::{Client, ClientConfig, ClientError, ClientEvent};
 pub use cluster_manager::ClusterManager;
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Start};
 #[cfg(feature = "defects")]
 pub use defect::{Defect, UnknownDefect};
 pub use effect::{Apply, Effect, Effects, Save};
@@ -131,6 +132,7 @@ pub use message::{
 pub use progress::{Progress, ProgressState, Transfer};
 pub use quorum::Quorum;
 pub use read::{ReadFailure, ReadMode};
+pub use recovery::{RecoveryError, RecoveryPlan, Survivor};
 pub use role::{Candidate, Follower, Leader, LeadershipTransfer, PreCandidate, Role};
 pub use server::{Input, Server};
 pub use server_manager::{RoleChange, ServerManager};
