@@ -92,7 +92,7 @@ mod message;
 mod progress;
 mod quorum;
 mod read;
-mod recovery;
+pub mod recovery;
 mod replication;
 mod rng;
 mod role;
@@ -127,7 +127,6 @@ pub use message::{
 pub use progress::{Progress, ProgressState, Transfer};
 pub use quorum::Quorum;
 pub use read::{ReadFailure, ReadMode};
-pub use recovery::{RecoveryError, RecoveryPlan, Survivor};
 pub use role::{Candidate, Follower, Leader, LeadershipTransfer, PreCandidate, Role};
 pub use server::{Input, NewServerError, Server};
 pub use server_manager::{RoleChange, ServerManager};
