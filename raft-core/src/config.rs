@@ -241,8 +241,8 @@ impl Config {
 }
 
 /// Whether a server may find nothing in its storage, and what it is then. A server that lost its disk
-/// must not come back under its old id (see the module `recovery` for the other lines of defence), and
-/// only the host can know whether it ran before.
+/// must not come back under its old id, and only the host can know whether it ran before; for the other
+/// lines of defence see [`crate::recovery`].
 ///
 /// | | storage holds nothing | storage holds something |
 /// | --- | --- | --- |

@@ -95,7 +95,7 @@ mod metrics;
 mod progress;
 mod quorum;
 mod read;
-mod recovery;
+pub mod recovery;
 mod replication;
 mod request;
 mod rng;
@@ -132,7 +132,6 @@ pub use message::{
 pub use progress::{Progress, ProgressState, Transfer};
 pub use quorum::Quorum;
 pub use read::{ReadFailure, ReadMode};
-pub use recovery::{RecoveryError, RecoveryPlan, Survivor};
 pub use role::{Candidate, Follower, Leader, LeadershipTransfer, PreCandidate, Role};
 pub use server::{Input, Server};
 pub use server_manager::{RoleChange, ServerManager};

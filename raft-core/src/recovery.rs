@@ -74,6 +74,7 @@ const TERMS_AHEAD: u64 = 1 << 24;
 /// the saves of [`RecoveryPlan::save`] are carried out.
 ///
 /// ```
+/// use raft_core::recovery::RecoveryPlan;
 /// use raft_core::*;
 ///
 /// // Of five servers, the storages of two are left; the second one missed what the first one has.

@@ -5,10 +5,8 @@
 mod cluster;
 
 use cluster::{Cluster, request, word};
-use raft_core::{
-    ClusterId, Config, Input, MembershipChange, RecoveryError, RecoveryPlan, Server, ServerId,
-    Start,
-};
+use raft_core::recovery::{RecoveryError, RecoveryPlan};
+use raft_core::{ClusterId, Config, Input, MembershipChange, Server, ServerId, Start};
 
 const fn s(id: u64) -> ServerId {
     ServerId(id)

@@ -1,6 +1,7 @@
 //! `cargo +nightly fuzz run client`: see `targets/mod.rs`.
 #![no_main]
 
+#[allow(dead_code, reason = "each program runs one target of several")]
 #[path = "../targets/mod.rs"]
 mod targets;
 
