@@ -12,6 +12,7 @@ use proptest::prelude::ProptestConfig;
 mod any;
 mod client;
 mod codec;
+mod leases;
 mod log;
 mod quorum;
 mod server;
