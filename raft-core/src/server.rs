@@ -127,7 +127,7 @@ pub struct Server {
     pub(crate) sessions: Sessions,
     pub(crate) snapshots: Snapshots,
     pub(crate) reads: Reads,
-    /// When the last input came.
+    /// When the last input was taken.
     pub(crate) now: Timestamp,
     /// When to call an election, or as a leader, when to send heartbeats.
     pub(crate) deadline: Timestamp,
@@ -296,13 +296,13 @@ impl Server {
         mut taken: impl FnMut(Result<LogId, StepError>),
     ) -> Result<(), StepError> {
         let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
-        self.now = now;
         let promises = std::mem::take(&mut self.promises);
         let mut step = Step::new(now, cluster_id, server_id, effects, promises);
         let mut result = Ok(());
         for input in inputs {
             let outcome = self.take(&mut step, input);
             taken(outcome.map(|()| self.log.last()));
+            self.now = if outcome.is_ok() { now } else { self.now };
             if let Err(error) = outcome {
                 if error.is_fatal() || result.is_ok() {
                     result = Err(error);
