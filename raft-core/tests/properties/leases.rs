@@ -101,7 +101,7 @@ impl World {
                 election_timeout_min: Duration::from_millis(300),
                 election_timeout_max: Duration::from_millis(320),
                 // A server that is told of a later term may elect at once.
-                pre_vote: seed % 2 == 0,
+                pre_vote: seed.is_multiple_of(2),
                 ..Config::new(id, ids)
             };
             let server = Server::new(config.clone(), Recovered::default()).unwrap();
