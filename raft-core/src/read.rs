@@ -178,7 +178,7 @@ impl Server {
     /// True once this leader has committed an entry of its term: only then its commit index covers
     /// everything that earlier leaders committed (dissertation §6.4, step 1).
     pub(crate) fn has_committed_in_term(&self) -> bool {
-        self.log.term_at(self.commit_index) == Some(self.current_term())
+        matches!(&self.role, Role::Leader(leader) if self.commit_index >= leader.first_index)
     }
 
     /// Counts who has answered which round: what a majority has answered since a read was asked for
@@ -191,6 +191,8 @@ impl Server {
         }
         // A set of answers would do as well: each server counts once, with its latest round.
         let answered = |voter| match leader.progress.get(&voter) {
+            // It may have lost its vote for another leader as well.
+            Some(progress) if progress.has_lost_log => Index::ZERO,
             Some(progress) => Index(progress.round.0),
             None => Index(round.0),
         };
@@ -238,6 +240,9 @@ impl Server {
 
     /// Lets those reads go whose index is applied.
     pub(crate) fn serve_reads(&mut self, step: &mut Step<'_>) {
+        if self.reads.applying.is_empty() {
+            return;
+        }
         let applied = self.last_applied;
         self.reads.applying.retain(|&(index, id)| {
             let is_ready = index <= applied;
@@ -267,6 +272,9 @@ impl Server {
 
     /// Gives up on reads whose leader is no more, or has not answered for `election_timeout_max`.
     pub(crate) fn fail_forwarded_reads(&mut self, step: &mut Step<'_>, has_leader_changed: bool) {
+        if self.reads.forwarded.is_empty() {
+            return;
+        }
         let patience = self.config.election_timeout_max;
         self.reads.forwarded.retain(|&(id, asked_at)| {
             let failure = if has_leader_changed {

@@ -33,6 +33,14 @@ impl PendingApply {
             Self::Restore { through } => *through,
         }
     }
+
+    /// How many responses are to come.
+    fn requests(&self) -> usize {
+        match self {
+            Self::Commands(apply) => apply.requests().count(),
+            Self::Restore { .. } => 0,
+        }
+    }
 }
 
 impl Server {
@@ -173,11 +181,7 @@ impl Server {
         responses: Vec<Bytes>,
     ) -> Result<(), StepError> {
         let is_asked = self.applies.front().is_some_and(|pending| {
-            let requests = match pending {
-                PendingApply::Commands(apply) => apply.requests().count(),
-                PendingApply::Restore { .. } => 0,
-            };
-            pending.through() == through && requests == responses.len()
+            pending.through() == through && pending.requests() == responses.len()
         });
         if !is_asked {
             return Err(StepError::UnknownApply { through, responses: responses.len() });
@@ -196,11 +200,24 @@ impl Server {
                 }
             }
         }
+        self.confirm_applies();
         // A snapshot may have waited for this.
-        if self.applies.is_empty() && self.applying < self.commit_index || self.is_snapshot_due() {
-            self.maybe_apply(step);
-        }
+        self.maybe_apply(step);
         Ok(())
+    }
+
+    /// A synchronous driver has done what needs no answer.
+    pub(crate) fn confirm_applies(&mut self) {
+        if !self.config.synchronous_driver {
+            return;
+        }
+        while let Some(pending) = self.applies.pop_front() {
+            if pending.requests() > 0 {
+                self.applies.push_front(pending);
+                return;
+            }
+            self.last_applied = pending.through();
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -26,6 +27,7 @@ use crate::role::{Follower, Role};
 use crate::session::Sessions;
 use crate::snapshot::Snapshots;
 use crate::storage::{HardState, Recovered};
+use crate::transfer::Deferrals;
 use crate::types::{Index, LogId, ReadId, SaveNumber, ServerId, Term, Timestamp};
 
 /// No server falls behind by more terms than this. A message that says so would, if it were believed,
@@ -131,6 +133,8 @@ pub struct Server {
     pub(crate) now: Timestamp,
     /// When to call an election, or as a leader, when to send heartbeats.
     pub(crate) deadline: Timestamp,
+    /// How long to wait without a leader, chosen at random before each election.
+    pub(crate) election_timeout: Duration,
     pub(crate) rng: Rng,
     /// The last entry found in storage when this server started. Whoever asked for what stands up to
     /// here was answered by another life of this server, or by another leader, or asks again.
@@ -138,11 +142,10 @@ pub struct Server {
     /// Until when this server elects nobody for the lease of a leader that it forgot: one it may have
     /// heard before it started, or in an earlier term. Only with lease reads.
     pub(crate) sticky_until: Timestamp,
+    pub(crate) deferrals: Deferrals,
     /// Inputs that came before the server joined; `None` once it has.
     deferred: Option<VecDeque<Input>>,
     refusals: Refusals,
-    /// Empty between steps; kept for its memory.
-    promises: Vec<Envelope>,
 }
 
 impl Server {
@@ -156,16 +159,18 @@ impl Server {
     pub fn new(config: Config, recovered: Recovered) -> Result<Self, NewServerError> {
         config.validate()?;
         let Recovered { hard_state, snapshot, mut start, mut entries } = recovered;
+        let mut is_behind_snapshot = false;
         if let Some(snapshot) = &snapshot {
-            // A crash may have come between the snapshot and the entries it stands for.
-            let base = Recovered { start, entries, ..Recovered::default() };
-            let is_kept = base.kept_behind(snapshot.last()).is_some();
-            entries = base.entries;
-            if start.index > snapshot.last().index {
+            let last = snapshot.last();
+            if start.index > last.index || start.index == last.index && start != last {
                 return Err(NewServerError::NoSnapshot { start });
             }
-            if !is_kept {
-                (start, entries) = (snapshot.last(), Vec::new());
+            let base = Recovered { start, entries, ..Recovered::default() };
+            is_behind_snapshot = base.kept_behind(last).is_none();
+            entries = base.entries;
+            if is_behind_snapshot {
+                // A crash came between an installed snapshot and the end of the log it replaces.
+                (start, entries) = (last, Vec::new());
             }
         } else if start != LogId::ZERO {
             return Err(NewServerError::NoSnapshot { start });
@@ -212,15 +217,16 @@ impl Server {
             last_applied: Index::ZERO,
             applies: VecDeque::new(),
             sessions: Sessions::default(),
-            snapshots: Snapshots::recovered(snapshot),
+            snapshots: Snapshots::recovered(snapshot, is_behind_snapshot),
             reads: Reads::default(),
             sticky_until: Timestamp::ZERO,
+            deferrals: Deferrals::default(),
             now: Timestamp::ZERO,
             deadline: Timestamp::ZERO,
+            election_timeout: config.election_timeout_max,
             rng: Rng::new(config.seed, config.server_id.0),
             deferred: Some(VecDeque::new()),
             refusals: Refusals::new(),
-            promises: Vec::new(),
             config,
         })
     }
@@ -241,7 +247,12 @@ impl Server {
         input: Input,
         effects: &mut Effects,
     ) -> Result<(), StepError> {
-        self.step_all(now, [input], effects)
+        let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
+        self.now = now;
+        let mut step = Step::new(now, cluster_id, server_id, effects);
+        let result = self.take(&mut step, input);
+        self.finish(&mut step);
+        result
     }
 
     /// Takes several inputs as one step: they share one save, and one request to each follower. This is
@@ -296,8 +307,7 @@ impl Server {
         mut taken: impl FnMut(Result<LogId, StepError>),
     ) -> Result<(), StepError> {
         let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
-        let promises = std::mem::take(&mut self.promises);
-        let mut step = Step::new(now, cluster_id, server_id, effects, promises);
+        let mut step = Step::new(now, cluster_id, server_id, effects);
         let mut result = Ok(());
         for input in inputs {
             let outcome = self.take(&mut step, input);
@@ -312,8 +322,7 @@ impl Server {
                 }
             }
         }
-        self.finish(step);
-        self.assert_invariants();
+        self.finish(&mut step);
         result
     }
 
@@ -439,6 +448,7 @@ impl Server {
             self.sticky_until = step.now + self.config.election_timeout_min;
         }
         let deferred = self.deferred.take().unwrap_or_default();
+        self.finish_install(step);
         // The state machine starts from the snapshot, if there is one.
         self.maybe_apply(step);
         let mut result = Ok(());
@@ -589,48 +599,47 @@ impl Server {
             step.save(self.hard_state);
             self.become_follower(step, None);
         }
-        match (from, message) {
-            (Address::Server(_), Message::PreVoteRequest(request)) => {
-                self.handle_pre_vote_request(step, request);
+        match message {
+            Message::RegisterClient(request) => self.handle_register_client(step, from, request),
+            Message::ClientRequest(request) => self.handle_client_request(step, from, request),
+            message => match from {
+                Address::Server(server) => self.handle_servers_message(step, server, message),
+                Address::Client(_) | Address::AllServers => {
+                    unreachable!("`admit` has refused these")
+                }
+            },
+        }
+    }
+
+    fn handle_servers_message(&mut self, step: &mut Step<'_>, from: ServerId, message: Message) {
+        match message {
+            Message::PreVoteRequest(request) => self.handle_pre_vote_request(step, request),
+            Message::PreVoteResponse(response) => {
+                self.handle_pre_vote_response(step, from, response);
             }
-            (Address::Server(voter), Message::PreVoteResponse(response)) => {
-                self.handle_pre_vote_response(step, voter, response);
-            }
-            (Address::Server(_), Message::VoteRequest(request)) => {
-                self.handle_vote_request(step, request);
-            }
-            (Address::Server(voter), Message::VoteResponse(response)) => {
-                self.handle_vote_response(step, voter, response);
-            }
-            (Address::Server(_), Message::AppendEntriesRequest(request)) => {
+            Message::VoteRequest(request) => self.handle_vote_request(step, request),
+            Message::VoteResponse(response) => self.handle_vote_response(step, from, response),
+            Message::AppendEntriesRequest(request) => {
                 self.handle_append_entries_request(step, request);
             }
-            (Address::Server(follower), Message::AppendEntriesResponse(response)) => {
-                self.handle_append_entries_response(step, follower, response);
+            Message::AppendEntriesResponse(response) => {
+                self.handle_append_entries_response(step, from, response);
             }
-            (Address::Server(_), Message::InstallSnapshotRequest(request)) => {
-                self.handle_install_snapshot_request(step, request);
+            Message::InstallSnapshotRequest(request) => {
+                self.handle_install_snapshot_request(step, *request);
             }
-            (Address::Server(follower), Message::InstallSnapshotResponse(response)) => {
-                self.handle_install_snapshot_response(step, follower, response);
+            Message::InstallSnapshotResponse(response) => {
+                self.handle_install_snapshot_response(step, from, response);
             }
-            (Address::Server(_), Message::TimeoutNow(request)) => {
-                self.handle_timeout_now(step, request);
+            Message::TimeoutNow(request) => self.handle_timeout_now(step, request),
+            Message::ReadIndexRequest(request) => {
+                self.handle_read_index_request(step, from, request);
             }
-            (Address::Server(server), Message::ReadIndexRequest(request)) => {
-                self.handle_read_index_request(step, server, request);
-            }
-            (Address::Server(_), Message::ReadIndexResponse(response)) => {
+            Message::ReadIndexResponse(response) => {
                 self.handle_read_index_response(step, response);
             }
-            (from, Message::RegisterClient(request)) => {
-                self.handle_register_client(step, from, request);
-            }
-            (from, Message::ClientRequest(request)) => {
-                self.handle_client_request(step, from, request);
-            }
-            (Address::Client(_) | Address::AllServers, _) | (_, Message::ClientResponse(_)) => {
-                unreachable!("`admit` has refused these")
+            Message::RegisterClient(_) | Message::ClientRequest(_) | Message::ClientResponse(_) => {
+                unreachable!("`admit` has refused these, or they were handled before")
             }
         }
     }
@@ -640,51 +649,79 @@ impl Server {
             let issued = self.durability.issued();
             return Err(StepError::UnknownSave { number, issued });
         }
-        self.maybe_compact();
+        self.go_on_after_save(step);
+        Ok(())
+    }
+
+    /// Does what waited for a save.
+    fn go_on_after_save(&mut self, step: &mut Step<'_>) {
+        if self.snapshots.has_compactions() {
+            self.maybe_compact();
+        }
         self.maybe_count_own_vote(step);
         self.maybe_advance_commit_index(step);
         self.maybe_apply(step);
-        Ok(())
     }
 
     /// Turns what a step asked into effects: its save first, then what followers lack, then the
     /// promises that may leave.
-    fn finish(&mut self, mut step: Step<'_>) {
+    fn finish(&mut self, step: &mut Step<'_>) {
         self.log.seal();
-        if step.has_save() {
-            let entries = match step.entries_from {
-                Some(first) => self.log.suffix(first),
-                None => Entries::new(),
-            };
-            let range = entries.first().zip(entries.last());
-            let mut range = range.map(|(first, last)| (first.index, last.index));
-            if let Some(last) = step.compacted.filter(|_| step.is_install) {
-                range = Some((last.index, range.map_or(last.index, |(_, end)| end)));
+        while step.has_save() {
+            self.issue_save(step);
+            if !self.config.synchronous_driver {
+                break;
             }
-            let number = self.durability.issue(step.now, step.hard_state.is_some(), range);
-            let snapshot = self.snapshots.latest.clone().filter(|_| step.compacted.is_some());
-            if let Some(compacted) = step.compacted {
-                self.remember_compaction(number, compacted.index);
-            }
-            let (hard_state, compacted) = (step.hard_state, step.compacted);
-            step.push_save_first(Save { number, hard_state, snapshot, compacted, entries });
+            // It is durable before any of the effects that follow it is carried out.
+            self.go_on_after_save(step);
+            self.log.seal();
         }
         if self.role.is_leader() {
-            self.send_what_is_missing(&mut step);
+            self.send_what_is_missing(step);
         }
         let term = self.current_term();
-        let mut promises = std::mem::take(&mut step.promises);
-        // In a later term nobody needs a promise of this one any more, and not sending is always safe.
-        let is_current = |envelope: &Envelope| envelope.message.term() == Some(term);
-        for envelope in promises.drain(..).filter(is_current) {
-            if let Some(envelope) = self.durability.promise(term, envelope) {
-                step.push(Effect::Send(envelope));
+        if step.has_promises() {
+            // In a later term nobody needs a promise of this one any more, and not sending is always
+            // safe.
+            let is_current = |envelope: &Envelope| envelope.message.term() == Some(term);
+            for envelope in step.take_promises().filter(is_current) {
+                if let Some(envelope) = self.durability.promise(term, envelope) {
+                    step.push(Effect::Send(envelope));
+                }
             }
         }
-        self.promises = promises;
         while let Some(envelope) = self.durability.next_kept_promise(term) {
             step.push(Effect::Send(envelope));
         }
-        self.serve_reads(&mut step);
+        self.serve_reads(step);
+        self.assert_invariants();
+    }
+
+    /// Asks for everything to be saved that this step has changed.
+    fn issue_save(&mut self, step: &mut Step<'_>) {
+        let entries = match step.entries_from.take() {
+            Some(first) => self.log.suffix(first),
+            None => Entries::new(),
+        };
+        let (hard_state, compacted) = (step.hard_state.take(), step.compacted.take());
+        let is_install = std::mem::take(&mut step.is_install);
+        let range = entries.first().zip(entries.last());
+        let mut range = range.map(|(first, last)| (first.index, last.index));
+        if let Some(last) = compacted.filter(|_| is_install) {
+            // Nothing that was durable is a part of this log any more, and what the snapshot stands
+            // for is not yet.
+            range = Some((Index(1), range.map_or(last.index, |(_, end)| end)));
+        }
+        let number = if self.config.synchronous_driver {
+            self.durability.issue_durable(range)
+        } else {
+            self.durability.issue(step.now, hard_state.is_some(), range)
+        };
+        let mut snapshot = None;
+        if let Some(compacted) = compacted {
+            snapshot = self.snapshots.latest.clone();
+            self.remember_compaction(number, compacted.index);
+        }
+        step.push_save(Save { number, hard_state, snapshot, compacted, entries });
     }
 }

@@ -72,7 +72,9 @@ impl Server {
     pub fn status(&self) -> Status {
         let (progress, transfer, uncommitted_bytes) = match self.role() {
             Role::Leader(leader) => {
-                (leader.progress.clone(), leader.transfer, leader.uncommitted_bytes)
+                let progress = leader.progress.iter();
+                let progress = progress.map(|(&id, known)| (id, known.clone())).collect();
+                (progress, leader.transfer, leader.uncommitted_bytes)
             }
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
                 (BTreeMap::new(), None, 0)

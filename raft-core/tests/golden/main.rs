@@ -92,15 +92,21 @@ fn every_topic_has_a_test_and_every_script_opens_with_its_claim() {
             "backpressure",
             "clients",
             "commit",
+            "disk-stall",
             "durability",
             "elections",
             "forwarding",
             "joining",
+            "lost-log",
+            "membership",
+            "priority",
             "reads",
             "replication",
             "restart",
             "sessions",
-            "small"
+            "small",
+            "snapshots",
+            "transfer"
         ]
     );
     for path in topics.iter().flat_map(|topic| files_in(topic)) {
@@ -180,6 +186,31 @@ fn clusters_of_one_and_two_work_as_written() {
 }
 
 #[test]
+fn the_cluster_changes_as_written() {
+    check_topic("membership");
+}
+
+#[test]
+fn leadership_is_handed_over_as_written() {
+    check_topic("transfer");
+}
+
+#[test]
+fn preferred_servers_lead_as_written() {
+    check_topic("priority");
+}
+
+#[test]
+fn lost_logs_are_noticed_as_written() {
+    check_topic("lost-log");
+}
+
+#[test]
+fn hung_disks_cost_leadership_as_written() {
+    check_topic("disk-stall");
+}
+
+#[test]
 fn servers_join_as_written() {
     check_topic("joining");
 }
@@ -187,4 +218,9 @@ fn servers_join_as_written() {
 #[test]
 fn servers_restart_as_written() {
     check_topic("restart");
+}
+
+#[test]
+fn snapshots_are_taken_and_sent_as_written() {
+    check_topic("snapshots");
 }
