@@ -226,8 +226,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::effect::Effects;
+    use crate::input::Input;
     use crate::message::{Envelope, VoteResponse};
-    use crate::server::Input;
     use crate::storage::Recovered;
     use crate::types::{ClusterId, SaveNumber, Term, Timestamp};
 

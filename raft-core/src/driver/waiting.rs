@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::error::StepError;
+use crate::input::Input;
 use crate::log::Entry;
 use crate::read::{ReadFailure, ReadMode};
-use crate::server::{Input, Server};
+use crate::server::Server;
 use crate::state_machine::{StateMachine, UnreadableCommand};
 use crate::types::{Index, LogId, ReadId, ServerId};
 
