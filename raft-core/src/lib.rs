@@ -86,6 +86,7 @@ mod file_header;
 #[cfg(feature = "file-storage")]
 mod file_storage;
 mod followers;
+mod input;
 mod invariant;
 mod log;
 mod membership;
@@ -121,6 +122,7 @@ pub use error::{NewServerError, Refusals, StepError};
 #[cfg(feature = "file-storage")]
 pub use file_storage::FileStorage;
 pub use followers::Followers;
+pub use input::Input;
 pub use log::{Entry, Log, Payload};
 pub use membership::{Configuration, MembershipChange, MembershipError};
 pub use message::{
@@ -133,7 +135,7 @@ pub use progress::{Progress, ProgressState, Transfer};
 pub use quorum::Quorum;
 pub use read::{ReadFailure, ReadMode};
 pub use role::{Candidate, Follower, Leader, LeadershipTransfer, PreCandidate, Role};
-pub use server::{Input, Server};
+pub use server::Server;
 pub use server_manager::{RoleChange, ServerManager};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotId};
 pub use state_machine::{
