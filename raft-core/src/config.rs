@@ -44,10 +44,12 @@ pub struct Config {
     /// cluster must agree on it: with it here and not at the leader, a leader that cannot hear could
     /// not be replaced.
     pub check_quorum: bool,
-    /// The driver makes each save durable before it carries out any effect that follows it, and does
-    /// not answer it: each [`Effect::Save`](crate::Effect::Save) counts as done. This suits storage in
+    /// The driver carries out each effect before the next one, and all of them before it gives the
+    /// server another input. Then it need not say so: it answers neither a
+    /// [`Save`](crate::Effect::Save) nor a [`RestoreSnapshot`](crate::Effect::RestoreSnapshot), and an
+    /// [`Apply`](crate::Effect::Apply) only if that holds requests of clients. This suits storage in
     /// memory, and simple drivers; others keep it off, so that the disk and the network work at once.
-    pub synchronous_storage: bool,
+    pub synchronous_driver: bool,
     /// A leader whose oldest save is not durable after this long steps down, and calls no election
     /// before it is: a server whose disk hangs would hold everyone up. `None` waits for ever.
     pub disk_stall_timeout: Option<Duration>,
@@ -114,7 +116,7 @@ impl Config {
             heartbeat_interval: Duration::from_millis(50),
             pre_vote: true,
             check_quorum: true,
-            synchronous_storage: false,
+            synchronous_driver: false,
             disk_stall_timeout: Some(Duration::from_secs(5)),
             priorities: BTreeMap::new(),
             lease_reads: false,

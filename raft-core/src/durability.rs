@@ -101,6 +101,18 @@ impl Durability {
         self.issued
     }
 
+    /// Numbers a new save that is durable as soon as it is asked for.
+    pub(crate) fn issue_durable(&mut self, entries: Option<(Index, Index)>) -> SaveNumber {
+        assert!(self.pending.is_empty(), "saves are durable in the order of their numbers");
+        self.issued = self.issued.next();
+        self.saved = self.issued;
+        if let Some((_, last)) = entries {
+            self.durable_index = last;
+        }
+        self.latency = Some(Duration::ZERO);
+        self.issued
+    }
+
     /// Queues a promise behind every save issued so far, or gives it back if there is none.
     pub(crate) fn promise(&mut self, term: Term, envelope: Envelope) -> Option<Envelope> {
         if self.saved == self.issued {

@@ -6,11 +6,12 @@
 //!             it. The term rule has run before every handler.
 //! Elsewhere:  what a new leader does first is in `replication.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::Effect;
 use crate::effect::Step;
+use crate::followers::Followers;
 use crate::log::{Entry, Payload};
 use crate::message::{Address, Message, TimeoutNow, VoteRequest, VoteResponse};
 use crate::read::LeaderReads;
@@ -25,8 +26,8 @@ impl Server {
     /// Source: Raft §5.2: "election timeouts are chosen randomly from a fixed interval".
     pub(crate) fn reset_election_timeout(&mut self, now: Timestamp) {
         let (min, max) = (self.config.election_timeout_min, self.config.election_timeout_max);
-        let timeout = self.rng.duration_between(min, max);
-        self.deadline = now + timeout + self.deference();
+        self.election_timeout = self.rng.duration_between(min, max) + self.deference();
+        self.deadline = now + self.election_timeout;
     }
 
     /// How much longer this server waits because others are to lead before it.
@@ -49,15 +50,9 @@ impl Server {
             self.reset_election_timeout(step.now);
             self.fail_reads_of_leader(step);
         }
-        let is_same_leader = leader.is_some() && self.leader_hint() == leader;
-        self.fail_forwarded_reads(step, !is_same_leader);
-        match &mut self.role {
-            Role::Follower(follower) if is_same_leader => follower.heard_at = step.now,
-            _ => {
-                let heard_at = step.now;
-                self.change_role(Role::Follower(Follower { leader, heard_at, answered: None }));
-            }
-        }
+        self.fail_forwarded_reads(step, true);
+        let heard_at = step.now;
+        self.change_role(Role::Follower(Follower { leader, heard_at, answered: None }));
     }
 
     /// Nothing was heard of a leader for too long.
@@ -289,7 +284,7 @@ impl Server {
     /// Source: Raft §5.2, §8 (the no-op at the start of a term).
     fn become_leader(&mut self, step: &mut Step<'_>) {
         let mut leader = Box::new(Leader {
-            progress: BTreeMap::new(),
+            progress: Followers::default(),
             in_flight: BTreeSet::new(),
             asked_again: BTreeSet::new(),
             uncommitted_bytes: 0,
@@ -341,7 +336,7 @@ mod tests {
         let (cluster_id, id) = (config.cluster_id, config.server_id);
         let mut server = Server::new(config, Recovered::default()).unwrap();
         let mut effects = Effects::new();
-        let mut step = Step::new(Timestamp::ZERO, cluster_id, id, &mut effects, Vec::new());
+        let mut step = Step::new(Timestamp::ZERO, cluster_id, id, &mut effects);
         let request = VoteRequest {
             term: Term(1),
             candidate_id: ServerId(2),

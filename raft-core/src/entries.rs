@@ -73,11 +73,10 @@ impl Entries {
 impl Deref for Entries {
     type Target = [Entry];
 
+    #[inline]
     fn deref(&self) -> &[Entry] {
-        match &self.list {
-            Some(list) => &list[self.start as usize..self.end as usize],
-            None => &[],
-        }
+        let places = self.start as usize..self.end as usize;
+        self.list.as_deref().and_then(|list| list.get(places)).unwrap_or_default()
     }
 }
 
@@ -145,10 +144,10 @@ mod tests {
     #[test]
     fn a_small_part_does_not_keep_the_rest_in_memory() {
         let whole = entries(9);
-        let [large, small] = [0..5, 5..9].map(|part| whole.slice(part));
+        let [large, small] = [0..5, 6..9].map(|part| whole.slice(part));
         assert_eq!(large.clone().without_the_rest().list.unwrap().len(), 9);
         let kept = small.clone().without_the_rest();
-        assert_eq!((kept.list.as_ref().unwrap().len(), &kept), (4, &small));
+        assert_eq!((kept.list.as_ref().unwrap().len(), &kept), (3, &small));
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Server {
                 assert!(self.hard_state.voted_for == Some(me), "a candidate votes for itself");
             }
             Role::Leader(leader) => {
-                for (&follower, progress) in &leader.progress {
+                for (&follower, progress) in leader.progress.iter() {
                     assert!(follower != me, "a leader does not follow itself");
                     assert!(progress.next_index > progress.match_index, "next is above match");
                     assert!(progress.match_index <= last_index, "nobody has more than the leader");

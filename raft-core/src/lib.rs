@@ -85,6 +85,7 @@ mod error;
 mod file_header;
 #[cfg(feature = "file-storage")]
 mod file_storage;
+mod followers;
 mod invariant;
 mod log;
 mod membership;
@@ -115,6 +116,7 @@ pub use entries::Entries;
 pub use error::{Refusals, StepError};
 #[cfg(feature = "file-storage")]
 pub use file_storage::FileStorage;
+pub use followers::Followers;
 pub use log::{Entry, Log, Payload};
 pub use membership::{Configuration, MembershipChange, MembershipError};
 pub use message::{

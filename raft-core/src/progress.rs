@@ -113,6 +113,11 @@ impl Progress {
         }
     }
 
+    /// True while the follower receives a snapshot.
+    pub(crate) fn is_in_snapshot(&self) -> bool {
+        matches!(self.state, ProgressState::Snapshot(_))
+    }
+
     /// The last entry that counts towards a commit.
     pub(crate) fn counted_index(&self) -> Index {
         if self.has_lost_log { Index::ZERO } else { self.match_index }
@@ -148,6 +153,16 @@ impl Progress {
                 self.bytes_under_way += bytes;
             }
             ProgressState::Replicate | ProgressState::Snapshot(_) => {}
+        }
+    }
+
+    /// True if the follower needs entries that are gone, of a log that starts behind this place, and
+    /// gets no snapshot that stands for them. The one on its way does not if the follower was not heard
+    /// of for so long that the log did not wait for it.
+    pub(crate) fn needs_snapshot(&self, log_start: Index) -> bool {
+        match &self.state {
+            ProgressState::Snapshot(transfer) => transfer.snapshot.last().index < log_start,
+            ProgressState::Probe { .. } | ProgressState::Replicate => self.next_index <= log_start,
         }
     }
 

@@ -214,6 +214,9 @@ impl Server {
 
     /// Lets those reads go whose index is applied.
     pub(crate) fn serve_reads(&mut self, step: &mut Step<'_>) {
+        if self.reads.applying.is_empty() {
+            return;
+        }
         let applied = self.last_applied;
         self.reads.applying.retain(|&(index, id)| {
             let is_ready = index <= applied;
@@ -242,6 +245,9 @@ impl Server {
 
     /// Gives up on reads whose leader is no more, or has not answered for `election_timeout_max`.
     pub(crate) fn fail_forwarded_reads(&mut self, step: &mut Step<'_>, has_leader_changed: bool) {
+        if self.reads.forwarded.is_empty() {
+            return;
+        }
         let patience = self.config.election_timeout_max;
         self.reads.forwarded.retain(|&(id, asked_at)| {
             let failure = if has_leader_changed {

@@ -2,11 +2,11 @@
 //!
 //! Guarantees: stepping down forgets what the role knew, because it goes with the variant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::followers::Followers;
 use crate::message::ClientRequest;
-use crate::progress::Progress;
 use crate::read::LeaderReads;
 use crate::types::{
     ClientId, Index, Round, SaveNumber, SequenceNumber, ServerId, SessionId, Timestamp,
@@ -61,7 +61,7 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leader {
     /// What it knows of every other server.
-    pub progress: BTreeMap<ServerId, Progress>,
+    pub progress: Followers,
     /// Requests of clients in the log that are not applied yet, so that a retry adds no second copy.
     pub(crate) in_flight: BTreeSet<(ClientId, SequenceNumber)>,
     /// Requests that were in the log before they were asked for here, and whose answer someone waits

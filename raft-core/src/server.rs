@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -131,6 +132,8 @@ pub struct Server {
     pub(crate) reads: Reads,
     /// When to call an election, or as a leader, when to send heartbeats.
     pub(crate) deadline: Timestamp,
+    /// How long to wait without a leader, chosen at random before each election.
+    pub(crate) election_timeout: Duration,
     pub(crate) rng: Rng,
     /// The last entry found in storage when this server started. Whoever asked for what stands up to
     /// here was answered by another life of this server, or by another leader, or asks again.
@@ -140,8 +143,6 @@ pub struct Server {
     /// Inputs that came before the server joined; `None` once it has.
     deferred: Option<VecDeque<Input>>,
     refusals: Refusals,
-    /// Empty between steps; kept for its memory.
-    promises: Vec<Envelope>,
 }
 
 /// What was handed to the state machine.
@@ -156,6 +157,14 @@ impl PendingApply {
         match self {
             Self::Commands(apply) => apply.through,
             Self::Restore { through } => *through,
+        }
+    }
+
+    /// How many responses are to come.
+    fn requests(&self) -> usize {
+        match self {
+            Self::Commands(apply) => apply.requests().count(),
+            Self::Restore { .. } => 0,
         }
     }
 }
@@ -233,10 +242,10 @@ impl Server {
             reads: Reads::default(),
             sticky_until: Timestamp::ZERO,
             deadline: Timestamp::ZERO,
+            election_timeout: config.election_timeout_max,
             rng: Rng::new(config.seed, config.server_id.0),
             deferred: Some(VecDeque::new()),
             refusals: Refusals::new(),
-            promises: Vec::new(),
             config,
         })
     }
@@ -258,8 +267,7 @@ impl Server {
         effects: &mut Effects,
     ) -> Result<(), StepError> {
         let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
-        let promises = std::mem::take(&mut self.promises);
-        let mut step = Step::new(now, cluster_id, server_id, effects, promises);
+        let mut step = Step::new(now, cluster_id, server_id, effects);
         let result = self.take(&mut step, input);
         self.finish(&mut step);
         result
@@ -283,8 +291,7 @@ impl Server {
         effects: &mut Effects,
     ) -> Result<(), StepError> {
         let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
-        let promises = std::mem::take(&mut self.promises);
-        let mut step = Step::new(now, cluster_id, server_id, effects, promises);
+        let mut step = Step::new(now, cluster_id, server_id, effects);
         let mut result = Ok(());
         for input in inputs {
             if let Err(error) = self.take(&mut step, input) {
@@ -566,48 +573,47 @@ impl Server {
             step.save(self.hard_state);
             self.become_follower(step, None);
         }
-        match (from, message) {
-            (Address::Server(_), Message::PreVoteRequest(request)) => {
-                self.handle_pre_vote_request(step, request);
+        match message {
+            Message::RegisterClient(request) => self.handle_register_client(step, from, request),
+            Message::ClientRequest(request) => self.handle_client_request(step, from, request),
+            message => match from {
+                Address::Server(server) => self.handle_servers_message(step, server, message),
+                Address::Client(_) | Address::AllServers => {
+                    unreachable!("`admit` has refused these")
+                }
+            },
+        }
+    }
+
+    fn handle_servers_message(&mut self, step: &mut Step<'_>, from: ServerId, message: Message) {
+        match message {
+            Message::PreVoteRequest(request) => self.handle_pre_vote_request(step, request),
+            Message::PreVoteResponse(response) => {
+                self.handle_pre_vote_response(step, from, response);
             }
-            (Address::Server(voter), Message::PreVoteResponse(response)) => {
-                self.handle_pre_vote_response(step, voter, response);
-            }
-            (Address::Server(_), Message::VoteRequest(request)) => {
-                self.handle_vote_request(step, request);
-            }
-            (Address::Server(voter), Message::VoteResponse(response)) => {
-                self.handle_vote_response(step, voter, response);
-            }
-            (Address::Server(_), Message::AppendEntriesRequest(request)) => {
+            Message::VoteRequest(request) => self.handle_vote_request(step, request),
+            Message::VoteResponse(response) => self.handle_vote_response(step, from, response),
+            Message::AppendEntriesRequest(request) => {
                 self.handle_append_entries_request(step, request);
             }
-            (Address::Server(follower), Message::AppendEntriesResponse(response)) => {
-                self.handle_append_entries_response(step, follower, response);
+            Message::AppendEntriesResponse(response) => {
+                self.handle_append_entries_response(step, from, response);
             }
-            (Address::Server(_), Message::InstallSnapshotRequest(request)) => {
-                self.handle_install_snapshot_request(step, request);
+            Message::InstallSnapshotRequest(request) => {
+                self.handle_install_snapshot_request(step, *request);
             }
-            (Address::Server(follower), Message::InstallSnapshotResponse(response)) => {
-                self.handle_install_snapshot_response(step, follower, response);
+            Message::InstallSnapshotResponse(response) => {
+                self.handle_install_snapshot_response(step, from, response);
             }
-            (Address::Server(_), Message::TimeoutNow(request)) => {
-                self.handle_timeout_now(step, request);
+            Message::TimeoutNow(request) => self.handle_timeout_now(step, request),
+            Message::ReadIndexRequest(request) => {
+                self.handle_read_index_request(step, from, request);
             }
-            (Address::Server(server), Message::ReadIndexRequest(request)) => {
-                self.handle_read_index_request(step, server, request);
-            }
-            (Address::Server(_), Message::ReadIndexResponse(response)) => {
+            Message::ReadIndexResponse(response) => {
                 self.handle_read_index_response(step, response);
             }
-            (from, Message::RegisterClient(request)) => {
-                self.handle_register_client(step, from, request);
-            }
-            (from, Message::ClientRequest(request)) => {
-                self.handle_client_request(step, from, request);
-            }
-            (Address::Client(_) | Address::AllServers, _) | (_, Message::ClientResponse(_)) => {
-                unreachable!("`admit` has refused these")
+            Message::RegisterClient(_) | Message::ClientRequest(_) | Message::ClientResponse(_) => {
+                unreachable!("`admit` has refused these, or they were handled before")
             }
         }
     }
@@ -746,7 +752,9 @@ impl Server {
 
     /// Does what waited for a save.
     fn go_on_after_save(&mut self, step: &mut Step<'_>) {
-        self.maybe_compact();
+        if self.snapshots.has_compactions() {
+            self.maybe_compact();
+        }
         self.maybe_count_own_vote(step);
         self.maybe_advance_commit_index(step);
         self.maybe_apply(step);
@@ -760,11 +768,7 @@ impl Server {
         responses: Vec<Bytes>,
     ) -> Result<(), StepError> {
         let is_asked = self.applies.front().is_some_and(|pending| {
-            let requests = match pending {
-                PendingApply::Commands(apply) => apply.requests().count(),
-                PendingApply::Restore { .. } => 0,
-            };
-            pending.through() == through && requests == responses.len()
+            pending.through() == through && pending.requests() == responses.len()
         });
         if !is_asked {
             return Err(StepError::UnknownApply { through, responses: responses.len() });
@@ -783,11 +787,24 @@ impl Server {
                 }
             }
         }
+        self.confirm_applies();
         // A snapshot may have waited for this.
-        if self.applies.is_empty() && self.applying < self.commit_index || self.is_snapshot_due() {
-            self.maybe_apply(step);
-        }
+        self.maybe_apply(step);
         Ok(())
+    }
+
+    /// A synchronous driver has done what needs no answer.
+    pub(crate) fn confirm_applies(&mut self) {
+        if !self.config.synchronous_driver {
+            return;
+        }
+        while let Some(pending) = self.applies.pop_front() {
+            if pending.requests() > 0 {
+                self.applies.push_front(pending);
+                return;
+            }
+            self.last_applied = pending.through();
+        }
     }
 
     /// Turns what a step asked into effects: its save first, then what followers lack, then the
@@ -795,12 +812,11 @@ impl Server {
     fn finish(&mut self, step: &mut Step<'_>) {
         self.log.seal();
         while step.has_save() {
-            let number = self.issue_save(step);
-            if !self.config.synchronous_storage {
+            self.issue_save(step);
+            if !self.config.synchronous_driver {
                 break;
             }
             // It is durable before any of the effects that follow it is carried out.
-            self.durability.confirm(step.now, number);
             self.go_on_after_save(step);
             self.log.seal();
         }
@@ -808,15 +824,16 @@ impl Server {
             self.send_what_is_missing(step);
         }
         let term = self.current_term();
-        let mut promises = std::mem::take(&mut step.promises);
-        // In a later term nobody needs a promise of this one any more, and not sending is always safe.
-        let is_current = |envelope: &Envelope| envelope.message.term() == Some(term);
-        for envelope in promises.drain(..).filter(is_current) {
-            if let Some(envelope) = self.durability.promise(term, envelope) {
-                step.push(Effect::Send(envelope));
+        if step.has_promises() {
+            // In a later term nobody needs a promise of this one any more, and not sending is always
+            // safe.
+            let is_current = |envelope: &Envelope| envelope.message.term() == Some(term);
+            for envelope in step.take_promises().filter(is_current) {
+                if let Some(envelope) = self.durability.promise(term, envelope) {
+                    step.push(Effect::Send(envelope));
+                }
             }
         }
-        self.promises = promises;
         while let Some(envelope) = self.durability.next_kept_promise(term) {
             step.push(Effect::Send(envelope));
         }
@@ -825,7 +842,7 @@ impl Server {
     }
 
     /// Asks for everything to be saved that this step has changed.
-    fn issue_save(&mut self, step: &mut Step<'_>) -> SaveNumber {
+    fn issue_save(&mut self, step: &mut Step<'_>) {
         let entries = match step.entries_from.take() {
             Some(first) => self.log.suffix(first),
             None => Entries::new(),
@@ -839,14 +856,17 @@ impl Server {
             // for is not yet.
             range = Some((Index(1), range.map_or(last.index, |(_, end)| end)));
         }
-        let number = self.durability.issue(step.now, hard_state.is_some(), range);
+        let number = if self.config.synchronous_driver {
+            self.durability.issue_durable(range)
+        } else {
+            self.durability.issue(step.now, hard_state.is_some(), range)
+        };
         let mut snapshot = None;
         if let Some(compacted) = compacted {
             snapshot = self.snapshots.latest.clone();
             self.remember_compaction(number, compacted.index);
         }
         step.push_save(Save { number, hard_state, snapshot, compacted, entries });
-        number
     }
 }
 

@@ -21,7 +21,7 @@ use crate::progress::{Progress, ProgressState, Transfer};
 use crate::role::Role;
 use crate::server::{PendingApply, Server};
 use crate::session::Sessions;
-use crate::types::{Index, LogId, Round, SaveNumber, ServerId};
+use crate::types::{Index, LogId, Round, SaveNumber, ServerId, Term};
 
 /// What stands for the beginning of a log: the state machine, the sessions and the configuration as
 /// of its last entry. Cheap to clone.
@@ -203,6 +203,11 @@ impl Snapshots {
         Self { latest, is_half_installed, ..Self::default() }
     }
 
+    /// True if entries wait for a save before they are forgotten.
+    pub(crate) fn has_compactions(&self) -> bool {
+        !self.compactions.is_empty()
+    }
+
     /// The last entry that the latest snapshot stands for.
     pub(crate) fn last(&self) -> LogId {
         self.latest.as_ref().map_or(LogId::ZERO, Snapshot::last)
@@ -218,6 +223,33 @@ impl Snapshots {
         if self.arriving.as_ref().is_some_and(|(id, _)| id.last.index <= index) {
             self.arriving = None;
         }
+    }
+
+    /// Begins to send the latest snapshot to a follower that needs entries which are gone.
+    pub(crate) fn begin_transfer(&self, progress: &mut Progress) {
+        let snapshot = self.latest.clone();
+        let snapshot = snapshot.expect("entries are compacted only behind a snapshot");
+        progress.state = ProgressState::Snapshot(Transfer::new(snapshot));
+    }
+}
+
+impl Transfer {
+    /// The next chunk for the follower, unless it has one to answer.
+    pub(crate) fn next_chunk(
+        &mut self,
+        term: Term,
+        leader_id: ServerId,
+        round: Round,
+        bytes_max: usize,
+    ) -> Option<InstallSnapshotRequest> {
+        if self.is_waiting {
+            return None;
+        }
+        self.is_waiting = true;
+        self.sent_in = round;
+        let (id, offset) = (self.snapshot.id(), self.offset);
+        let data = self.snapshot.chunk(offset, bytes_max);
+        Some(InstallSnapshotRequest { term, leader_id, round, id, offset, data })
     }
 }
 
@@ -306,54 +338,14 @@ impl Server {
     /// Forgets entries whose snapshot is durable.
     pub(crate) fn maybe_compact(&mut self) {
         let saved = self.durability.saved();
-        while let Some(&(_, through)) =
-            self.snapshots.compactions.front().filter(|(number, _)| *number <= saved)
-        {
-            self.snapshots.compactions.pop_front();
+        let compactions = &mut self.snapshots.compactions;
+        while let Some(&(_, through)) = compactions.front().filter(|(number, _)| *number <= saved) {
+            compactions.pop_front();
             // An installed snapshot replaced the log at once.
             let through = through.min(self.applying).min(self.log.last_index());
             self.log.compact(through);
             self.members.compact(self.log.start().index);
         }
-    }
-
-    /// Begins to send the latest snapshot to a follower that needs entries which are gone.
-    pub(crate) fn begin_transfer(&self, progress: &mut Progress) {
-        let snapshot = self.snapshots.latest.clone();
-        let snapshot = snapshot.expect("entries are compacted only behind a snapshot");
-        progress.state = ProgressState::Snapshot(Transfer::new(snapshot));
-    }
-
-    /// True if a follower needs entries that are gone and gets no snapshot that stands for them. The
-    /// one on its way does not if it was not heard of for so long that the log did not wait for it.
-    pub(crate) fn needs_snapshot(&self, progress: &Progress) -> bool {
-        let start = self.log.start().index;
-        match &progress.state {
-            ProgressState::Snapshot(transfer) => transfer.snapshot.last().index < start,
-            ProgressState::Probe { .. } | ProgressState::Replicate => progress.next_index <= start,
-        }
-    }
-
-    /// The next chunk for a follower, if it waits for none.
-    pub(crate) fn next_chunk(
-        &self,
-        round: Round,
-        transfer: &mut Transfer,
-    ) -> Option<InstallSnapshotRequest> {
-        if transfer.is_waiting {
-            return None;
-        }
-        transfer.is_waiting = true;
-        transfer.sent_in = round;
-        let data = transfer.snapshot.chunk(transfer.offset, self.config.append_bytes_max);
-        Some(InstallSnapshotRequest {
-            term: self.current_term(),
-            leader_id: self.config.server_id,
-            round,
-            id: transfer.snapshot.id(),
-            offset: transfer.offset,
-            data,
-        })
     }
 
     /// Takes a chunk, and installs the snapshot when it is whole.
@@ -453,6 +445,7 @@ impl Server {
         step.push(Effect::RestoreSnapshot(snapshot.clone()));
         self.applying = through;
         self.applies.push_back(PendingApply::Restore { through });
+        self.confirm_applies();
         true
     }
 

@@ -66,7 +66,10 @@ impl Server {
     #[must_use]
     pub fn status(&self) -> Status {
         let (progress, transfer) = match self.role() {
-            Role::Leader(leader) => (leader.progress.clone(), leader.transfer),
+            Role::Leader(leader) => {
+                let progress = leader.progress.iter();
+                (progress.map(|(&id, known)| (id, known.clone())).collect(), leader.transfer)
+            }
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
                 (BTreeMap::new(), None)
             }

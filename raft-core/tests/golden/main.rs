@@ -94,10 +94,12 @@ fn every_topic_has_a_test_and_every_script_opens_with_its_claim() {
             "durability",
             "elections",
             "joining",
+            "reads",
             "replication",
             "restart",
             "small",
-            "snapshots"
+            "snapshots",
+            "transfer"
         ]
     );
     for path in topics.iter().flat_map(|topic| files_in(topic)) {
@@ -169,4 +171,14 @@ fn servers_restart_as_written() {
 #[test]
 fn snapshots_are_taken_and_sent_as_written() {
     check_topic("snapshots");
+}
+
+#[test]
+fn reads_go_as_written() {
+    check_topic("reads");
+}
+
+#[test]
+fn leadership_is_handed_over_as_written() {
+    check_topic("transfer");
 }

@@ -253,7 +253,9 @@ impl Runner {
                 let Role::Leader(leader) = cluster.server(id).role() else {
                     return Err(format!("{id} does not lead"));
                 };
-                for (follower, progress) in leader.progress.clone() {
+                let progress: Vec<_> =
+                    leader.progress.iter().map(|(&id, known)| (id, known.clone())).collect();
+                for (follower, progress) in progress {
                     let state = match progress.state {
                         ProgressState::Probe { is_waiting: false } => "probe",
                         ProgressState::Probe { is_waiting: true } => "probe, waiting",
