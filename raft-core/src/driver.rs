@@ -7,6 +7,7 @@
 //! Elsewhere:  what to do is decided in [`crate::Server`] and [`crate::Client`] alone.
 
 mod client;
+mod snapshot;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -32,6 +33,8 @@ use crate::status::Status;
 use crate::storage::{Storage, StorageError};
 use crate::types::{Index, SaveNumber, Timestamp};
 
+use snapshot::SnapshotSlot;
+
 /// How many inputs may wait for a server before [`Handle::deliver`] waits too.
 const INPUTS_MAX: usize = 4096;
 /// How many inputs are taken before their saves are started together.
@@ -44,6 +47,7 @@ pub struct Driver<M, S, C, H> {
     server: Server,
     machine: M,
     storage: StorageSlot<S>,
+    snapshot: SnapshotSlot,
     cluster_manager: C,
     host: H,
     requests: mpsc::Receiver<Request<M>>,
@@ -211,6 +215,9 @@ pub enum DriverError {
     /// The storage panicked.
     #[error("the storage panicked")]
     StoragePanicked,
+    /// The state machine panicked.
+    #[error("the state machine panicked while it gave its state")]
+    SnapshotPanicked,
 }
 
 impl<M, S, C, H> Driver<M, S, C, H>
@@ -240,6 +247,7 @@ where
             server,
             machine,
             storage: StorageSlot::Idle(storage),
+            snapshot: SnapshotSlot::default(),
             cluster_manager,
             host,
             requests,
@@ -264,6 +272,7 @@ where
             tokio::select! {
                 biased;
                 saved = self.storage.written() => self.confirm(saved)?,
+                taken = self.snapshot.taken() => self.step(taken?)?,
                 request = self.requests.recv() => match request {
                     Some(request) => {
                         is_stopping = self.take(request)?;
@@ -346,8 +355,7 @@ where
                 self.follow_ups.push_back(Input::Applied { through: apply.through, responses });
             }
             Effect::TakeSnapshot { through } => {
-                let data = self.machine.snapshot().into();
-                self.follow_ups.push_back(Input::SnapshotTaken { through, data });
+                self.snapshot.begin(through, self.machine.begin_snapshot());
             }
             Effect::RestoreSnapshot(snapshot) => {
                 self.machine.restore(snapshot.data())?;
@@ -363,7 +371,7 @@ where
                     }
                     self.host.notify_commit(entry);
                 }
-                self.notified = index;
+                self.notified = self.notified.max(index);
             }
             Effect::NotifyConfiguration { .. }
             | Effect::ReadReady { .. }
