@@ -52,7 +52,7 @@ impl Entries {
     /// The same entries, in a list of their own if they are a small part of this one: so few must not
     /// keep all the others in memory.
     pub(crate) fn without_the_rest(self) -> Self {
-        let is_small = self.list.as_ref().is_some_and(|list| self.len() < list.len() / 2);
+        let is_small = self.list.as_ref().is_some_and(|list| 2 * self.len() < list.len());
         if is_small { self.iter().cloned().collect() } else { self }
     }
 

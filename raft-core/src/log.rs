@@ -74,6 +74,20 @@ impl Payload {
             Self::Noop | Self::RegisterClient { .. } | Self::Configuration(_) => None,
         }
     }
+
+    /// [`Entry::size_bytes`] of an entry with this payload.
+    pub(crate) fn entry_bytes(&self) -> usize {
+        /// Term, index, tag, and what a client's command has besides its bytes, as
+        /// [`crate::codec`] writes them.
+        const FIXED_BYTES: usize = 56;
+        let payload = match self {
+            Self::Noop | Self::RegisterClient { .. } => 0,
+            Self::Command(request) => request.command.len(),
+            Self::Proposal(command) => command.len(),
+            Self::Configuration(configuration) => 8 * configuration.size(),
+        };
+        FIXED_BYTES + payload
+    }
 }
 
 impl Entry {
@@ -86,16 +100,7 @@ impl Entry {
     /// The bytes the entry takes in a message or a file, within a few: payload and fixed fields.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        /// Term, index, tag, and what a client's command has besides its bytes, as
-        /// [`crate::codec`] writes them.
-        const FIXED_BYTES: usize = 56;
-        let payload = match &self.payload {
-            Payload::Noop | Payload::RegisterClient { .. } => 0,
-            Payload::Command(request) => request.command.len(),
-            Payload::Proposal(command) => command.len(),
-            Payload::Configuration(configuration) => 8 * configuration.size(),
-        };
-        FIXED_BYTES + payload
+        self.payload.entry_bytes()
     }
 }
 

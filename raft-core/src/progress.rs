@@ -113,6 +113,16 @@ impl Progress {
         }
     }
 
+    /// True if the follower needs entries up to `start`, which are gone, and gets no snapshot that
+    /// stands for them. The one on its way does not if the follower was not heard of for so long that
+    /// the log did not wait for it.
+    pub(crate) fn needs_snapshot(&self, start: Index) -> bool {
+        match &self.state {
+            ProgressState::Snapshot(transfer) => transfer.snapshot.last().index < start,
+            ProgressState::Probe { .. } | ProgressState::Replicate => self.next_index <= start,
+        }
+    }
+
     /// True while the follower receives a snapshot.
     pub(crate) fn is_in_snapshot(&self) -> bool {
         matches!(self.state, ProgressState::Snapshot(_))
@@ -127,7 +137,6 @@ impl Progress {
     /// time.
     pub(crate) fn room(&self, config: &Config) -> (u64, usize) {
         match &self.state {
-            _ if self.has_lost_log => (0, 0),
             ProgressState::Probe { is_waiting: true } | ProgressState::Snapshot(_) => (0, 0),
             // A probe has nothing else under way, whatever is not confirmed yet.
             ProgressState::Probe { is_waiting: false } => {
@@ -153,16 +162,6 @@ impl Progress {
                 self.bytes_under_way += bytes;
             }
             ProgressState::Replicate | ProgressState::Snapshot(_) => {}
-        }
-    }
-
-    /// True if the follower needs entries that are gone, of a log that starts behind this place, and
-    /// gets no snapshot that stands for them. The one on its way does not if the follower was not heard
-    /// of for so long that the log did not wait for it.
-    pub(crate) fn needs_snapshot(&self, log_start: Index) -> bool {
-        match &self.state {
-            ProgressState::Snapshot(transfer) => transfer.snapshot.last().index < log_start,
-            ProgressState::Probe { .. } | ProgressState::Replicate => self.next_index <= log_start,
         }
     }
 

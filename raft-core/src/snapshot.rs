@@ -18,8 +18,9 @@ use crate::log::Log;
 use crate::membership::{Configuration, Members};
 use crate::message::{InstallSnapshotRequest, InstallSnapshotResponse, Message};
 use crate::progress::{Progress, ProgressState, Transfer};
+use crate::request::PendingApply;
 use crate::role::Role;
-use crate::server::{PendingApply, Server};
+use crate::server::Server;
 use crate::session::Sessions;
 use crate::types::{Index, LogId, Round, SaveNumber, ServerId, Term};
 

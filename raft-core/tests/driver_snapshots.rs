@@ -61,7 +61,7 @@ impl ServerManager for Host {
     }
 }
 
-struct Running<M> {
+struct Running<M: StateMachine> {
     handle: Handle<M>,
     task: JoinHandle<Result<(), DriverError>>,
 }
@@ -212,6 +212,13 @@ async fn a_follower_that_is_far_behind_is_restored_and_its_host_is_told_in_order
     back.stop(&world).await;
 }
 
+/// The same while a thread works: paused time stands still then.
+async fn soon(mut look: impl AsyncFnMut() -> bool) {
+    while !look().await {
+        yield_now().await;
+    }
+}
+
 /// A state machine whose state takes a while to write down.
 struct Slow {
     count: u64,
@@ -260,26 +267,21 @@ async fn a_server_goes_on_while_its_state_is_written_down() {
     let server = Running::start(&world, config, machine, MemoryStorage::new());
     let handle = &server.handle;
     until(async || handle.status().await.unwrap().last_applied == Index(1)).await;
-    // Paused time stands still while a thread works.
     for number in 1..=12 {
         server.request(number, "x").await;
-        while handle.query_stale(()).await.unwrap() < number {
-            yield_now().await;
-        }
+        soon(async || handle.query_stale(()).await.unwrap() == number).await;
     }
     assert_eq!(handle.status().await.unwrap().snapshot.index, Index(0));
     sender.send(()).unwrap();
-    until(async || handle.status().await.unwrap().snapshot.index == Index(3)).await;
+    soon(async || handle.status().await.unwrap().snapshot.index == Index(3)).await;
     let data = handle.inspect(|server, _| server.snapshot().unwrap().data().clone());
     assert_eq!(data.await.unwrap()[..], 2_u64.to_le_bytes(), "as it was at entry 3");
 
     // The next one is under way already; the state after it cannot be written.
     sender.send(()).unwrap();
-    until(async || handle.status().await.unwrap().snapshot.index == Index(13)).await;
+    soon(async || handle.status().await.unwrap().snapshot.index == Index(13)).await;
     server.request(13, "x").await;
-    while handle.query_stale(()).await.unwrap() < 13 {
-        yield_now().await;
-    }
+    soon(async || handle.query_stale(()).await.unwrap() == 13).await;
     handle.take_snapshot().await.unwrap();
     sender.send(()).unwrap();
     let error = server.task.await.unwrap().unwrap_err();

@@ -5,7 +5,8 @@
 
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{DriverError, Handle, Request, Stopped};
+use super::handle::Request;
+use super::{DriverError, Handle, Stopped};
 use crate::server::Input;
 use crate::state_machine::StateMachine;
 use crate::types::Index;
@@ -45,6 +46,6 @@ impl<M: StateMachine> Handle<M> {
     ///
     /// If the server has stopped.
     pub async fn take_snapshot(&self) -> Result<(), Stopped> {
-        self.ask(Request::Input(Input::TakeSnapshot)).await
+        self.ask(Request::TakeSnapshot).await
     }
 }

@@ -2,16 +2,17 @@
 //! forgotten at their start, so the observer keeps the whole history, as the servers told of commits.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use raft_core::{
-    ClientId, ClientResult, Config, Entry, Index, LogId, Message, Payload, Role, SequenceNumber,
-    ServerId, Snapshot,
+    ClientId, ClientResult, Config, Configuration, Entry, Index, LogId, Message, Payload, Role,
+    SequenceNumber, ServerId, Snapshot,
 };
 
 use crate::cluster::{Cluster, entries_of};
-use crate::simulation::{Event, Observe, event, run};
+use crate::simulation::{Event, Observe, configurations, event, run};
 
 /// Knows everything that was ever committed.
 #[derive(Default)]
@@ -172,6 +173,13 @@ impl Historian {
     /// What is committed is on a majority of the disks, as an entry or in a snapshot.
     fn look_at_disks(&self, cluster: &Cluster) -> Result<(), TestCaseError> {
         let ids = cluster.ids();
+        let committed = self.committed.iter().map(|(entry, _)| entry);
+        let last = configurations(&cluster.first, committed).pop();
+        let newer = ids.iter().filter(|&&id| cluster.is_up(id)).flat_map(|&id| {
+            let log = cluster.server(id).log().from(Index(self.committed.len() as u64 + 1));
+            configurations(&cluster.first, log).split_off(1)
+        });
+        let in_force: Vec<_> = last.into_iter().chain(newer).collect();
         for (entry, _) in &self.committed {
             let holds = |id: &&ServerId| {
                 let disk = &cluster.host(**id).disk;
@@ -179,8 +187,9 @@ impl Historian {
                 disk.entry(entry.index) == Some(entry)
                     || snapshot.is_some_and(|snapshot| snapshot.last().index >= entry.index)
             };
-            let copies = ids.iter().filter(holds).count();
-            prop_assert!(2 * copies > ids.len(), "{} of {} hold {}", copies, ids.len(), entry);
+            let copies: Vec<_> = ids.iter().filter(holds).collect();
+            let is_held = |by: &Arc<Configuration>| by.is_reached_by(|id| copies.contains(&&id));
+            prop_assert!(in_force.iter().any(is_held), "only {:?} hold {}", copies, entry);
         }
         Ok(())
     }
