@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use raft_core::{
-    Config, Effects, HardState, Index, Input, InstallSnapshotRequest, LogId, Message,
-    NewServerError, Recovered, Round, Save, SaveNumber, Server, ServerId, Snapshot, SnapshotId,
-    StepError, Term, Timestamp,
+    Config, Effects, HardState, Index, Input, InstallSnapshotRequest, InstallSnapshotResponse,
+    LogId, MembershipChange, Message, NewServerError, Recovered, Round, Save, SaveNumber, Server,
+    ServerId, Snapshot, SnapshotId, StepError, Term, Timestamp,
 };
 
-use crate::bench::{Bench, append, conflict, entries, success};
+use crate::bench::{Bench, append, conflict, entries, envelope, success};
 
 /// A leader of this term in a cluster of three, with one command in its log behind entries of these
 /// terms, all committed and applied.
@@ -185,6 +185,7 @@ fn chunks_of_two_snapshots_are_never_put_together() {
     let effects = bench.receive(2, chunk(2, 2, other.id(), 100, bytes.slice(100..)));
     assert_eq!(effects, ["→ s2 InstallSnapshotResponse snapshot 3@2 (156 bytes) needs=0"]);
     assert!(bench.server.snapshot().is_none());
+    assert!(bench.server.refusals().is_empty(), "nothing was put together");
 }
 
 #[test]
@@ -360,4 +361,67 @@ fn a_log_whose_beginning_is_lost_is_refused() {
         let expected = LogId::new(Term(start.1), Index(start.0));
         assert!(matches!(error, NewServerError::NoSnapshot { start } if start == expected));
     }
+}
+
+/// Only what is applied is in a snapshot, the configuration too: a later one may be taken back.
+#[test]
+fn a_snapshot_holds_no_configuration_that_is_not_committed() {
+    let mut bench = leader(2, &[1]);
+    let change = MembershipChange::AddLearner(ServerId(4));
+    bench.step(Input::ChangeMembership(vec![change])).unwrap();
+    assert_eq!(bench.server.configuration().learners().count(), 1);
+    bench.step(Input::TakeSnapshot).unwrap();
+    assert_eq!(bench.server.snapshot().unwrap().configuration().learners().count(), 0);
+}
+
+/// An answer that tells of another snapshot says nothing of the one under way.
+#[test]
+fn an_answer_about_another_snapshot_moves_no_transfer() {
+    let mut bench = leader(2, &[1]);
+    bench.step(Input::TakeSnapshot).unwrap();
+    bench.receive(3, conflict(2, 1, 1, None));
+    let id = bench.server.snapshot().unwrap().id();
+    let response = |id| {
+        let response = InstallSnapshotResponse { term: Term(2), round: Round(0), id, offset: 50 };
+        Message::InstallSnapshotResponse(response)
+    };
+    let other = SnapshotId { checksum: !id.checksum, ..id };
+    assert_eq!(bench.receive(3, response(other)), crate::bench::NOTHING);
+    let effects = bench.receive(3, response(id));
+    assert_eq!(effects, ["→ s3 InstallSnapshotRequest snapshot 3@2 (156 bytes) bytes=50..156"]);
+}
+
+/// What the operator asks for is done once, and without a new entry there is nothing to do.
+#[test]
+fn one_wish_takes_one_snapshot() {
+    let mut server = leader(2, &[1]).server;
+    let mut effects = Effects::new();
+    let mut step = |input| {
+        server.step(Timestamp::ZERO, input, &mut effects).unwrap();
+        let texts: Vec<_> = effects.as_slice().iter().map(ToString::to_string).collect();
+        effects.clear();
+        texts
+    };
+    let command = || Input::Propose(Bytes::from_static(b"y"));
+    let commit = |match_index| Input::Message(envelope(2, success(2, match_index)));
+    let applied = |index| Input::Applied { through: Index(index), responses: Vec::new() };
+    let taken = |index| Input::SnapshotTaken { through: Index(index), data: Bytes::new() };
+    assert_eq!(step(Input::TakeSnapshot), ["take snapshot through 3"]);
+    assert_eq!(step(Input::TakeSnapshot), crate::bench::NOTHING, "it is being taken");
+    assert_eq!(step(taken(3))[0], "save snapshot 3@2 (146 bytes) compacted=3@2");
+    assert_eq!(step(Input::TakeSnapshot), crate::bench::NOTHING, "there is nothing new");
+    step(Input::Saved(SaveNumber(4)));
+    step(command());
+    step(Input::Saved(SaveNumber(5)));
+    step(commit(4));
+    assert_eq!(step(applied(4)), crate::bench::NOTHING);
+
+    // Asked again while it is being taken, and everything is applied meanwhile.
+    assert_eq!(step(Input::TakeSnapshot), ["take snapshot through 4"]);
+    step(command());
+    step(Input::Saved(SaveNumber(6)));
+    step(commit(5));
+    step(applied(5));
+    assert_eq!(step(Input::TakeSnapshot), crate::bench::NOTHING);
+    assert_eq!(step(taken(4))[1], "take snapshot through 5");
 }
