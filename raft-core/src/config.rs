@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::codec::FRAME_BYTES_MAX;
-use crate::server::NewServerError;
+use crate::error::NewServerError;
 use crate::storage::Recovered;
 use crate::types::{ClusterId, ServerId};
 
@@ -48,6 +48,12 @@ pub struct Config {
     /// cluster must agree on it: with it here and not at the leader, a leader that cannot hear could
     /// not be replaced.
     pub check_quorum: bool,
+    /// The driver carries out each effect before the next one, and all of them before it gives the
+    /// server another input. Then it need not say so: it answers neither a
+    /// [`Save`](crate::Effect::Save) nor a [`RestoreSnapshot`](crate::Effect::RestoreSnapshot), and an
+    /// [`Apply`](crate::Effect::Apply) only if that holds requests of clients. This suits storage in
+    /// memory, and simple drivers; others keep it off, so that the disk and the network work at once.
+    pub synchronous_driver: bool,
     /// A leader whose oldest save is not durable after this long steps down, and calls no election
     /// before it is: a server whose disk hangs would hold everyone up. `None` waits for ever.
     pub disk_stall_timeout: Option<Duration>,
@@ -89,8 +95,8 @@ pub struct Config {
     pub in_flight_messages_max: usize,
     /// How many bytes of entries may be on their way to one follower. One entry is always sent.
     pub in_flight_bytes_max: usize,
-    /// How many bytes of entries the leader takes that are not committed yet; beyond, it is busy. One
-    /// entry is always taken.
+    /// How many bytes of entries ([`Entry::size_bytes`](crate::Entry::size_bytes)) the leader takes
+    /// that are not committed yet; beyond, it is busy. One entry is always taken.
     pub uncommitted_bytes_max: usize,
     /// The size of the largest command the leader takes, in bytes.
     pub command_bytes_max: usize,
@@ -115,6 +121,7 @@ impl Config {
             heartbeat_interval: Duration::from_millis(50),
             pre_vote: true,
             check_quorum: true,
+            synchronous_driver: false,
             disk_stall_timeout: Some(Duration::from_secs(5)),
             priorities: BTreeMap::new(),
             lease_reads: false,

@@ -84,7 +84,7 @@ impl Durability {
         self.latency
     }
 
-    /// Numbers a new save. An installed snapshot counts as the last entry it stands for.
+    /// Numbers a new save. An installed snapshot counts as all entries that it stands for.
     pub(crate) fn issue(
         &mut self,
         now: Timestamp,
@@ -98,6 +98,18 @@ impl Durability {
         }
         let (number, issued_at) = (self.issued, now);
         self.pending.push_back(Pending { number, issued_at, has_hard_state, entries });
+        self.issued
+    }
+
+    /// Numbers a new save that is durable as soon as it is asked for.
+    pub(crate) fn issue_durable(&mut self, entries: Option<(Index, Index)>) -> SaveNumber {
+        assert!(self.pending.is_empty(), "saves are durable in the order of their numbers");
+        self.issued = self.issued.next();
+        self.saved = self.issued;
+        if let Some((_, last)) = entries {
+            self.durable_index = last;
+        }
+        self.latency = Some(Duration::ZERO);
         self.issued
     }
 

@@ -162,16 +162,18 @@ pub(crate) struct Step<'a> {
     cluster_id: ClusterId,
     server_id: ServerId,
     effects: &'a mut Effects,
-    /// Where this step's effects start in the buffer.
-    start: usize,
+    /// Where the next save of this step goes in the buffer.
+    save_at: usize,
     /// What this step must save: its hard state, its snapshot, and its log from an index on.
     pub(crate) hard_state: Option<HardState>,
     pub(crate) entries_from: Option<Index>,
     pub(crate) compacted: Option<LogId>,
     /// The compaction is that of an installed snapshot, which replaces the log.
     pub(crate) is_install: bool,
-    /// Messages that wait for the save of this step, and for all before it.
-    pub(crate) promises: Vec<Envelope>,
+    /// Messages that wait for the save of this step, and for all before it: the first, and the rest,
+    /// which few steps have.
+    first_promise: Option<Envelope>,
+    more_promises: Vec<Envelope>,
     /// Followers may lack something that can be sent now.
     pub(crate) is_news: bool,
     /// Every follower is to hear of the leader, whether or not it lacks something.
@@ -184,20 +186,20 @@ impl<'a> Step<'a> {
         cluster_id: ClusterId,
         server_id: ServerId,
         effects: &'a mut Effects,
-        promises: Vec<Envelope>,
     ) -> Self {
-        let start = effects.list.len();
+        let save_at = effects.list.len();
         Self {
             now,
             cluster_id,
             server_id,
             effects,
-            start,
+            save_at,
             hard_state: None,
             entries_from: None,
             compacted: None,
             is_install: false,
-            promises,
+            first_promise: None,
+            more_promises: Vec::new(),
             is_news: false,
             is_heartbeat: false,
         }
@@ -243,7 +245,22 @@ impl<'a> Step<'a> {
     /// Sends a promise: it leaves when everything asked to be saved so far is durable.
     pub(crate) fn send_when_saved(&mut self, to: impl Into<Address>, message: Message) {
         let envelope = self.envelope(to.into(), message);
-        self.promises.push(envelope);
+        if self.first_promise.is_none() {
+            self.first_promise = Some(envelope);
+        } else {
+            self.more_promises.push(envelope);
+        }
+    }
+
+    /// Takes the next promise, in the order in which they were made.
+    pub(crate) fn take_promises(&mut self) -> impl Iterator<Item = Envelope> + use<> {
+        let more = std::mem::take(&mut self.more_promises);
+        self.first_promise.take().into_iter().chain(more)
+    }
+
+    /// True if there is one.
+    pub(crate) fn has_promises(&self) -> bool {
+        self.first_promise.is_some()
     }
 
     /// Adds an effect after those of this step so far.
@@ -251,9 +268,11 @@ impl<'a> Step<'a> {
         self.effects.list.push(effect);
     }
 
-    /// Puts the save of this step before everything else the step asked, as it reads best.
-    pub(crate) fn push_save_first(&mut self, save: Save) {
-        self.effects.list.insert(self.start, Effect::Save(save));
+    /// Puts the save of this step before everything else the step asked, as it reads best; what the
+    /// step changed after that save comes in its turn.
+    pub(crate) fn push_save(&mut self, save: Save) {
+        self.effects.list.insert(self.save_at, Effect::Save(save));
+        self.save_at = self.effects.list.len();
     }
 
     fn envelope(&self, to: Address, message: Message) -> Envelope {

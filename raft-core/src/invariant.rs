@@ -34,11 +34,14 @@ impl Server {
                 assert!(self.hard_state.voted_for == Some(me), "a candidate votes for itself");
             }
             Role::Leader(leader) => {
-                for (&follower, progress) in &leader.progress {
-                    assert!(follower != me && self.is_watched(follower), "only for members");
+                for (&follower, progress) in leader.progress.iter() {
+                    assert!(follower != me, "a leader does not follow itself");
                     assert!(progress.next_index > progress.match_index, "next is above match");
                     assert!(progress.match_index <= last_index, "nobody has more than the leader");
                     assert!(progress.next_index <= last_index.next(), "nothing unknown is sent");
+                }
+                if self.commit_index == last_index {
+                    assert!(leader.uncommitted_bytes == 0, "what is committed counts no more");
                 }
             }
         }

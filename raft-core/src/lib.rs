@@ -85,15 +85,19 @@ mod error;
 mod file_header;
 #[cfg(feature = "file-storage")]
 mod file_storage;
+mod followers;
 mod invariant;
 mod log;
 mod membership;
 mod message;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod progress;
 mod quorum;
 mod read;
 pub mod recovery;
 mod replication;
+mod request;
 mod rng;
 mod role;
 mod server;
@@ -113,9 +117,10 @@ pub use config::{Config, ConfigError, Start};
 pub use defect::{Defect, UnknownDefect};
 pub use effect::{Apply, Effect, Effects, Save};
 pub use entries::Entries;
-pub use error::{Refusals, StepError};
+pub use error::{NewServerError, Refusals, StepError};
 #[cfg(feature = "file-storage")]
 pub use file_storage::FileStorage;
+pub use followers::Followers;
 pub use log::{Entry, Log, Payload};
 pub use membership::{Configuration, MembershipChange, MembershipError};
 pub use message::{
@@ -128,7 +133,7 @@ pub use progress::{Progress, ProgressState, Transfer};
 pub use quorum::Quorum;
 pub use read::{ReadFailure, ReadMode};
 pub use role::{Candidate, Follower, Leader, LeadershipTransfer, PreCandidate, Role};
-pub use server::{Input, NewServerError, Server};
+pub use server::{Input, Server};
 pub use server_manager::{RoleChange, ServerManager};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotId};
 pub use state_machine::{

@@ -71,6 +71,20 @@ impl Payload {
             Self::Noop | Self::RegisterClient { .. } | Self::Configuration(_) => None,
         }
     }
+
+    /// [`Entry::size_bytes`] of an entry with this payload.
+    pub(crate) fn entry_bytes(&self) -> usize {
+        /// Term, index, tag, and what a client's command has besides its bytes, as
+        /// [`crate::codec`] writes them.
+        const FIXED_BYTES: usize = 56;
+        let payload = match self {
+            Self::Noop | Self::RegisterClient { .. } => 0,
+            Self::Command(request) => request.command.len(),
+            Self::Proposal(command) => command.len(),
+            Self::Configuration(configuration) => 8 * configuration.size(),
+        };
+        FIXED_BYTES + payload
+    }
 }
 
 impl Entry {
@@ -83,16 +97,7 @@ impl Entry {
     /// The bytes the entry takes in a message or a file, within a few: payload and fixed fields.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        /// Term, index, tag, and what a client's command has besides its bytes, as
-        /// [`crate::codec`] writes them.
-        const FIXED_BYTES: usize = 56;
-        let payload = match &self.payload {
-            Payload::Noop | Payload::RegisterClient { .. } => 0,
-            Payload::Command(request) => request.command.len(),
-            Payload::Proposal(command) => command.len(),
-            Payload::Configuration(configuration) => 8 * configuration.size(),
-        };
-        FIXED_BYTES + payload
+        self.payload.entry_bytes()
     }
 }
 
@@ -126,8 +131,9 @@ impl fmt::Display for Entry {
 
 /// A list shorter than this is small: many of them in a row become one.
 const SMALL: usize = 32;
-/// How many small lists may stand in a row.
-const SMALL_IN_A_ROW: usize = 64;
+/// How many small lists may stand in a row. Merging copies each entry once, which most logs are spared
+/// because they are compacted before; without it, a log of single entries would take twice the memory.
+const SMALL_IN_A_ROW: usize = if cfg!(test) { 64 } else { 1 << 14 };
 
 /// The entries of one server, contiguous from the place after [`Log::start`] on.
 ///
@@ -142,6 +148,8 @@ pub struct Log {
     /// The place before the first entry: what was compacted ends there.
     start: LogId,
     last: LogId,
+    /// All entries from here on are of the last term; or from an earlier place.
+    last_term_from: Index,
     /// None is empty.
     lists: VecDeque<Entries>,
     /// How many lists at the end are small.
@@ -153,7 +161,7 @@ pub struct Log {
 impl Log {
     /// A log that was compacted up to `start`, and nothing after it yet.
     pub(crate) fn starting_at(start: LogId) -> Self {
-        Self { start, last: start, ..Self::default() }
+        Self { start, last: start, last_term_from: start.index, ..Self::default() }
     }
 
     /// The place before the first entry: [`LogId::ZERO`], or where the log was compacted to.
@@ -208,13 +216,23 @@ impl Log {
     /// The term of the entry at `index`, also at [`Log::start`]; `None` before it and after the last.
     #[must_use]
     pub fn term_at(&self, index: Index) -> Option<Term> {
-        if index == self.last.index {
+        if index > self.last.index {
+            None
+        } else if index >= self.last_term_from {
             Some(self.last.term)
         } else if index == self.start.index {
             Some(self.start.term)
         } else {
             self.entry(index).map(|entry| entry.term)
         }
+    }
+
+    /// The term of the entry at `index`, as the entry says.
+    fn term_at_listed(&self, index: Index) -> Option<Term> {
+        if index == self.start.index {
+            return Some(self.start.term);
+        }
+        self.entry(index).map(|entry| entry.term)
     }
 
     /// True if the log holds this entry. What was compacted is committed, so every leader has it too
@@ -239,39 +257,60 @@ impl Log {
 
     /// Which list, and which place in it; the number of lists stands for the tail. `index` is not
     /// before the first entry.
+    #[inline]
     fn locate(&self, index: Index) -> (usize, usize) {
         let first_of = |list: &Entries| list[0].index;
+        if let Some(list) = self.lists.back().filter(|_| self.tail.is_empty()) {
+            let first = first_of(list);
+            if first <= index {
+                let place = usize::try_from(index - first).unwrap_or(usize::MAX);
+                return (self.lists.len() - 1, place);
+            }
+        }
+        self.locate_further(index, first_of)
+    }
+
+    fn locate_further(&self, index: Index, first_of: impl Fn(&Entries) -> Index) -> (usize, usize) {
         let place = |first: Index| usize::try_from(index - first).unwrap_or(usize::MAX);
         if let Some(first) = self.tail.first().filter(|first| first.index <= index) {
             return (self.lists.len(), place(first.index));
         }
         // Most questions are about the end.
-        match self.lists.back() {
-            None => (0, place(self.start.index.next())),
-            Some(list) if first_of(list) <= index => (self.lists.len() - 1, place(first_of(list))),
-            Some(_) => {
-                let after = self.lists.partition_point(|list| first_of(list) <= index);
-                let list = after.saturating_sub(1);
-                (list, place(first_of(&self.lists[list])))
+        for list in (self.lists.len().saturating_sub(4)..self.lists.len()).rev() {
+            let first = first_of(&self.lists[list]);
+            if first <= index {
+                return (list, place(first));
             }
         }
+        let after = self.lists.partition_point(|list| first_of(list) <= index);
+        let list = after.saturating_sub(1);
+        let first = self.lists.get(list).map_or(self.start.index.next(), &first_of);
+        (list, place(first))
     }
 
     /// Appends an entry as a leader does (Raft §5.3); its index is returned. [`Log::seal`] makes it
     /// one to share.
     pub(crate) fn append(&mut self, term: Term, payload: Payload) -> Index {
         assert!(term >= self.last.term && term > Term(0), "terms never decrease");
+        if term > self.last.term {
+            self.last_term_from = self.last.index.next();
+        }
         self.last = LogId::new(term, self.last.index.next());
         self.tail.push(Entry { term, index: self.last.index, payload });
         self.last.index
     }
 
     /// Makes what was appended since the last call a list to share.
+    #[inline]
     pub(crate) fn seal(&mut self) {
         if !self.tail.is_empty() {
-            let list = Entries::share(&mut self.tail);
-            self.push_list(list);
+            self.seal_tail();
         }
+    }
+
+    fn seal_tail(&mut self) {
+        let list = Entries::share(&mut self.tail);
+        self.push_list(list);
     }
 
     fn push_list(&mut self, list: Entries) {
@@ -327,6 +366,11 @@ impl Log {
         assert!(are_contiguous && first.index == keep.next(), "entries are contiguous");
         let is_later = first.term >= self.last_term() && last.term >= first.term;
         assert!(is_later && first.term > Term(0), "terms never decrease");
+        if last.term > self.last.term {
+            let is_last = |entry: &Entry| entry.term < last.term;
+            let earlier = entries.partition_point(is_last) as u64;
+            self.last_term_from = keep.next() + earlier;
+        }
         self.last = last;
         self.push_list(entries);
     }
@@ -348,6 +392,11 @@ impl Log {
         let is_small = |list: &&Entries| list.len() < SMALL;
         self.small = self.lists.iter().rev().take_while(is_small).count();
         self.last = LogId::new(term, keep);
+        // A safe guess; where the run really starts is not worth a search.
+        self.last_term_from = self.last_term_from.min(keep);
+        if self.term_at_listed(self.last_term_from) != Some(term) {
+            self.last_term_from = keep;
+        }
     }
 
     /// Forgets all entries up to `through`, which a snapshot stands for (Raft §7).
@@ -360,33 +409,40 @@ impl Log {
         while let Some(list) = self.lists.pop_front() {
             let gone = usize::try_from(through.next() - list[0].index).expect("it is in memory");
             if gone < list.len() {
-                self.lists.push_front(list.slice(gone..list.len()));
+                self.lists.push_front(list.slice(gone..list.len()).without_the_rest());
                 break;
             }
         }
         self.small = self.small.min(self.lists.len());
         self.start = LogId::new(term, through);
+        self.last_term_from = self.last_term_from.max(through);
     }
 
-    /// Some entries from `first` on, for one request: not more than these, but always one. They are
-    /// shared if they stand in one list, and copied together if the lists are small.
-    pub(crate) fn batch(&self, first: Index, count_max: u64, bytes_max: usize) -> Entries {
+    /// Some entries from `first` on, for one request, and their size in bytes: not more than these, but
+    /// always one. They are shared if they stand in one list, and copied together if the lists are
+    /// small.
+    pub(crate) fn batch(&self, first: Index, count_max: u64, bytes_max: usize) -> (Entries, usize) {
         let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
         let (list, place) = self.locate(first);
-        let Some(entries) = self.lists.get(list) else { return Entries::new() };
+        let Some(entries) = self.lists.get(list) else { return (Entries::new(), 0) };
         let rest = entries.get(place..).unwrap_or_default();
         let is_last = list + 1 == self.lists.len();
         let mut bytes = 0;
         let mut fits = |(count, entry): (usize, &Entry)| {
-            bytes += entry.size_bytes();
-            count == 0 || count < count_max && bytes <= bytes_max
+            let more = bytes + entry.size_bytes();
+            let is_fitting = count == 0 || count < count_max && more <= bytes_max;
+            if is_fitting {
+                bytes = more;
+            }
+            is_fitting
         };
         if is_last || rest.len() >= SMALL {
             let count = rest.iter().enumerate().take_while(|&it| fits(it)).count();
-            return entries.slice(place..place + count);
+            return (entries.slice(place..place + count), bytes);
         }
         let fitting = self.from(first).enumerate().take_while(|&it| fits(it));
-        fitting.map(|(_, entry)| entry.clone()).collect()
+        let entries = fitting.map(|(_, entry)| entry.clone()).collect();
+        (entries, bytes)
     }
 
     /// All entries from `first` on, shared if they stand in one list.
@@ -410,7 +466,7 @@ impl Log {
         if shared == count || shared >= SMALL {
             return entries.slice(place..place + shared);
         }
-        self.from(first).take(count.min(SMALL * SMALL_IN_A_ROW)).cloned().collect()
+        self.from(first).take(count.min(64 * SMALL)).cloned().collect()
     }
 
     /// The first index whose entry has at least this term; the one after the last if there is none.

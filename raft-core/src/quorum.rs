@@ -61,7 +61,7 @@ impl Quorum {
     #[must_use]
     pub fn committed_index(&self, held: impl Fn(ServerId) -> Index) -> Index {
         /// More voters than anyone runs; larger clusters take the slow way.
-        const ON_STACK: usize = 16;
+        const ON_STACK: usize = 9;
         let mut few = [Index::ZERO; ON_STACK];
         let mut many = Vec::new();
         let sorted = if self.voters.len() <= ON_STACK {

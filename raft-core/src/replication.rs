@@ -8,20 +8,21 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use crate::config::Config;
 use crate::effect::{Apply, Effect, Step};
 use crate::entries::Entries;
 use crate::error::StepError;
-use crate::log::{Entry, Payload};
+use crate::log::{Entry, Log, Payload};
 use crate::message::{
     AppendEntriesRequest, AppendEntriesResponse, AppendEntriesResult, ClientRequest, ClientResult,
     ConflictHint, InstallSnapshotRequest, Message,
 };
 use crate::progress::{Progress, ProgressState};
+use crate::request::PendingApply;
 use crate::role::Role;
-use crate::server::{PendingApply, Server};
+use crate::server::Server;
 use crate::session::Known;
+use crate::snapshot::Snapshots;
 use crate::types::{Index, LogId, Round, ServerId, Term};
 
 /// What a server's refusals call a follower that says it lacks what it confirmed.
@@ -31,7 +32,7 @@ impl Server {
     /// Appends a client's command to the leader's log and starts to replicate it.
     pub(crate) fn propose(&mut self, step: &mut Step<'_>, request: ClientRequest) {
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.in_flight.insert((request.client_id, request.sequence_number));
+        leader.in_flight.insert(request.key());
         self.append(step, Payload::Command(Arc::new(request)));
     }
 
@@ -44,7 +45,7 @@ impl Server {
             _ => None,
         };
         if let Role::Leader(leader) = &mut self.role {
-            leader.uncommitted_bytes += payload.command().map_or(0, Bytes::len);
+            leader.uncommitted_bytes += payload.entry_bytes();
         }
         let index = self.log.append(self.current_term(), payload);
         step.save_entries(index);
@@ -73,6 +74,8 @@ impl Server {
             self.hand_over(step);
             return self.become_follower(step, None);
         }
+        self.maybe_end_farewell(step.now);
+        self.fail_overdue_reads(step);
         self.maybe_abort_transfer(step);
         self.maybe_defer_to_preferred(step);
         self.deadline = step.now + self.config.heartbeat_interval;
@@ -91,87 +94,22 @@ impl Server {
         if step.is_heartbeat || needs_round {
             step.is_heartbeat = true;
             let commit_index = Some(self.commit_index).filter(|_| has_committed);
-            leader.reads.begin_round(step.now, commit_index);
+            leader.reads.begin_round(step.now, self.config.lease(), commit_index);
         } else if !step.is_news {
             return;
         }
-        let mut progress = std::mem::take(&mut leader.progress);
-        let round = leader.reads.round;
-        for (&follower, progress) in &mut progress {
-            self.send_to(step, round, follower, progress);
-        }
-        if let Role::Leader(leader) = &mut self.role {
-            leader.progress = progress;
+        let Self { role, log, config, snapshots, hard_state, commit_index, .. } = self;
+        let Role::Leader(leader) = role else { return };
+        let (term, round) = (hard_state.current_term, leader.reads.round);
+        let sender = Sender { term, round, log, config, snapshots, commit_index: *commit_index };
+        let mut last_batch = None;
+        for (&follower, progress) in leader.progress.iter_mut() {
+            sender.send_to(step, follower, progress, &mut last_batch);
         }
         self.maybe_hand_over(step);
         if self.is_alone() {
             self.confirm_rounds(step);
         }
-    }
-
-    fn send_to(
-        &self,
-        step: &mut Step<'_>,
-        round: Round,
-        follower: ServerId,
-        progress: &mut Progress,
-    ) {
-        let mut was_sent = false;
-        loop {
-            let is_behind = progress.next_index <= self.log.start().index;
-            if is_behind && !matches!(progress.state, ProgressState::Snapshot(_)) {
-                self.begin_transfer(progress);
-            }
-            if let ProgressState::Snapshot(transfer) = &mut progress.state {
-                if let Some(request) = self.next_chunk(round, transfer) {
-                    step.send(follower, Message::InstallSnapshotRequest(request));
-                    was_sent = true;
-                }
-                break;
-            }
-            let (entries_max, bytes_max) = progress.room(&self.config);
-            if entries_max == 0 || progress.next_index > self.log.last_index() {
-                break;
-            }
-            let entries = self.log.batch(progress.next_index, entries_max, bytes_max);
-            self.send_append_entries(step, round, follower, progress, entries);
-            was_sent = true;
-        }
-        let is_uninformed = self.config.announce_commits
-            && progress.state == ProgressState::Replicate
-            && progress.told_commit < self.commit_index;
-        if !was_sent && (step.is_heartbeat || is_uninformed) {
-            // Nothing new, or too much under way: an empty request also finds out what was lost.
-            self.send_append_entries(step, round, follower, progress, Entries::new());
-        }
-    }
-
-    fn send_append_entries(
-        &self,
-        step: &mut Step<'_>,
-        round: Round,
-        to: ServerId,
-        progress: &mut Progress,
-        entries: Entries,
-    ) {
-        // Behind what is compacted there is nothing to ask about; its end will do.
-        let prev_log_index = progress.next_index.previous().max(self.log.start().index);
-        let prev_log_term = self.log.term_at(prev_log_index).expect("next_index is in the log");
-        let request = AppendEntriesRequest {
-            term: self.current_term(),
-            leader_id: self.config.server_id,
-            prev_log_index,
-            prev_log_term,
-            entries,
-            leader_commit: self.commit_index,
-            round,
-        };
-        progress.told_commit = self.commit_index;
-        if !request.entries.is_empty() {
-            let bytes = request.entries.iter().map(Entry::size_bytes).sum();
-            progress.sent(request.last_index(), bytes);
-        }
-        step.send(to, Message::AppendEntriesRequest(request));
     }
 
     /// Refuses a second leader of a term, before anything changes.
@@ -186,9 +124,16 @@ impl Server {
     /// Refuses a snapshot that contradicts what is committed here.
     pub(crate) fn admit_snapshot(&self, request: &InstallSnapshotRequest) -> Result<(), StepError> {
         let last = request.id.last;
+        let commit_index = self.commit_index;
         let is_current = request.term >= self.current_term();
-        if is_current && last.index <= self.commit_index && !self.log.matches(last) {
-            let (leader, commit_index) = (request.leader_id, self.commit_index);
+        // Terms never decrease along a log, and every leader's holds what is committed here.
+        let is_other = if last.index <= commit_index {
+            !self.log.matches(last)
+        } else {
+            self.log.term_at(commit_index).is_some_and(|term| last.term < term)
+        };
+        if is_current && is_other {
+            let leader = request.leader_id;
             return Err(StepError::CommittedConflict { leader, index: last.index, commit_index });
         }
         Ok(())
@@ -262,16 +207,25 @@ impl Server {
         }
 
         let match_index = request.last_index();
+        let is_empty = request.entries.is_empty();
         // Only a real difference cuts the log: an old request, delivered late, holds nothing new and
         // must not delete what came after it.
         if let Some(place) = self.log.first_new(&request.entries) {
-            let count = request.entries.len();
-            self.append_from_leader(step, request.entries.slice(place..count));
+            let entries = match place {
+                0 => request.entries,
+                _ => request.entries.slice(place..request.entries.len()),
+            };
+            self.append_from_leader(step, entries);
         }
         // What lies past the last entry of this request may be an old leader's, and is not committed
         // by this one's word (Fig. 2: "min(leaderCommit, index of last new entry)").
         self.advance_commit_index(step, leader_commit.min(match_index));
-        self.acknowledge(step, leader_id, round, match_index);
+        // What only tells of a commit needs no answer of its own: this round has one already.
+        let Role::Follower(follower) = &mut self.role else { return };
+        let is_answered = follower.answered.replace(round) == Some(round);
+        if !is_answered || !is_empty {
+            self.acknowledge(step, leader_id, round, match_index);
+        }
     }
 
     /// Puts a leader's entries where they belong, and uses the configurations among them.
@@ -280,8 +234,12 @@ impl Server {
         if first <= self.log.last_index() {
             self.forget_configurations(step, first.previous());
         }
-        self.log.append_new(entries.clone());
         step.save_entries(first);
+        let is_change = |entry: &Entry| matches!(entry.payload, Payload::Configuration(_));
+        if !entries.iter().any(is_change) {
+            return self.log.append_new(entries);
+        }
+        self.log.append_new(entries.clone());
         for entry in &entries {
             if let Payload::Configuration(configuration) = &entry.payload {
                 self.adopt(step, entry.index, configuration.clone());
@@ -304,9 +262,17 @@ impl Server {
             step.send(leader, Message::AppendEntriesResponse(response));
             return false;
         }
-        // The only leader of this term has spoken: a candidate has lost (§5.2), a follower waits on.
-        self.become_follower(step, Some(leader));
-        self.reset_election_timeout(step.now);
+        match &mut self.role {
+            // A follower waits on.
+            Role::Follower(follower) if follower.leader == Some(leader) => {
+                follower.heard_at = step.now;
+                self.fail_forwarded_reads(step, false);
+            }
+            // The only leader of this term has spoken: a candidate has lost (§5.2).
+            _ => self.become_follower(step, Some(leader)),
+        }
+        // The time it waits was chosen at random when it last waited for an election.
+        self.deadline = step.now + self.election_timeout;
         true
     }
 
@@ -340,7 +306,9 @@ impl Server {
         response: AppendEntriesResponse,
     ) {
         // An answer to an earlier term is about a log that may have changed since.
-        if response.term < self.current_term() {
+        if response.term < self.current_term() || response.result == AppendEntriesResult::StaleTerm
+        {
+            // Nor does its round say anything: rounds are counted anew in each term.
             return;
         }
         let Role::Leader(leader) = &mut self.role else { return };
@@ -350,7 +318,9 @@ impl Server {
         match response.result {
             AppendEntriesResult::Success { match_index } => {
                 progress.succeeded(match_index, round);
-                self.maybe_advance_commit_index(step);
+                if match_index > self.commit_index {
+                    self.maybe_advance_commit_index(step);
+                }
             }
             AppendEntriesResult::Conflict { prev_log_index, hint }
                 if progress.contradicts(prev_log_index, hint.index) =>
@@ -377,7 +347,6 @@ impl Server {
                 // Whatever the hint says, go back at least one place.
                 progress.conflicted(next_index.min(prev_log_index));
             }
-            // It answers a request of an earlier term, though the follower has learnt ours since.
             AppendEntriesResult::Conflict { .. } | AppendEntriesResult::StaleTerm => {}
         }
         self.confirm_rounds(step);
@@ -391,12 +360,14 @@ impl Server {
     pub(crate) fn maybe_advance_commit_index(&mut self, step: &mut Step<'_>) {
         let Role::Leader(leader) = &self.role else { return };
         // A leader counts its own copy like any other: once it is durable.
+        let (me, durable_index) = (self.config.server_id, self.durability.durable_index());
         let held = |voter| match leader.progress.get(&voter) {
+            _ if voter == me => durable_index,
             Some(progress) => progress.counted_index(),
-            None => self.durability.durable_index(),
+            None => Index::ZERO,
         };
         let index = self.members.latest().committed_index(held);
-        if self.log.term_at(index) == Some(self.current_term()) {
+        if index > self.commit_index && self.log.term_at(index) == Some(self.current_term()) {
             self.advance_commit_index(step, index);
         }
     }
@@ -406,14 +377,17 @@ impl Server {
             return;
         }
         if let Role::Leader(leader) = &mut self.role {
-            let committed = self.log.from(self.commit_index.next());
-            let committed = committed.take_while(|entry| entry.index <= index);
-            let bytes: usize =
-                committed.filter_map(|entry| entry.payload.command()).map(Bytes::len).sum();
-            // Entries of earlier terms were never counted.
-            leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_sub(bytes);
+            leader.uncommitted_bytes -= match self.log.last_index() {
+                last if last == index => leader.uncommitted_bytes,
+                _ => {
+                    let committed = self.log.from(self.commit_index.next());
+                    let committed = committed.take_while(|entry| entry.index <= index);
+                    committed.map(Entry::size_bytes).sum()
+                }
+            };
         }
         let before = std::mem::replace(&mut self.commit_index, index);
+        self.snapshots.committed(index);
         step.push(Effect::NotifyCommit { index });
         step.replicate();
         self.maybe_apply(step);
@@ -423,6 +397,9 @@ impl Server {
     /// Hands committed entries to the state machine, once they are durable here too: a state machine
     /// that keeps its own files must never be ahead of the log.
     pub(crate) fn maybe_apply(&mut self, step: &mut Step<'_>) {
+        if self.applying >= self.commit_index && !self.is_snapshot_due() {
+            return;
+        }
         // What this very step appended or installed is in no save yet, so it cannot be durable.
         let unsaved = step.entries_from.unwrap_or(Index(u64::MAX));
         let installed = step.compacted.filter(|_| step.is_install).map(|last| last.index);
@@ -448,25 +425,28 @@ impl Server {
         }
     }
 
-    /// Where to stop handing out, so that a snapshot by policy is of one place on every server.
+    /// Where to stop handing out, so that a snapshot by policy is of one place on every server, as long
+    /// as their state machines keep up: a transfer then goes on when another server leads.
     fn stop_at(&self, through: Index) -> Index {
         let policy =
-            self.config.snapshot_entries.map(|entries| self.snapshots.last().index + entries);
+            self.config.snapshot_entries.map(|entries| self.snapshots.last_asked() + entries);
         policy.filter(|&due| due > self.applying).map_or(through, |due| due.min(through))
     }
 
     /// Hands a stretch of the log to the state machine.
     fn apply(&mut self, step: &mut Step<'_>, entries: Entries) {
         let mut skipped = Vec::new();
+        let mut has_requests = false;
         for entry in &entries {
             let log_id = entry.log_id();
             match &entry.payload {
                 Payload::Noop | Payload::Proposal(_) | Payload::Configuration(_) => {}
                 Payload::Command(request) => {
-                    let key = (request.client_id, request.sequence_number);
+                    let key = request.key();
                     // A second copy of a request, by a leader that did not know of the first.
                     let known = self.sessions.start(request, log_id);
                     let is_new = known == Known::New;
+                    has_requests |= is_new;
                     if !is_new {
                         skipped.push(entry.index);
                     }
@@ -476,7 +456,7 @@ impl Server {
                     if let Known::Finished(result) = known {
                         let is_asked_again = leader.asked_again.remove(&key);
                         if entry.index > recovered_index || is_asked_again {
-                            Self::answer(step, key.0, key.1, result);
+                            Self::answer(step, key.0, key.2, result);
                         }
                     }
                 }
@@ -497,7 +477,106 @@ impl Server {
         let Some(through) = entries.last().map(|entry| entry.index) else { return };
         self.applying = through;
         let apply = Apply { entries, skipped, through };
-        self.applies.push_back(PendingApply::Commands(apply.clone()));
+        if self.config.synchronous_driver && self.applies.is_empty() && !has_requests {
+            // Done before anyone could ask.
+            self.last_applied = through;
+        } else {
+            self.applies.push_back(PendingApply::Commands(apply.clone()));
+        }
         step.push(Effect::Apply(apply));
+    }
+}
+
+/// What a leader needs to know for sending, besides its followers.
+struct Sender<'a> {
+    term: Term,
+    round: Round,
+    log: &'a Log,
+    config: &'a Config,
+    snapshots: &'a Snapshots,
+    commit_index: Index,
+}
+
+/// The entries that one follower was just sent: another one often lacks the same.
+struct Batch {
+    first: Index,
+    room: (u64, usize),
+    entries: Entries,
+    bytes: usize,
+}
+
+impl Sender<'_> {
+    /// Sends a follower what it lacks, as far as its limits allow; with a heartbeat, something at least.
+    fn send_to(
+        &self,
+        step: &mut Step<'_>,
+        follower: ServerId,
+        progress: &mut Progress,
+        last_batch: &mut Option<Batch>,
+    ) {
+        let mut was_sent = false;
+        // A follower that has lost its log is kept from calling elections, and gets nothing else.
+        while !progress.has_lost_log
+            && (progress.next_index <= self.log.last_index() || progress.is_in_snapshot())
+        {
+            if progress.needs_snapshot(self.log.start().index) {
+                self.snapshots.begin_transfer(progress);
+            }
+            if let ProgressState::Snapshot(transfer) = &mut progress.state {
+                let bytes_max = self.config.append_bytes_max;
+                let leader_id = self.config.server_id;
+                let chunk = transfer.next_chunk(self.term, leader_id, self.round, bytes_max);
+                was_sent = chunk.is_some();
+                let message = |chunk| Message::InstallSnapshotRequest(Box::new(chunk));
+                chunk.into_iter().for_each(|chunk| step.send(follower, message(chunk)));
+                break;
+            }
+            let room = progress.room(self.config);
+            if room.0 == 0 {
+                break;
+            }
+            let first = progress.next_index;
+            let batch = match last_batch {
+                Some(batch) if (batch.first, batch.room) == (first, room) => batch,
+                _ => {
+                    let (entries, bytes) = self.log.batch(first, room.0, room.1);
+                    last_batch.insert(Batch { first, room, entries, bytes })
+                }
+            };
+            self.send_append_entries(step, follower, progress, batch.entries.clone());
+            let last_index = first.previous() + batch.entries.len() as u64;
+            progress.sent(last_index, batch.bytes);
+            was_sent = true;
+        }
+        let is_uninformed = self.config.announce_commits
+            && progress.told_commit < self.commit_index
+            && progress.state == ProgressState::Replicate;
+        if !was_sent && (step.is_heartbeat || is_uninformed) {
+            // Nothing new, or too much under way: an empty request also finds out what was lost.
+            self.send_append_entries(step, follower, progress, Entries::new());
+        }
+    }
+
+    fn send_append_entries(
+        &self,
+        step: &mut Step<'_>,
+        to: ServerId,
+        progress: &mut Progress,
+        entries: Entries,
+    ) {
+        // Behind what is compacted there is nothing to ask about; its end will do.
+        let prev_log_index = progress.next_index.previous().max(self.log.start().index);
+        let prev_log_term = self.log.term_at(prev_log_index).expect("next_index is in the log");
+        progress.told_commit = self.commit_index;
+        let request = AppendEntriesRequest {
+            term: self.term,
+            leader_id: self.config.server_id,
+            prev_log_index,
+            prev_log_term,
+            entries,
+            leader_commit: self.commit_index,
+            round: self.round,
+        };
+        step.send(to, Message::AppendEntriesRequest(request));
     }
 }

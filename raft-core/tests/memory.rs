@@ -68,7 +68,7 @@ fn configuration(servers: u64) -> Vec<u8> {
 
 /// A snapshot with this header behind its magic, version and length.
 fn snapshot(header: &[u8]) -> Vec<u8> {
-    let length = le(header.len() as u64, 4);
+    let length = le(header.len() as u64, 8);
     [&b"SNAP"[..], &FORMAT_VERSION.to_le_bytes(), &length, header].concat()
 }
 

@@ -239,7 +239,7 @@ fn one_of_each() -> Vec<Envelope> {
         vote(3, true),
         append(9, 2, (0, 0), &[], 0),
         success(9, 1),
-        Message::InstallSnapshotRequest(install),
+        Message::InstallSnapshotRequest(install.into()),
         Message::InstallSnapshotResponse(InstallSnapshotResponse {
             term: Term(9),
             round,

@@ -165,14 +165,9 @@ fn install_snapshot(
         140..200 => ((bytes.len() / 2) as u64, bytes[bytes.len() / 2..].to_vec()),
         _ => (source.near(0), source.bytes().to_vec()),
     };
-    Message::InstallSnapshotRequest(InstallSnapshotRequest {
-        term,
-        leader_id: from,
-        round,
-        id,
-        offset,
-        data: data.into(),
-    })
+    let (leader_id, data) = (from, data.into());
+    let request = InstallSnapshotRequest { term, leader_id, round, id, offset, data };
+    Message::InstallSnapshotRequest(request.into())
 }
 
 /// One of the other servers' snapshots, this server's, or one that never was.
@@ -273,7 +268,7 @@ pub(crate) fn honest_answer(
             Message::AppendEntriesResponse(AppendEntriesResponse { term, round, result })
         }
         Message::InstallSnapshotRequest(request) => {
-            let &InstallSnapshotRequest { term, round, id, offset, .. } = request;
+            let InstallSnapshotRequest { term, round, id, offset, .. } = **request;
             let offset = offset + request.data.len() as u64;
             if offset < id.size_bytes {
                 let response = InstallSnapshotResponse { term, round, id, offset };

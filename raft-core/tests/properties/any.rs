@@ -177,7 +177,7 @@ fn message(from: ServerId) -> BoxedStrategy<Message> {
             let room = usize::try_from(id.size_bytes.saturating_sub(offset)).unwrap_or(0);
             let data = data.slice(..data.len().min(room));
             let request = InstallSnapshotRequest { term, leader_id, round, id, offset, data };
-            Message::InstallSnapshotRequest(request)
+            Message::InstallSnapshotRequest(Box::new(request))
         },
     );
     let timeout_now = (term(), sender.clone(), term(), index()).prop_map(

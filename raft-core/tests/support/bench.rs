@@ -21,6 +21,7 @@ pub(crate) struct Bench {
     pub(crate) now: Timestamp,
     /// Saves are confirmed by [`Bench::saved`] only.
     pub(crate) holds_saves: bool,
+    round: Round,
     /// Saves asked for and not confirmed.
     pub(crate) unsaved: Vec<Save>,
     /// Every command applied, as text.
@@ -52,6 +53,7 @@ impl Bench {
                 .unwrap(),
             now: Timestamp::ZERO,
             holds_saves: false,
+            round: Round(0),
             unsaved: Vec::new(),
             applied: Vec::new(),
         };
@@ -139,8 +141,13 @@ impl Bench {
         self.step(Input::Saved(number)).unwrap()
     }
 
-    /// A message of server `from` arrives.
-    pub(crate) fn receive(&mut self, from: u64, message: Message) -> Vec<String> {
+    /// A message of server `from` arrives. Each request of a leader is of another round of heartbeats,
+    /// so that each is answered.
+    pub(crate) fn receive(&mut self, from: u64, mut message: Message) -> Vec<String> {
+        if let Message::AppendEntriesRequest(request) = &mut message {
+            self.round = self.round.next();
+            request.round = self.round;
+        }
         self.step(Input::Message(envelope(from, message))).unwrap()
     }
 
@@ -166,6 +173,8 @@ impl Bench {
     fn facts(&self) -> String {
         let mut status = self.server.status();
         status.refusals.clear();
+        // The time goes on, whatever becomes of an input.
+        status.now = Timestamp::ZERO;
         format!("{status:?} {:?} {:?}", self.server.next_timeout(), self.server.log())
     }
 
