@@ -250,7 +250,8 @@ impl Bench {
         };
         let role = self.server.role().name();
         // A clone is as good as the server itself.
-        let twin = (self.host.saves.0 % 8 == 0).then(|| (self.server.clone(), input.clone()));
+        let twin =
+            self.host.saves.0.is_multiple_of(8).then(|| (self.server.clone(), input.clone()));
         let result = self.server.step(self.now, input, &mut self.effects);
         if let Some((mut twin, input)) = twin {
             let mut effects = Effects::new();
