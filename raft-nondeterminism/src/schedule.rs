@@ -20,6 +20,7 @@
 //! spares 0
 //! operations take-snapshot=0 change-membership=0 transfer-leadership=0 read=0
 //! snapshot_entries 0
+//! sessions_max 0
 //! clocks free
 //! defect vote-counted-twice
 //! strategy weighted
@@ -165,6 +166,7 @@ impl fmt::Display for Schedule {
             spares,
             operations,
             snapshot_entries,
+            sessions_max,
             clocks,
         } = &self.scenario;
         writeln!(f, "{FORMAT}{VERSION}")?;
@@ -179,6 +181,7 @@ impl fmt::Display for Schedule {
         writeln!(f, "spares {spares}")?;
         writeln!(f, "operations {operations}")?;
         writeln!(f, "snapshot_entries {snapshot_entries}")?;
+        writeln!(f, "sessions_max {sessions_max}")?;
         writeln!(f, "clocks {}", clocks.name())?;
         writeln!(f, "defect {}", self.defect.map_or("none", Defect::name))?;
         writeln!(f, "strategy {}", self.strategy)?;
@@ -219,6 +222,7 @@ impl FromStr for Schedule {
             spares: reader.field("spares", "a number")?,
             operations: reader.field("operations", "OPERATION=NUMBER for each operation")?,
             snapshot_entries: reader.field("snapshot_entries", "a number")?,
+            sessions_max: reader.field("sessions_max", "a number")?,
             clocks: reader.parse("clocks", "free or common", |value| {
                 [Clocks::Free, Clocks::Common].into_iter().find(|clocks| clocks.name() == value)
             })?,

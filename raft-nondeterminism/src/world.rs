@@ -12,6 +12,7 @@
 //! time, as if every message could take for ever and every clock run at its own speed: all that safety
 //! may rely on.
 
+mod client;
 mod host;
 mod names;
 
@@ -19,8 +20,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use raft_core::{
-    Client, ClientConfig, ClientEvent, ClientId, Defect, Effects, Envelope, Input, NewServerError,
-    ReadId, ReadMode, ServerId, Timestamp,
+    ClientId, Defect, Effects, Envelope, Input, NewServerError, ReadId, ReadMode, ServerId,
 };
 
 use crate::event::{EnabledView, EventClass, Pick};
@@ -30,9 +30,10 @@ use crate::monitor::Fact;
 use crate::network::{Network, Slot};
 use crate::operation::{Changes, Operation, OperationCounts, possible_changes};
 use crate::oracle::Oracle;
-use crate::scenario::{Clocks, Scenario};
+use crate::scenario::{Clocks, SaveMode, Scenario};
 use crate::strategy::NotReproducible;
 use crate::watch::Watch;
+use crate::world::client::{ClientHost, Outcome};
 use crate::world::host::Host;
 
 /// A cluster with everything around it.
@@ -70,6 +71,8 @@ pub(crate) struct Variant {
     is_batching: bool,
     /// State machines take their time too.
     applies_slowly: bool,
+    /// Saves and applications need no answer, because they are done before anything else happens.
+    is_synchronous: bool,
 }
 
 impl Variant {
@@ -90,17 +93,12 @@ impl Variant {
             variant.has_priorities = oracle.choose(4, "priorities")? == 1;
             variant.is_batching = oracle.choose(3, "batches")? == 1;
             variant.applies_slowly = oracle.choose(3, "slow_state_machines")? == 1;
+            if scenario.saves == SaveMode::Immediate && !variant.applies_slowly {
+                variant.is_synchronous = oracle.choose(2, "synchronous_driver")? == 1;
+            }
         }
         Ok(variant)
     }
-}
-
-/// What one client runs on.
-#[derive(Clone, Debug)]
-struct ClientHost {
-    client: Client,
-    clock: Timestamp,
-    requests_left: u32,
 }
 
 /// One thing that can happen.
@@ -140,11 +138,9 @@ impl World {
         let servers = scenario.servers + scenario.spares;
         let ids: Vec<_> = (1..=servers as u64).map(ServerId).collect();
         let client_ids: Vec<_> = (1..=scenario.clients as u64).map(ClientId).collect();
-        let client = |&id: &ClientId| ClientHost {
-            client: Client::new(ClientConfig::new(id, ids.iter().copied())),
-            clock: Timestamp::ZERO,
-            requests_left: scenario.requests,
-        };
+        let registers = scenario.sessions_max > 0;
+        let client =
+            |&id: &ClientId| ClientHost::new(id, ids.iter().copied(), scenario.requests, registers);
         let mut world = Self {
             hosts: ids.iter().copied().map(Host::new).collect(),
             clients: client_ids.iter().map(client).collect(),
@@ -193,7 +189,12 @@ impl World {
             EventClass::Timeout if self.is_crowded() => 0,
             EventClass::Timeout => self.due().count(),
             EventClass::Client if self.is_crowded() => 0,
-            EventClass::Client => self.clients.iter().filter(|client| client.is_enabled()).count(),
+            EventClass::Client => {
+                let count = |client: &ClientHost| {
+                    usize::from(client.can_request()) + usize::from(client.can_retry())
+                };
+                self.clients.iter().map(count).sum()
+            }
             EventClass::Save => {
                 hosts(Host::is_saving) + hosts(Host::is_taking) + hosts(Host::is_applying)
             }
@@ -242,11 +243,11 @@ impl World {
             EventClass::Crash => Event::Crash(nth_host(Host::is_up)),
             EventClass::Restart => Event::Restart(nth_host(|host| !host.is_up())),
             EventClass::Client => {
-                let mut places =
-                    (0..self.clients.len()).filter(|&place| self.clients[place].is_enabled());
-                let place = places.nth(index).expect(ENABLED);
-                let is_pending = self.clients[place].client.pending().is_some();
-                if is_pending { Event::Retry(place) } else { Event::Request(place) }
+                let events = self.clients.iter().enumerate().flat_map(|(place, client)| {
+                    let new = client.can_request().then_some(Event::Request(place));
+                    new.into_iter().chain(client.can_retry().then_some(Event::Retry(place)))
+                });
+                events.into_iter().nth(index).expect(ENABLED)
             }
             EventClass::Snapshot => Event::Snapshot(nth_host(Host::is_up)),
             EventClass::Change => {
@@ -297,8 +298,15 @@ impl World {
                 }
                 self.tell(place, Input::TimerElapsed, watch);
             }
-            Event::Request(place) => self.request(place, watch),
-            Event::Retry(place) => self.retry(place, watch),
+            Event::Request(place) => {
+                let envelope = self.clients[place].request();
+                self.send(envelope, watch);
+            }
+            Event::Retry(place) => {
+                let envelope = self.clients[place].retry();
+                watch.fact(&Fact::Retried { client: self.clients[place].id() });
+                self.send(envelope, watch);
+            }
             Event::Take(place) => {
                 let arrivals = self.hosts[place].arrivals.split_off(0);
                 let _ = self.step(place, arrivals, watch);
@@ -451,40 +459,19 @@ impl World {
         }
     }
 
-    /// A client asks for something new.
-    fn request(&mut self, place: usize, watch: &mut Watch<'_>) {
-        let ClientHost { client, clock, requests_left } = &mut self.clients[place];
-        let number = self.scenario.requests - *requests_left + 1;
-        let command = format!("{}-{number}", client.id());
-        *requests_left -= 1;
-        let envelope = client.request(*clock, command.into());
-        self.send(envelope.expect("the client has nothing under way"), watch);
-    }
-
-    /// A client has waited long enough, and asks again.
-    fn retry(&mut self, place: usize, watch: &mut Watch<'_>) {
-        let ClientHost { client, clock, .. } = &mut self.clients[place];
-        let deadline = client.next_timeout().expect("the client has something under way");
-        *clock = deadline.max(*clock);
-        let envelope = client.timer_elapsed(*clock).expect("it is time");
-        watch.fact(&Fact::Retried { client: client.id() });
-        self.send(envelope, watch);
-    }
-
     /// A message arrives at a client.
     fn answer(&mut self, place: usize, envelope: Envelope, watch: &mut Watch<'_>) {
-        let ClientHost { client, clock, .. } = &mut self.clients[place];
-        match client.handle(*clock, envelope) {
-            ClientEvent::Ignored => {}
-            ClientEvent::Send(envelope) => self.send(envelope, watch),
-            ClientEvent::Applied { sequence_number, log_id, by: _, response } => {
-                let client = client.id();
+        let client = self.clients[place].id();
+        match self.clients[place].handle(envelope) {
+            Outcome::Ignored => {}
+            Outcome::Send(envelope) => self.send(envelope, watch),
+            Outcome::Applied { sequence_number, log_id, response } => {
                 let response = response.as_ref().try_into().map_or(0, u64::from_le_bytes);
                 watch.fact(&Fact::Answered { client, sequence_number, log_id, response });
             }
-            ClientEvent::Refused { sequence_number, result } => {
-                let client = client.id();
+            Outcome::Refused { sequence_number, result } => {
                 watch.line(format_args!("       {client}{sequence_number} refused: {result}"));
+                watch.fact(&Fact::RequestRefused { client, sequence_number, result: &result });
             }
         }
     }
@@ -492,13 +479,6 @@ impl World {
     fn send(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
         watch.line(format_args!("       {envelope}"));
         self.network.send(envelope);
-    }
-}
-
-impl ClientHost {
-    /// It has something to ask, or to ask again.
-    fn is_enabled(&self) -> bool {
-        self.requests_left > 0 || self.client.pending().is_some()
     }
 }
 

@@ -51,6 +51,12 @@ fn leadership_is_handed_over() {
 }
 
 #[test]
+fn sessions_end_and_no_request_is_applied_twice_in_them() {
+    let report = explore(Scenario::sessions());
+    assert!(per_cent(&report, Goal::SessionExpired) > 10, "{report}");
+}
+
+#[test]
 fn everything_at_once_breaks_nothing_whatever_disks_and_protocol_are() {
     for saves in [SaveMode::Delayed, SaveMode::Immediate] {
         for protocol in [Protocol::Full, Protocol::Plain] {

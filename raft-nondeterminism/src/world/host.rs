@@ -169,6 +169,10 @@ impl World {
         config.lease_reads = scenario.clocks == Clocks::Common && config.check_quorum;
         config.announce_commits = variant.announces_commits;
         config.forward_requests = variant.forwards_requests;
+        config.synchronous_driver = variant.is_synchronous;
+        if scenario.sessions_max > 0 {
+            config.sessions_max = scenario.sessions_max;
+        }
         if variant.has_priorities {
             config.priorities.insert(ServerId(2), 1);
         }
@@ -276,7 +280,9 @@ impl World {
             Effect::Save(save) => match scenario.saves {
                 SaveMode::Delayed => host.unsaved.push_back(save),
                 SaveMode::Immediate => {
-                    inputs.push_back(Input::Saved(save.number));
+                    if !self.variant.is_synchronous {
+                        inputs.push_back(Input::Saved(save.number));
+                    }
                     host.write(save);
                 }
             },
@@ -355,7 +361,8 @@ impl World {
                         responses.push(digest.to_le_bytes().to_vec().into());
                     }
                 }
-                Some(Input::Applied { through: apply.through, responses })
+                let is_awaited = !self.variant.is_synchronous || !responses.is_empty();
+                is_awaited.then_some(Input::Applied { through: apply.through, responses })
             }
             Task::TakeSnapshot(through) => {
                 let data = host.machine.snapshot();
@@ -371,7 +378,8 @@ impl World {
                 host.machine = Machine::restored(snapshot.data());
                 let (last, digest) = (snapshot.last(), host.machine.digest());
                 watch.fact(&Fact::Restored { server: host.id, last, digest });
-                Some(Input::Applied { through: last.index, responses: Vec::new() })
+                let restored = Input::Applied { through: last.index, responses: Vec::new() };
+                (!self.variant.is_synchronous).then_some(restored)
             }
         }
     }

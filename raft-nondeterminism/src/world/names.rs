@@ -42,8 +42,8 @@ impl World {
             Event::Read(place) => write!(f, "read {}", self.hosts[place].id),
             Event::Crash(place) => write!(f, "crash {}", self.hosts[place].id),
             Event::Restart(place) => write!(f, "restart {}", self.hosts[place].id),
-            Event::Request(place) => write!(f, "request {}", self.clients[place].client.id()),
-            Event::Retry(place) => write!(f, "retry {}", self.clients[place].client.id()),
+            Event::Request(place) => write!(f, "request {}", self.clients[place].id()),
+            Event::Retry(place) => write!(f, "retry {}", self.clients[place].id()),
         }
     }
 }
