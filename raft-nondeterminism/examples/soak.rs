@@ -36,6 +36,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
             .iterations(iterations)
             .max_steps(MAX_STEPS)
             .monitor(DurableMajority)
+            .settle()
             .run()?;
         let speed = report.steps() as f64 / start.elapsed().as_secs_f64();
         println!("{report}..... Weight of time-outs: {weight}. {speed:.0} events/s");

@@ -23,6 +23,7 @@
 //! sessions_max 0
 //! clocks free
 //! defect vote-counted-twice
+//! end open
 //! strategy weighted
 //! seed 7
 //! iteration 3
@@ -80,6 +81,8 @@ impl fmt::Display for Line {
 pub struct Schedule {
     pub(crate) scenario: Scenario,
     pub(crate) defect: Option<Defect>,
+    /// Nothing goes wrong after the last event, and everything has to come to rest.
+    pub(crate) settles: bool,
     pub(crate) strategy: String,
     pub(crate) seed: u64,
     pub(crate) iteration: u64,
@@ -184,6 +187,7 @@ impl fmt::Display for Schedule {
         writeln!(f, "sessions_max {sessions_max}")?;
         writeln!(f, "clocks {}", clocks.name())?;
         writeln!(f, "defect {}", self.defect.map_or("none", Defect::name))?;
+        writeln!(f, "end {}", if self.settles { "rest" } else { "open" })?;
         writeln!(f, "strategy {}", self.strategy)?;
         writeln!(f, "seed {}", self.seed)?;
         writeln!(f, "iteration {}", self.iteration)?;
@@ -231,6 +235,11 @@ impl FromStr for Schedule {
         let none_or_defect =
             |value: &str| if value == "none" { Some(None) } else { value.parse().ok().map(Some) };
         let defect = reader.parse("defect", "none or a planted defect's name", none_or_defect)?;
+        let settles = reader.parse("end", "open or rest", |value| match value {
+            "open" => Some(false),
+            "rest" => Some(true),
+            _ => None,
+        })?;
         let strategy = reader.field("strategy", "a name")?;
         let seed = reader.field("seed", "a number")?;
         let iteration = reader.field("iteration", "a number")?;
@@ -244,6 +253,7 @@ impl FromStr for Schedule {
         let schedule = Self {
             scenario,
             defect,
+            settles,
             strategy,
             seed,
             iteration,

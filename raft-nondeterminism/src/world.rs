@@ -15,8 +15,9 @@
 mod client;
 mod host;
 mod names;
+mod settle;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use raft_core::{
@@ -49,6 +50,8 @@ pub(crate) struct World {
     operations: OperationCounts,
     /// Numbers the reads of all servers, so that none has the number of another.
     last_read: ReadId,
+    /// Reads under way, and who was asked.
+    reads: BTreeMap<ReadId, ServerId>,
     /// Buffers, empty between events.
     effects: Effects,
     inputs: VecDeque<Input>,
@@ -148,6 +151,7 @@ impl World {
             faults: FaultCounts::default(),
             operations: OperationCounts::default(),
             last_read: ReadId(0),
+            reads: BTreeMap::new(),
             effects: Effects::new(),
             inputs: VecDeque::new(),
             scenario: scenario.clone(),
@@ -270,6 +274,15 @@ impl World {
         watch: &mut Watch<'_>,
     ) -> Result<(), NotReproducible> {
         match event {
+            Event::Crash(place) => self.crash(place, oracle, watch)?,
+            event => self.happen(event, watch),
+        }
+        Ok(())
+    }
+
+    /// Lets an event happen that leaves nothing open.
+    fn happen(&mut self, event: Event, watch: &mut Watch<'_>) {
+        match event {
             Event::Deliver(slot) => {
                 let envelope = self.network.take(slot);
                 match slot.place.checked_sub(self.hosts.len()) {
@@ -321,7 +334,7 @@ impl World {
                 let (through, data) = taken.expect("the event was enabled");
                 self.tell(place, Input::SnapshotTaken { through, data }, watch);
             }
-            Event::Crash(place) => self.crash(place, oracle, watch)?,
+            Event::Crash(_) => unreachable!("how much is saved in a crash is open"),
             Event::Restart(place) => {
                 // It has started from the same configuration before, so only its own saves can
                 // make it fail: then they were none a server of this kind ever saved.
@@ -343,7 +356,6 @@ impl World {
             }
             Event::Read(place) => self.read(place, watch),
         }
-        Ok(())
     }
 
     /// Takes into a fingerprint what an event did. It leaves out which of several equal messages it
@@ -454,7 +466,9 @@ impl World {
         let mode = if id.0.is_multiple_of(2) { ReadMode::Lease } else { ReadMode::ReadIndex };
         let server = self.hosts[place].id;
         watch.fact(&Fact::ReadAsked { server, id });
+        self.reads.insert(id, server);
         if !self.operate(place, Operation::Read, Input::Read { id, mode }, watch) {
+            self.reads.remove(&id);
             watch.fact(&Fact::ReadFailed { server, id });
         }
     }

@@ -81,6 +81,11 @@ impl ClientHost {
         }
     }
 
+    /// It has something to ask, or waits for an answer.
+    pub(super) fn has_work(&self) -> bool {
+        self.can_request() || self.can_retry()
+    }
+
     /// Asks for something new.
     pub(super) fn request(&mut self) -> Envelope {
         let number = self.requests - self.requests_left + 1;
@@ -136,6 +141,8 @@ struct SessionClient {
     servers: Vec<ServerId>,
     /// Whom to ask next.
     target: usize,
+    /// It was told to ask there, and has not yet.
+    is_told: bool,
     /// Which registration its session is of, or will be.
     registration: SequenceNumber,
     session: Option<SessionId>,
@@ -152,6 +159,7 @@ impl SessionClient {
             id,
             servers,
             target: 0,
+            is_told: false,
             registration: SequenceNumber(1),
             session: None,
             last: SequenceNumber(0),
@@ -160,9 +168,12 @@ impl SessionClient {
         }
     }
 
-    /// Asks for a session, or again for one request after the other, each at another server.
+    /// Asks for a session, or again for one request after the other, each where it was told to ask, or
+    /// else at another server.
     fn retry(&mut self) -> Envelope {
-        self.target = (self.target + 1) % self.servers.len();
+        if !std::mem::take(&mut self.is_told) {
+            self.target = (self.target + 1) % self.servers.len();
+        }
         if self.session.is_none() {
             let (client_id, registration) = (self.id, self.registration);
             return self
@@ -205,7 +216,8 @@ impl SessionClient {
             }
             ClientResult::NotLeader { leader } => {
                 let is_leader = |server: &ServerId| Some(*server) == leader;
-                self.target = self.servers.iter().position(is_leader).unwrap_or(self.target);
+                let told = self.servers.iter().position(is_leader);
+                (self.target, self.is_told) = (told.unwrap_or(self.target), told.is_some());
                 Outcome::Ignored
             }
             ClientResult::Applied { log_id, response } => {

@@ -114,6 +114,17 @@ impl Host {
         self.disk.replay(save).expect(CONTIGUOUS);
     }
 
+    /// True if its disk holds what the server remembers, now that all is saved.
+    pub(super) fn remembers_its_disk(&self) -> bool {
+        self.server.as_ref().is_none_or(|server| {
+            let disk = &self.disk;
+            disk.hard_state == server.hard_state()
+                && disk.start == server.log().start()
+                && disk.snapshot.as_ref() == server.snapshot()
+                && disk.entries.iter().eq(server.log().iter())
+        })
+    }
+
     /// True if its disk shows that it voted for `candidate` in `term`, or went on to a later one.
     fn has_voted(&self, candidate: ServerId, term: Term) -> bool {
         let saved = self.disk.hard_state;
@@ -200,6 +211,8 @@ impl World {
         host.taking = None;
         host.tasks.clear();
         host.arrivals.clear();
+        let id = host.id;
+        self.reads.retain(|_, asked| *asked != id);
         self.faults.happened(Fault::Crash);
         if kept < unsaved {
             self.faults.happened(Fault::LoseSaves);
@@ -317,9 +330,11 @@ impl World {
                 watch.fact(&Fact::Configured { server: id, index, configuration, log });
             }
             Effect::ReadReady { id: read, index } => {
+                self.reads.remove(&read);
                 watch.fact(&Fact::ReadServed { server: id, id: read, index });
             }
             Effect::ReadFailed { id: read, .. } => {
+                self.reads.remove(&read);
                 watch.fact(&Fact::ReadFailed { server: id, id: read });
             }
             Effect::NotifyTransferAborted { .. } => {}

@@ -11,6 +11,12 @@ use super::{Event, World};
 use crate::event::{EventClass, Names, Pick};
 
 impl World {
+    pub(super) fn event_name(&self, event: Event) -> String {
+        let mut name = String::new();
+        self.write_name(&mut name, event).expect("a string takes every name");
+        name
+    }
+
     pub(super) fn write_name(&self, f: &mut dyn fmt::Write, event: Event) -> fmt::Result {
         match event {
             Event::Deliver(slot) => write!(f, "deliver {}", self.network.envelope(slot)),
@@ -69,9 +75,7 @@ fn class_of(verb: &str) -> Option<EventClass> {
 
 impl Names for World {
     fn name(&self, pick: Pick) -> String {
-        let mut name = String::new();
-        self.write_name(&mut name, self.event(pick)).expect("a string takes every name");
-        name
+        self.event_name(self.event(pick))
     }
 
     fn find(&self, name: &str) -> Option<Pick> {
