@@ -1,9 +1,11 @@
 //! Every chore of this workspace: `cargo xtask --help`.
 #![expect(clippy::print_stdout, reason = "a command prints its results")]
 
+mod bench;
 mod ci;
 mod demo;
 mod fix;
+mod score;
 mod tidy;
 
 use std::process::ExitCode;
@@ -22,23 +24,33 @@ struct Cli {
 enum Command {
     /// Show it: five servers over a real AMQP bus, a leader killed, nothing lost.
     Demo(demo::DemoArgs),
+    /// Measure it: what the core costs, beside other consensus libraries and our goals.
+    Bench(bench::BenchArgs),
     /// Check everything that must hold before a change lands, and change nothing.
     Ci(ci::CiArgs),
     /// Rewrite what a program can: formatting and simple lints.
     Fix,
     /// Check the style guide, as far as a program can tell.
     Tidy,
+    /// Break the core in every way the table knows, and see whether its tests notice.
+    Score(score::ScoreArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(args),
+        Command::Bench(args) => bench::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Fix => fix::run(),
         Command::Tidy => tidy::run(),
+        Command::Score(args) => return exit(score::run(&args)),
     };
+    exit(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn exit(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -89,14 +89,24 @@ fn every_topic_has_a_test_and_every_script_opens_with_its_claim() {
     assert_eq!(
         names,
         [
+            "backpressure",
             "clients",
             "commit",
+            "disk-stall",
             "durability",
             "elections",
+            "forwarding",
             "joining",
+            "lost-log",
+            "membership",
+            "priority",
+            "reads",
             "replication",
             "restart",
-            "small"
+            "sessions",
+            "small",
+            "snapshots",
+            "transfer"
         ]
     );
     for path in topics.iter().flat_map(|topic| files_in(topic)) {
@@ -151,8 +161,53 @@ fn clients_are_answered_as_written() {
 }
 
 #[test]
+fn sessions_open_and_end_as_written() {
+    check_topic("sessions");
+}
+
+#[test]
+fn requests_are_passed_on_as_written() {
+    check_topic("forwarding");
+}
+
+#[test]
+fn a_leader_slows_others_down_as_written() {
+    check_topic("backpressure");
+}
+
+#[test]
+fn reads_are_served_as_written() {
+    check_topic("reads");
+}
+
+#[test]
 fn clusters_of_one_and_two_work_as_written() {
     check_topic("small");
+}
+
+#[test]
+fn the_cluster_changes_as_written() {
+    check_topic("membership");
+}
+
+#[test]
+fn leadership_is_handed_over_as_written() {
+    check_topic("transfer");
+}
+
+#[test]
+fn preferred_servers_lead_as_written() {
+    check_topic("priority");
+}
+
+#[test]
+fn lost_logs_are_noticed_as_written() {
+    check_topic("lost-log");
+}
+
+#[test]
+fn hung_disks_cost_leadership_as_written() {
+    check_topic("disk-stall");
 }
 
 #[test]
@@ -163,4 +218,9 @@ fn servers_join_as_written() {
 #[test]
 fn servers_restart_as_written() {
     check_topic("restart");
+}
+
+#[test]
+fn snapshots_are_taken_and_sent_as_written() {
+    check_topic("snapshots");
 }

@@ -12,10 +12,12 @@ use proptest::prelude::ProptestConfig;
 mod any;
 mod client;
 mod codec;
+mod elections;
 mod log;
 mod quorum;
 mod server;
 mod simulation;
+mod snapshots;
 
 /// This many cases, or as many as `PROPTEST_CASES` asks for; and no file with seeds: what a failure
 /// shrinks to is printed, and becomes a test.

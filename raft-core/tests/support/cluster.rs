@@ -6,13 +6,15 @@
 #![allow(dead_code, reason = "each suite uses its own part of it")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use raft_core::codec::{decode_entry, encode_entry};
 use raft_core::{
-    Address, Apply, ClientId, ClientRequest, Config, Effect, Effects, Entry, Envelope, Index,
-    Input, Message, Payload, ReadId, Recovered, RoleChange, Save, SaveNumber, SequenceNumber,
-    Server, ServerId, Snapshot, StepError, Timestamp,
+    Address, Apply, ClientId, ClientRequest, Config, Configuration, Effect, Effects, Entry,
+    Envelope, Index, Input, Message, Payload, ReadId, Recovered, RoleChange, Save, SaveNumber,
+    SequenceNumber, Server, ServerId, Snapshot, StepError, Timestamp,
 };
 
 /// Servers, the messages between them, and what happened so far.
@@ -30,6 +32,13 @@ pub(crate) struct Cluster {
     transcript: Vec<String>,
     /// Reads that were served, with what is applied there, or that failed.
     pub(crate) reads: Vec<(ReadId, Option<Index>)>,
+    /// The configuration before the first entry of every log.
+    pub(crate) first: Arc<Configuration>,
+    /// What each server said to be committed, in the order in which it was said: the entries since it
+    /// last said so, as far as it had not forgotten them for a snapshot.
+    pub(crate) commits: Vec<(ServerId, Vec<Entry>)>,
+    /// Snapshots that were handed to a state machine, and by whose server.
+    pub(crate) restores: Vec<(ServerId, Snapshot)>,
     /// Who was elected in each term, as the servers told.
     pub(crate) elected: Vec<(u64, ServerId)>,
 }
@@ -50,6 +59,8 @@ pub(crate) struct Host {
     pub(crate) holds_applies: bool,
     /// The state machine: every command applied since the server started.
     pub(crate) applied: Vec<Entry>,
+    /// The last entry that the server said to be committed.
+    notified: Index,
 }
 
 /// What a state machine is asked for, in order.
@@ -80,17 +91,24 @@ impl Cluster {
                 unapplied: VecDeque::new(),
                 holds_applies: false,
                 applied: Vec::new(),
+                notified: Index::ZERO,
             };
             (id, host)
         };
+        let hosts: BTreeMap<_, _> = ids().map(host).collect();
+        let first = hosts.values().next().and_then(|host: &Host| host.server.as_ref());
+        let first = first.expect("a cluster has servers").configuration().clone();
         Self {
             now: Timestamp::ZERO,
-            hosts: ids().map(host).collect(),
+            hosts,
             network: Vec::new(),
             answers: Vec::new(),
             cut: BTreeSet::new(),
             transcript: Vec::new(),
             reads: Vec::new(),
+            first: Arc::new(first),
+            commits: Vec::new(),
+            restores: Vec::new(),
             elected: Vec::new(),
         }
     }
@@ -152,15 +170,22 @@ impl Cluster {
                     self.host_mut(id).unapplied.push_back(Task::TakeSnapshot(*through));
                 }
                 Effect::RestoreSnapshot(snapshot) => {
-                    self.host_mut(id).unapplied.push_back(Task::Restore(snapshot.clone()));
+                    let host = self.host_mut(id);
+                    host.notified = host.notified.max(snapshot.last().index);
+                    host.unapplied.push_back(Task::Restore(snapshot.clone()));
+                    self.restores.push((id, snapshot.clone()));
                 }
                 Effect::Send(envelope) => self.post(envelope),
                 Effect::NotifyElectedLeader { term } => self.elected.push((term.0, id)),
                 Effect::ReadReady { id: read, index } => self.reads.push((*read, Some(*index))),
                 Effect::ReadFailed { id: read, .. } => self.reads.push((*read, None)),
-                Effect::NotifyCommit { .. }
-                | Effect::NotifyConfiguration { .. }
-                | Effect::NotifyTransferAborted { .. } => {}
+                Effect::NotifyCommit { index } => {
+                    let notified = std::mem::replace(&mut self.host_mut(id).notified, *index);
+                    let entries = self.server(id).log().from(notified.next()).cloned();
+                    let entries = entries.take_while(|entry| entry.index <= *index).collect();
+                    self.commits.push((id, entries));
+                }
+                Effect::NotifyConfiguration { .. } | Effect::NotifyTransferAborted { .. } => {}
             }
         }
         if !self.host(id).holds_saves {
@@ -268,6 +293,32 @@ impl Cluster {
         self.step(id, Input::TimerElapsed).expect("a timer is never refused");
     }
 
+    /// Lets so much time pass: timers elapse when they are due, and every message arrives at once.
+    pub(crate) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.stabilize();
+        while let Some((at, id)) = self.next_timer().filter(|(at, _)| *at <= end) {
+            self.now = self.now.max(at);
+            self.elapse(id);
+            self.stabilize();
+        }
+        self.now = end;
+    }
+
+    /// Whose timer is next, and when.
+    pub(crate) fn next_timer(&self) -> Option<(Timestamp, ServerId)> {
+        let timer =
+            |(&id, host): (&ServerId, &Host)| Some((host.server.as_ref()?.next_timeout()?, id));
+        self.hosts.iter().filter_map(timer).min()
+    }
+
+    /// The server that leads the latest term, if one does.
+    pub(crate) fn leader(&self) -> Option<ServerId> {
+        let running = self.hosts.iter().filter_map(|(&id, host)| Some((id, host.server.as_ref()?)));
+        let leading = running.filter(|(_, server)| server.role().is_leader());
+        leading.max_by_key(|(_, server)| server.current_term()).map(|(id, _)| id)
+    }
+
     pub(crate) fn join(&mut self, id: ServerId) -> Result<(), StepError> {
         self.step(id, Input::NotifyJoinedService)
     }
@@ -279,6 +330,7 @@ impl Cluster {
         host.unsaved.clear();
         host.unapplied.clear();
         host.applied.clear();
+        host.notified = Index::ZERO;
     }
 
     /// Starts a server again from what is durable. It still has to join.

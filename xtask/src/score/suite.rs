@@ -1,0 +1,324 @@
+//! The suites that have to notice, and what they say.
+//!
+//! Guarantees: randomness is seeded and nothing outside says otherwise, so a verdict can be had again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::process::{self, Ended};
+use super::scratch::{Scratch, Subject};
+
+/// What a build, or the unmutated copy, may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// A mutant may take so many times what the unmutated copy took, but this at least: the machine may
+/// be busier than it was.
+const SLOWER_MAX: u32 = 10;
+const PATIENCE_MIN: Duration = Duration::from_secs(20);
+
+/// Targets that build and run fast, and whose tests say by their names what is wrong.
+const FIRST: [&str; 2] = ["golden", "paper"];
+/// A target whose tests say less than any other.
+const LAST: &str = "properties";
+
+/// Who has to notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suite {
+    Tests,
+    Explorer,
+}
+
+impl Suite {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Tests => "tests",
+            Self::Explorer => "explorer",
+        }
+    }
+}
+
+/// What a suite says of a mutant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// This test failed, or this property broke.
+    Caught(String),
+    /// This test did not end in time, or took too much memory.
+    Timeout(String),
+    /// Nobody noticed.
+    Survived,
+    /// There is nothing to judge.
+    Error(String),
+}
+
+/// Builds and runs the suites in the copy.
+#[derive(Debug)]
+pub(super) struct Bench<'a> {
+    subject: &'a Subject,
+    scratch: &'a Scratch,
+    /// How long each program took on the unmutated copy.
+    took: BTreeMap<String, Duration>,
+    /// What a mutant may take at least.
+    pub(super) patience_min: Duration,
+}
+
+/// A program that was built: the name of its target, and where it is.
+type Program = (String, PathBuf);
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(subject: &'a Subject, scratch: &'a Scratch) -> Self {
+        Self { subject, scratch, took: BTreeMap::new(), patience_min: PATIENCE_MIN }
+    }
+
+    pub(super) fn suites(&self, has_tests: bool, has_explorer: bool) -> Vec<Suite> {
+        let chosen = [(has_tests, Suite::Tests), (has_explorer, Suite::Explorer)];
+        chosen.into_iter().filter(|(is_chosen, _)| *is_chosen).map(|(_, suite)| suite).collect()
+    }
+
+    /// Runs the suite on a copy that must pass, and remembers how long each program takes.
+    pub(super) fn run_unmutated(&mut self, suite: Suite) -> Result<Verdict> {
+        let programs = match self.build(suite, &[])? {
+            Ok(programs) => programs,
+            Err(reason) => return Ok(Verdict::Error(reason)),
+        };
+        for (name, program) in programs {
+            let started = Instant::now();
+            let verdict = self.judge(suite, &name, &program)?;
+            if verdict != Verdict::Survived {
+                return Ok(verdict);
+            }
+            self.took.insert(name, started.elapsed());
+        }
+        Ok(Verdict::Survived)
+    }
+
+    /// Runs the suite on a mutated copy up to the first one that notices: the targets in `first`,
+    /// then all others.
+    pub(super) fn run(&self, suite: Suite, first: &[String]) -> Result<Verdict> {
+        let first: Vec<&str> = match (suite, first) {
+            (Suite::Explorer, _) => Vec::new(),
+            (Suite::Tests, []) => FIRST.to_vec(),
+            (Suite::Tests, first) => first.iter().map(String::as_str).collect(),
+        };
+        // An empty list of targets means all of them.
+        let first: Vec<_> =
+            first.into_iter().filter(|name| self.took.contains_key(*name)).collect();
+        let stages = if first.is_empty() { vec![first] } else { vec![first, Vec::new()] };
+        let mut done = Vec::new();
+        for targets in stages {
+            let programs = match self.build(suite, &targets)? {
+                Ok(programs) => programs,
+                Err(reason) => return Ok(Verdict::Error(reason)),
+            };
+            for (name, program) in programs {
+                if done.contains(&name) {
+                    continue;
+                }
+                let verdict = self.judge(suite, &name, &program)?;
+                if verdict != Verdict::Survived {
+                    return Ok(verdict);
+                }
+                done.push(name);
+            }
+        }
+        Ok(Verdict::Survived)
+    }
+
+    /// Builds these targets, or all; or says why they do not build.
+    fn build(&self, suite: Suite, targets: &[&str]) -> Result<Result<Vec<Program>, String>> {
+        let mut cargo = self.scratch.cargo();
+        match suite {
+            Suite::Tests => {
+                cargo.args(["test", "--no-run", "-p", self.subject.package]);
+                cargo.args(["--features", self.subject.features]);
+                match targets {
+                    [] => {
+                        cargo.args(["--lib", "--tests"]);
+                    }
+                    targets => targets.iter().for_each(|target| match *target {
+                        "lib" => drop(cargo.arg("--lib")),
+                        test => drop(cargo.args(["--test", test])),
+                    }),
+                }
+            }
+            Suite::Explorer => {
+                let (package, example) =
+                    self.subject.explorer.context("there is no explorer to run")?;
+                cargo.args(["build", "--release", "-p", package, "--example", example]);
+                // Built for each mutant, so it must build fast; and a number that overflows is a find.
+                cargo.env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true");
+                cargo.env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true");
+            }
+        }
+        cargo.arg("--message-format=json");
+        let mut programs = Vec::new();
+        let mut errors = Vec::new();
+        let ended = process::run(&mut cargo, PATIENCE, |line| {
+            // What is not a message of cargo is of no interest here.
+            let message: Value = serde_json::from_str(line).unwrap_or_default();
+            if message["message"]["level"] == "error" {
+                errors.extend(message["message"]["message"].as_str().map(str::to_owned));
+            }
+            programs.extend(program(&message));
+            true
+        })?;
+        match ended {
+            Ended::Exited(status) if status.success() => {}
+            Ended::Exited(status) if errors.is_empty() => bail!("{cargo:?} failed: {status}"),
+            Ended::Exited(_) => return Ok(Err(format!("does not build: {}", errors[0]))),
+            Ended::Stopped | Ended::TimedOut => bail!("{cargo:?} took too long"),
+        }
+        let place = |name: &str| match targets.iter().position(|target| *target == name) {
+            Some(place) => place,
+            None => targets.len() + usize::from(name == LAST),
+        };
+        programs.sort_by_key(|(name, _)| (place(name), name.clone()));
+        Ok(Ok(programs))
+    }
+
+    fn judge(&self, suite: Suite, name: &str, program: &Path) -> Result<Verdict> {
+        let mut command = process::limited(program);
+        command.current_dir(self.scratch.folder().join(self.subject.package));
+        match suite {
+            // One after the other, in the order of their names: the first that fails is the same
+            // each time.
+            Suite::Tests => command.arg("--test-threads=1"),
+            Suite::Explorer => command.arg(self.subject.schedules.to_string()),
+        };
+        settle(&mut command);
+        let patience = self.took.get(name).map_or(PATIENCE, |took| *took * SLOWER_MAX);
+        let mut heard = Heard::default();
+        let ended =
+            process::run(&mut command, patience.max(self.patience_min), |line| heard.hear(line))?;
+        Ok(heard.verdict(name, ended))
+    }
+}
+
+/// Fixes what a test may ask the environment for.
+fn settle(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("PROPTEST_")) {
+            command.env_remove(name);
+        }
+    }
+    command.env("PROPTEST_RNG_SEED", "1");
+    // It is enough to know that it fails.
+    command.env("PROPTEST_MAX_SHRINK_ITERS", "0");
+    command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
+    command.env("RUST_BACKTRACE", "0").env_remove("UPDATE_GOLDENFILES");
+}
+
+/// The program that a message of cargo announces.
+fn program(message: &Value) -> Option<Program> {
+    let executable = message["executable"].as_str()?;
+    let target = &message["target"];
+    let is_lib = target["kind"].as_array()?.iter().any(|kind| kind == "lib");
+    let name = if is_lib { "lib" } else { target["name"].as_str()? };
+    Some((name.to_owned(), executable.into()))
+}
+
+/// What a program has said so far.
+#[derive(Debug, Default)]
+struct Heard {
+    /// The last test that began.
+    current: Option<String>,
+    failed: Option<String>,
+    is_out_of_memory: bool,
+}
+
+impl Heard {
+    /// Takes a line; false if it is the last one of interest.
+    fn hear(&mut self, line: &str) -> bool {
+        self.is_out_of_memory |= line.contains("memory allocation of");
+        if let Some(found) = line.strip_prefix("found ") {
+            // The explorer's short run.
+            self.failed.get_or_insert_with(|| found.to_owned());
+        }
+        // A test that has only begun has no outcome yet.
+        let test = line.strip_prefix("test ").and_then(|line| line.split_once(" ..."));
+        if let Some((name, outcome)) = test {
+            self.current = Some(name.to_owned());
+            if outcome == " FAILED" {
+                self.failed.get_or_insert_with(|| name.to_owned());
+            }
+        }
+        self.failed.is_none()
+    }
+
+    fn verdict(self, target: &str, ended: Ended) -> Verdict {
+        let place = |test: Option<String>| match test {
+            Some(test) => format!("{target}: {test}"),
+            None => target.to_owned(),
+        };
+        if let Some(failed) = self.failed {
+            return Verdict::Caught(place(Some(failed)));
+        }
+        match ended {
+            Ended::Exited(status) if status.success() => Verdict::Survived,
+            Ended::Exited(_) if self.is_out_of_memory => {
+                Verdict::Timeout(format!("{} (out of memory)", place(self.current)))
+            }
+            Ended::Exited(status) => Verdict::Caught(format!("{} ({status})", place(self.current))),
+            Ended::TimedOut => Verdict::Timeout(place(self.current)),
+            Ended::Stopped => unreachable!("only a failure stops a program"),
+        }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    fn heard(lines: &[&str]) -> Heard {
+        let mut heard = Heard::default();
+        for line in lines {
+            heard.hear(line);
+        }
+        heard
+    }
+
+    fn exited(code: i32) -> Ended {
+        Ended::Exited(ExitStatus::from_raw(code << 8))
+    }
+
+    #[test]
+    fn the_first_failing_test_is_named() {
+        let mut heard = heard(&["running 2 tests", "test a::one ... ok"]);
+        assert!(heard.hear("test a::two ... ok"));
+        assert!(!heard.hear("test a::three ... FAILED"), "no more need be read");
+        let verdict = heard.verdict("paper", Ended::Stopped);
+        assert_eq!(verdict, Verdict::Caught("paper: a::three".to_owned()));
+    }
+
+    #[test]
+    fn a_test_that_hangs_or_takes_all_memory_or_ends_the_program_is_named() {
+        let verdict = heard(&["test one ... ok", "test two ..."]).verdict("lib", Ended::TimedOut);
+        assert_eq!(verdict, Verdict::Timeout("lib: two".to_owned()));
+        let lines = ["test one ... memory allocation of 99 bytes failed"];
+        let aborted = Ended::Exited(ExitStatus::from_raw(6));
+        let verdict = heard(&lines).verdict("lib", aborted);
+        assert_eq!(verdict, Verdict::Timeout("lib: one (out of memory)".to_owned()));
+        let verdict = heard(&["test one ..."]).verdict("lib", aborted);
+        assert_eq!(verdict, Verdict::Caught("lib: one (signal: 6 (SIGABRT))".to_owned()));
+        let verdict = heard(&[]).verdict("lib", exited(3));
+        assert_eq!(verdict, Verdict::Caught("lib (exit status: 3)".to_owned()));
+    }
+
+    #[test]
+    fn a_suite_that_passes_lets_the_mutant_survive() {
+        let verdict = heard(&["test one ... ok"]).verdict("lib", exited(0));
+        assert_eq!(verdict, Verdict::Survived);
+    }
+
+    #[test]
+    fn what_the_explorer_found_is_named() {
+        let verdict = heard(&["found election-safety in sample"]).verdict("short_run", exited(2));
+        assert_eq!(verdict, Verdict::Caught("short_run: election-safety in sample".to_owned()));
+    }
+}
