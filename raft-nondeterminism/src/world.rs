@@ -285,13 +285,7 @@ impl World {
         match event {
             Event::Deliver(slot) => {
                 let envelope = self.network.take(slot);
-                match slot.place.checked_sub(self.hosts.len()) {
-                    None if self.variant.is_batching => {
-                        self.hosts[slot.place].arrivals.push(Input::Message(envelope));
-                    }
-                    None => self.tell(slot.place, Input::Message(envelope), watch),
-                    Some(place) => self.answer(place, envelope, watch),
-                }
+                self.arrive(slot.place, envelope, watch);
             }
             Event::Drop(slot) => {
                 self.network.take(slot);
@@ -355,6 +349,17 @@ impl World {
                 self.operate(place, Operation::TransferLeadership, input, watch);
             }
             Event::Read(place) => self.read(place, watch),
+        }
+    }
+
+    /// A message is there: servers take it, now or with others, and clients do.
+    fn arrive(&mut self, place: usize, envelope: Envelope, watch: &mut Watch<'_>) {
+        match place.checked_sub(self.hosts.len()) {
+            None if self.variant.is_batching => {
+                self.hosts[place].arrivals.push(Input::Message(envelope));
+            }
+            None => self.tell(place, Input::Message(envelope), watch),
+            Some(place) => self.answer(place, envelope, watch),
         }
     }
 

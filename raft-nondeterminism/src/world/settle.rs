@@ -50,9 +50,12 @@ impl World {
         self.unrest().map_or(Ok(()), Err)
     }
 
-    /// Lets everything happen that needs no time.
+    /// Lets everything happen that needs no time, messages in the order in which they were sent.
     fn drain(&mut self, watch: &mut Watch<'_>) -> Result<(), String> {
         for _ in 0..EVENTS_MAX {
+            if watch.violation.is_some() {
+                return Ok(());
+            }
             let place = |is_enabled: fn(&Host) -> bool| {
                 self.places().find(|&place| is_enabled(&self.hosts[place]))
             };
@@ -64,15 +67,15 @@ impl World {
                 Event::Taken(place)
             } else if let Some(place) = place(Host::has_arrivals) {
                 Event::Take(place)
-            } else if self.network.in_flight() > 0 {
-                Event::Deliver(self.network.nth(0, |_| true))
+            } else if let Some((place, envelope)) = self.network.take_first() {
+                // In order: what overtakes is asked for again, over and over.
+                watch.line(format_args!("    +  deliver {envelope}"));
+                self.arrive(place, envelope, watch);
+                continue;
             } else {
                 return Ok(());
             };
             self.happen_by_name(next, watch);
-            if watch.violation.is_some() {
-                return Ok(());
-            }
         }
         Err(format!("after {EVENTS_MAX} events messages still follow from messages"))
     }
