@@ -9,7 +9,7 @@ use raft_nondeterminism::{
 /// Explores with leaders that last long enough to do something.
 fn explore(scenario: Scenario) -> Report {
     let calm = Weighted::new().weight(EventClass::Timeout, 4).weight(EventClass::Crash, 1);
-    let explorer = Explorer::new(scenario).strategy(calm).monitor(DurableMajority);
+    let explorer = Explorer::new(scenario).strategy(calm).monitor(DurableMajority).settle();
     let report = explorer.iterations(150).max_steps(600).run().unwrap();
     report.check().unwrap_or_else(|failure| panic!("{failure}"));
     report
