@@ -187,7 +187,8 @@ impl Scenario {
             .allow(Operation::TakeSnapshot, 3)
             .allow(Operation::ChangeMembership, 6)
             .allow(Operation::TransferLeadership, 4)
-            .allow(Operation::Read, 12);
+            .allow(Operation::Read, 12)
+            .allow(Operation::Propose, 4);
         let scenario = Self::restarts().named("everything").requests(8);
         scenario.spares(3).operations(operations).snapshot_entries(3)
     }

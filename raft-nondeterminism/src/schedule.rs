@@ -18,7 +18,7 @@
 //! in_flight_max 64
 //! faults drop=5 duplicate=10 crash=0 lose-saves=0
 //! spares 0
-//! operations take-snapshot=0 change-membership=0 transfer-leadership=0 read=0
+//! operations take-snapshot=0 change-membership=0 transfer-leadership=0 read=0 propose=0
 //! snapshot_entries 0
 //! sessions_max 0
 //! clocks free
@@ -312,7 +312,7 @@ impl<'a> Iterator for Reader<'a> {
     }
 }
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "deliver",
     "take",
     "duplicate",
@@ -329,6 +329,7 @@ const VERBS: [&str; 16] = [
     "change",
     "transfer",
     "read",
+    "propose",
 ];
 
 fn parse_line(line: usize, text: &str) -> Result<Line, ScheduleError> {

@@ -128,6 +128,7 @@ pub(crate) enum Event {
     /// Which of [`World::successors`].
     Transfer(usize, usize),
     Read(usize),
+    Propose(usize),
 }
 
 impl World {
@@ -215,6 +216,8 @@ impl World {
             EventClass::Change => self.places().map(|place| self.changes(place).len()).sum(),
             EventClass::Transfer if !self.may(Operation::TransferLeadership) => 0,
             EventClass::Transfer => self.places().map(|place| self.successors(place).len()).sum(),
+            EventClass::Propose if !self.may(Operation::Propose) => 0,
+            EventClass::Propose => hosts(Host::leads),
             EventClass::Read if !self.may(Operation::Read) => 0,
             EventClass::Read => hosts(Host::knows_leader),
         }
@@ -263,6 +266,7 @@ impl World {
                 Event::Transfer(place, which)
             }
             EventClass::Read => Event::Read(nth_host(Host::knows_leader)),
+            EventClass::Propose => Event::Propose(nth_host(Host::leads)),
         }
     }
 
@@ -349,6 +353,11 @@ impl World {
                 self.operate(place, Operation::TransferLeadership, input, watch);
             }
             Event::Read(place) => self.read(place, watch),
+            Event::Propose(place) => {
+                let number = self.operations.count(Operation::Propose) + 1;
+                let input = Input::Propose(format!("p-{number}").into());
+                self.operate(place, Operation::Propose, input, watch);
+            }
         }
     }
 
@@ -518,7 +527,8 @@ impl Event {
             | Self::Snapshot(place)
             | Self::Change(place, _)
             | Self::Transfer(place, _)
-            | Self::Read(place) => place,
+            | Self::Read(place)
+            | Self::Propose(place) => place,
         }
     }
 
@@ -538,7 +548,8 @@ impl Event {
             | Self::Snapshot(_)
             | Self::Change(..)
             | Self::Transfer(..)
-            | Self::Read(_) => None,
+            | Self::Read(_)
+            | Self::Propose(_) => None,
         }
     }
 }

@@ -97,6 +97,10 @@ impl Host {
         self.server.as_ref().filter(|server| server.role().is_leader())
     }
 
+    pub(super) fn leads(&self) -> bool {
+        self.leader().is_some()
+    }
+
     /// When its timer fires, if it is up.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         self.server.as_ref().and_then(Server::next_timeout)

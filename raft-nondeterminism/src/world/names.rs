@@ -45,6 +45,7 @@ impl World {
                     None => f.write_str("anyone"),
                 }
             }
+            Event::Propose(place) => write!(f, "propose {}", self.hosts[place].id),
             Event::Read(place) => write!(f, "read {}", self.hosts[place].id),
             Event::Crash(place) => write!(f, "crash {}", self.hosts[place].id),
             Event::Restart(place) => write!(f, "restart {}", self.hosts[place].id),
@@ -69,6 +70,7 @@ fn class_of(verb: &str) -> Option<EventClass> {
         "change" => Some(EventClass::Change),
         "transfer" => Some(EventClass::Transfer),
         "read" => Some(EventClass::Read),
+        "propose" => Some(EventClass::Propose),
         _ => None,
     }
 }
