@@ -36,7 +36,7 @@ fn scenarios() -> Vec<Scenario> {
     for servers in 1..=5 {
         let name = format!("rough-{servers}");
         let scenario = Scenario::new(&name, servers).clients(2).requests(5);
-        scenarios.push(scenario.saves(SaveMode::Delayed).faults(rough.clone()));
+        scenarios.push(scenario.saves(SaveMode::Delayed).faults(rough));
     }
     scenarios
 }

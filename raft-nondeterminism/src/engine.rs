@@ -24,6 +24,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) defect: Option<Defect>,
     pub(crate) max_steps: usize,
+    /// Nothing goes wrong after the last step, and everything has to come to rest.
+    pub(crate) settles: bool,
     pub(crate) record: Record,
 }
 
@@ -96,6 +98,15 @@ pub(crate) fn run(
             }
         }
         world.mix_into(&mut fingerprint, pick.class, event);
+    }
+    if setting.settles && watch.violation.is_none() {
+        let settled = panic::catch(|| world.settle(&mut watch));
+        let violation = match settled {
+            Ok(Ok(())) => None,
+            Ok(Err(message)) => Some(Violation { property: "comes-to-rest".to_owned(), message }),
+            Err(message) => Some(Violation { property: "no-panic".to_owned(), message }),
+        };
+        watch.violation = watch.violation.take().or(violation);
     }
     if let Some(violation) = watch.violation.clone() {
         watch.line(format_args!("       violated: {violation}"));

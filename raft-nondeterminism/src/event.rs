@@ -33,11 +33,13 @@ pub enum EventClass {
     Transfer,
     /// A server is asked for a read.
     Read,
+    /// A leader's application proposes a command.
+    Propose,
 }
 
 impl EventClass {
     /// How many there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
     /// Every class.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Deliver,
@@ -52,6 +54,7 @@ impl EventClass {
         Self::Change,
         Self::Transfer,
         Self::Read,
+        Self::Propose,
     ];
 
     /// The name it has in lists.
@@ -70,6 +73,7 @@ impl EventClass {
             Self::Change => "change",
             Self::Transfer => "transfer",
             Self::Read => "read",
+            Self::Propose => "propose",
         }
     }
 }

@@ -48,6 +48,7 @@ pub struct Explorer {
     strategy: Box<dyn Strategy>,
     monitors: Vec<Box<dyn Monitor>>,
     stops_at_bug: bool,
+    settles: bool,
 }
 
 impl Explorer {
@@ -64,6 +65,7 @@ impl Explorer {
             strategy: Box::new(Weighted::new()),
             monitors: monitor::standard(),
             stops_at_bug: true,
+            settles: false,
         }
     }
 
@@ -114,6 +116,14 @@ impl Explorer {
     #[must_use]
     pub fn without_monitors(mut self) -> Self {
         self.monitors.clear();
+        self
+    }
+
+    /// Lets nothing go wrong after the last event of each run, and demands that everything then comes to
+    /// rest: requests are answered, changes finished, followers caught up (the property `comes-to-rest`).
+    #[must_use]
+    pub fn settle(mut self) -> Self {
+        self.settles = true;
         self
     }
 
@@ -255,6 +265,7 @@ impl Explorer {
             scenario: &schedule.scenario,
             defect: schedule.defect,
             max_steps: usize::MAX,
+            settles: schedule.settles,
             record,
         };
         engine::run(setting, strategy, &mut self.monitors, Vec::new())
@@ -277,8 +288,8 @@ impl Explorer {
         record: Record,
         tape: Vec<Choice>,
     ) -> Result<Run, ExploreError> {
-        let Self { scenario, defect, max_steps, .. } = self;
-        let setting = Setting { scenario, defect: *defect, max_steps: *max_steps, record };
+        let &mut Self { ref scenario, defect, max_steps, settles, .. } = self;
+        let setting = Setting { scenario, defect, max_steps, settles, record };
         self.strategy.begin(iteration_seed(self.seed, iteration));
         let run = engine::run(setting, &mut *self.strategy, &mut self.monitors, tape);
         Ok(run?)
@@ -313,6 +324,7 @@ impl Explorer {
         let schedule = Schedule {
             scenario: self.scenario.clone(),
             defect: self.defect,
+            settles: self.settles,
             strategy,
             seed: self.seed,
             iteration,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use raft_core::{Index, Payload, ServerId, Term};
+use raft_core::{ClientResult, Index, Payload, ServerId, Term};
 
 use crate::monitor::Fact;
 
@@ -30,11 +30,13 @@ pub enum Goal {
     ReadServed,
     /// A server was elected because its leader had asked it to lead.
     LeadershipTransferred,
+    /// A client was told that its session has ended.
+    SessionExpired,
 }
 
 impl Goal {
     /// How many there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
     /// Every goal.
     pub const ALL: [Self; Self::COUNT] = [
         Self::LeaderElected,
@@ -47,6 +49,7 @@ impl Goal {
         Self::JointLeft,
         Self::ReadServed,
         Self::LeadershipTransferred,
+        Self::SessionExpired,
     ];
 
     /// The name it has in reports.
@@ -63,6 +66,7 @@ impl Goal {
             Self::JointLeft => "joint-left",
             Self::ReadServed => "read-served",
             Self::LeadershipTransferred => "leadership-transferred",
+            Self::SessionExpired => "session-expired",
         }
     }
 }
@@ -125,12 +129,16 @@ impl Goals {
             Fact::Crashed { server } => drop(self.running.remove(&server)),
             Fact::Restarted { .. } => self.reach(Goal::ServerRestarted),
             Fact::ReadServed { .. } => self.reach(Goal::ReadServed),
+            Fact::RequestRefused { result: ClientResult::SessionExpired, .. } => {
+                self.reach(Goal::SessionExpired);
+            }
             Fact::AskedToLead { server, term } => self.successor = Some((server, term)),
             Fact::Applied { .. }
             | Fact::Restored { .. }
             | Fact::Decided { .. }
             | Fact::ReadAsked { .. }
             | Fact::ReadFailed { .. }
+            | Fact::RequestRefused { .. }
             | Fact::Refused { .. } => {}
         }
     }

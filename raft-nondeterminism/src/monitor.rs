@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use raft_core::{
-    ClientId, Configuration, Entry, Index, Log, LogId, ReadId, SequenceNumber, ServerId, StepError,
-    Term,
+    ClientId, ClientResult, Configuration, Entry, Index, Log, LogId, ReadId, SequenceNumber,
+    ServerId, StepError, Term,
 };
 
 pub use committed_prefix::CommittedPrefix;
@@ -135,6 +135,15 @@ pub enum Fact<'a> {
         server: ServerId,
         /// Which.
         id: ReadId,
+    },
+    /// A client was told that its request is not applied any more, though it may have been before.
+    RequestRefused {
+        /// Who.
+        client: ClientId,
+        /// Which of its requests.
+        sequence_number: SequenceNumber,
+        /// What it was told.
+        result: &'a ClientResult,
     },
     /// A client sent a request that it had sent before.
     Retried {

@@ -68,6 +68,13 @@ impl Network {
         self.inboxes[slot.place].messages.swap_remove(slot.position)
     }
 
+    /// Takes out the message that was kept longest, with its receiver's place.
+    pub(crate) fn take_first(&mut self) -> Option<(usize, Envelope)> {
+        let place = self.inboxes.iter().position(|inbox| !inbox.messages.is_empty())?;
+        self.in_flight -= 1;
+        Some((place, self.inboxes[place].messages.remove(0)))
+    }
+
     /// Puts a twin of a message in flight.
     pub(crate) fn duplicate(&mut self, slot: Slot) {
         let messages = &mut self.inboxes[slot.place].messages;

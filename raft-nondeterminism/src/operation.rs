@@ -21,6 +21,8 @@ pub enum Operation {
     TransferLeadership,
     /// Any server that knows a leader is asked for a read.
     Read,
+    /// The application that embeds a leader proposes a command of its own.
+    Propose,
 }
 
 /// How often each operation may be asked for in one run, as far as it is taken.
@@ -30,8 +32,13 @@ pub type OperationPlan = Plan<Operation>;
 pub type OperationCounts = Counts<Operation>;
 
 impl Kind for Operation {
-    const ALL: &'static [Self] =
-        &[Self::TakeSnapshot, Self::ChangeMembership, Self::TransferLeadership, Self::Read];
+    const ALL: &'static [Self] = &[
+        Self::TakeSnapshot,
+        Self::ChangeMembership,
+        Self::TransferLeadership,
+        Self::Read,
+        Self::Propose,
+    ];
     const TOGETHER: &'static str = "the operations";
 
     fn name(self) -> &'static str {
@@ -40,6 +47,7 @@ impl Kind for Operation {
             Self::ChangeMembership => "change-membership",
             Self::TransferLeadership => "transfer-leadership",
             Self::Read => "read",
+            Self::Propose => "propose",
         }
     }
 

@@ -192,7 +192,7 @@ mod tests {
         }
         let error = "drop=1".parse::<OperationPlan>().unwrap_err().to_string();
         let expected = "\"drop=1\" is not KIND=NUMBER with one of the operations take-snapshot, \
-                        change-membership, transfer-leadership, read";
+                        change-membership, transfer-leadership, read, propose";
         assert_eq!(error, expected);
     }
 }

@@ -93,6 +93,7 @@ pub struct Scenario {
     pub(crate) spares: usize,
     pub(crate) operations: OperationPlan,
     pub(crate) snapshot_entries: u64,
+    pub(crate) sessions_max: u32,
     pub(crate) clocks: Clocks,
 }
 
@@ -113,6 +114,7 @@ impl Scenario {
             spares: 0,
             operations: OperationPlan::none(),
             snapshot_entries: 0,
+            sessions_max: 0,
             clocks: Clocks::Free,
         }
     }
@@ -185,9 +187,17 @@ impl Scenario {
             .allow(Operation::TakeSnapshot, 3)
             .allow(Operation::ChangeMembership, 6)
             .allow(Operation::TransferLeadership, 4)
-            .allow(Operation::Read, 12);
+            .allow(Operation::Read, 12)
+            .allow(Operation::Propose, 4);
         let scenario = Self::restarts().named("everything").requests(8);
         scenario.spares(3).operations(operations).snapshot_entries(3)
+    }
+
+    /// Clients with sessions, one more than the servers keep, ask for several things at once.
+    #[must_use]
+    pub fn sessions() -> Self {
+        let scenario = Self::restarts().named("sessions").clients(3).requests(8);
+        scenario.sessions_max(2).snapshot_entries(4)
     }
 
     /// Every scenario that has a name.
@@ -203,6 +213,7 @@ impl Scenario {
             Self::leases(),
             Self::transfer(),
             Self::everything(),
+            Self::sessions(),
         ]
     }
 
@@ -279,6 +290,14 @@ impl Scenario {
     #[must_use]
     pub fn snapshot_entries(mut self, snapshot_entries: u64) -> Self {
         self.snapshot_entries = snapshot_entries;
+        self
+    }
+
+    /// Changes how many sessions of clients the servers keep, all of whom then register; 0 for clients
+    /// that do not.
+    #[must_use]
+    pub fn sessions_max(mut self, sessions_max: u32) -> Self {
+        self.sessions_max = sessions_max;
         self
     }
 

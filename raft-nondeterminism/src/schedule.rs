@@ -18,10 +18,12 @@
 //! in_flight_max 64
 //! faults drop=5 duplicate=10 crash=0 lose-saves=0
 //! spares 0
-//! operations take-snapshot=0 change-membership=0 transfer-leadership=0 read=0
+//! operations take-snapshot=0 change-membership=0 transfer-leadership=0 read=0 propose=0
 //! snapshot_entries 0
+//! sessions_max 0
 //! clocks free
 //! defect vote-counted-twice
+//! end open
 //! strategy weighted
 //! seed 7
 //! iteration 3
@@ -79,6 +81,8 @@ impl fmt::Display for Line {
 pub struct Schedule {
     pub(crate) scenario: Scenario,
     pub(crate) defect: Option<Defect>,
+    /// Nothing goes wrong after the last event, and everything has to come to rest.
+    pub(crate) settles: bool,
     pub(crate) strategy: String,
     pub(crate) seed: u64,
     pub(crate) iteration: u64,
@@ -165,6 +169,7 @@ impl fmt::Display for Schedule {
             spares,
             operations,
             snapshot_entries,
+            sessions_max,
             clocks,
         } = &self.scenario;
         writeln!(f, "{FORMAT}{VERSION}")?;
@@ -179,8 +184,10 @@ impl fmt::Display for Schedule {
         writeln!(f, "spares {spares}")?;
         writeln!(f, "operations {operations}")?;
         writeln!(f, "snapshot_entries {snapshot_entries}")?;
+        writeln!(f, "sessions_max {sessions_max}")?;
         writeln!(f, "clocks {}", clocks.name())?;
         writeln!(f, "defect {}", self.defect.map_or("none", Defect::name))?;
+        writeln!(f, "end {}", if self.settles { "rest" } else { "open" })?;
         writeln!(f, "strategy {}", self.strategy)?;
         writeln!(f, "seed {}", self.seed)?;
         writeln!(f, "iteration {}", self.iteration)?;
@@ -219,6 +226,7 @@ impl FromStr for Schedule {
             spares: reader.field("spares", "a number")?,
             operations: reader.field("operations", "OPERATION=NUMBER for each operation")?,
             snapshot_entries: reader.field("snapshot_entries", "a number")?,
+            sessions_max: reader.field("sessions_max", "a number")?,
             clocks: reader.parse("clocks", "free or common", |value| {
                 [Clocks::Free, Clocks::Common].into_iter().find(|clocks| clocks.name() == value)
             })?,
@@ -227,6 +235,11 @@ impl FromStr for Schedule {
         let none_or_defect =
             |value: &str| if value == "none" { Some(None) } else { value.parse().ok().map(Some) };
         let defect = reader.parse("defect", "none or a planted defect's name", none_or_defect)?;
+        let settles = reader.parse("end", "open or rest", |value| match value {
+            "open" => Some(false),
+            "rest" => Some(true),
+            _ => None,
+        })?;
         let strategy = reader.field("strategy", "a name")?;
         let seed = reader.field("seed", "a number")?;
         let iteration = reader.field("iteration", "a number")?;
@@ -240,6 +253,7 @@ impl FromStr for Schedule {
         let schedule = Self {
             scenario,
             defect,
+            settles,
             strategy,
             seed,
             iteration,
@@ -298,7 +312,7 @@ impl<'a> Iterator for Reader<'a> {
     }
 }
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "deliver",
     "take",
     "duplicate",
@@ -315,6 +329,7 @@ const VERBS: [&str; 16] = [
     "change",
     "transfer",
     "read",
+    "propose",
 ];
 
 fn parse_line(line: usize, text: &str) -> Result<Line, ScheduleError> {

@@ -12,15 +12,16 @@
 //! time, as if every message could take for ever and every clock run at its own speed: all that safety
 //! may rely on.
 
+mod client;
 mod host;
 mod names;
+mod settle;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use raft_core::{
-    Client, ClientConfig, ClientEvent, ClientId, Defect, Effects, Envelope, Input, NewServerError,
-    ReadId, ReadMode, ServerId, Timestamp,
+    ClientId, Defect, Effects, Envelope, Input, NewServerError, ReadId, ReadMode, ServerId,
 };
 
 use crate::event::{EnabledView, EventClass, Pick};
@@ -30,9 +31,10 @@ use crate::monitor::Fact;
 use crate::network::{Network, Slot};
 use crate::operation::{Changes, Operation, OperationCounts, possible_changes};
 use crate::oracle::Oracle;
-use crate::scenario::{Clocks, Scenario};
+use crate::scenario::{Clocks, SaveMode, Scenario};
 use crate::strategy::NotReproducible;
 use crate::watch::Watch;
+use crate::world::client::{ClientHost, Outcome};
 use crate::world::host::Host;
 
 /// A cluster with everything around it.
@@ -48,6 +50,8 @@ pub(crate) struct World {
     operations: OperationCounts,
     /// Numbers the reads of all servers, so that none has the number of another.
     last_read: ReadId,
+    /// Reads under way, and who was asked.
+    reads: BTreeMap<ReadId, ServerId>,
     /// Buffers, empty between events.
     effects: Effects,
     inputs: VecDeque<Input>,
@@ -70,6 +74,8 @@ pub(crate) struct Variant {
     is_batching: bool,
     /// State machines take their time too.
     applies_slowly: bool,
+    /// Saves and applications need no answer, because they are done before anything else happens.
+    is_synchronous: bool,
 }
 
 impl Variant {
@@ -90,17 +96,12 @@ impl Variant {
             variant.has_priorities = oracle.choose(4, "priorities")? == 1;
             variant.is_batching = oracle.choose(3, "batches")? == 1;
             variant.applies_slowly = oracle.choose(3, "slow_state_machines")? == 1;
+            if scenario.saves == SaveMode::Immediate && !variant.applies_slowly {
+                variant.is_synchronous = oracle.choose(2, "synchronous_driver")? == 1;
+            }
         }
         Ok(variant)
     }
-}
-
-/// What one client runs on.
-#[derive(Clone, Debug)]
-struct ClientHost {
-    client: Client,
-    clock: Timestamp,
-    requests_left: u32,
 }
 
 /// One thing that can happen.
@@ -127,6 +128,7 @@ pub(crate) enum Event {
     /// Which of [`World::successors`].
     Transfer(usize, usize),
     Read(usize),
+    Propose(usize),
 }
 
 impl World {
@@ -140,11 +142,9 @@ impl World {
         let servers = scenario.servers + scenario.spares;
         let ids: Vec<_> = (1..=servers as u64).map(ServerId).collect();
         let client_ids: Vec<_> = (1..=scenario.clients as u64).map(ClientId).collect();
-        let client = |&id: &ClientId| ClientHost {
-            client: Client::new(ClientConfig::new(id, ids.iter().copied())),
-            clock: Timestamp::ZERO,
-            requests_left: scenario.requests,
-        };
+        let registers = scenario.sessions_max > 0;
+        let client =
+            |&id: &ClientId| ClientHost::new(id, ids.iter().copied(), scenario.requests, registers);
         let mut world = Self {
             hosts: ids.iter().copied().map(Host::new).collect(),
             clients: client_ids.iter().map(client).collect(),
@@ -152,6 +152,7 @@ impl World {
             faults: FaultCounts::default(),
             operations: OperationCounts::default(),
             last_read: ReadId(0),
+            reads: BTreeMap::new(),
             effects: Effects::new(),
             inputs: VecDeque::new(),
             scenario: scenario.clone(),
@@ -193,7 +194,12 @@ impl World {
             EventClass::Timeout if self.is_crowded() => 0,
             EventClass::Timeout => self.due().count(),
             EventClass::Client if self.is_crowded() => 0,
-            EventClass::Client => self.clients.iter().filter(|client| client.is_enabled()).count(),
+            EventClass::Client => {
+                let count = |client: &ClientHost| {
+                    usize::from(client.can_request()) + usize::from(client.can_retry())
+                };
+                self.clients.iter().map(count).sum()
+            }
             EventClass::Save => {
                 hosts(Host::is_saving) + hosts(Host::is_taking) + hosts(Host::is_applying)
             }
@@ -210,6 +216,8 @@ impl World {
             EventClass::Change => self.places().map(|place| self.changes(place).len()).sum(),
             EventClass::Transfer if !self.may(Operation::TransferLeadership) => 0,
             EventClass::Transfer => self.places().map(|place| self.successors(place).len()).sum(),
+            EventClass::Propose if !self.may(Operation::Propose) => 0,
+            EventClass::Propose => hosts(Host::leads),
             EventClass::Read if !self.may(Operation::Read) => 0,
             EventClass::Read => hosts(Host::knows_leader),
         }
@@ -242,11 +250,11 @@ impl World {
             EventClass::Crash => Event::Crash(nth_host(Host::is_up)),
             EventClass::Restart => Event::Restart(nth_host(|host| !host.is_up())),
             EventClass::Client => {
-                let mut places =
-                    (0..self.clients.len()).filter(|&place| self.clients[place].is_enabled());
-                let place = places.nth(index).expect(ENABLED);
-                let is_pending = self.clients[place].client.pending().is_some();
-                if is_pending { Event::Retry(place) } else { Event::Request(place) }
+                let events = self.clients.iter().enumerate().flat_map(|(place, client)| {
+                    let new = client.can_request().then_some(Event::Request(place));
+                    new.into_iter().chain(client.can_retry().then_some(Event::Retry(place)))
+                });
+                events.into_iter().nth(index).expect(ENABLED)
             }
             EventClass::Snapshot => Event::Snapshot(nth_host(Host::is_up)),
             EventClass::Change => {
@@ -258,6 +266,7 @@ impl World {
                 Event::Transfer(place, which)
             }
             EventClass::Read => Event::Read(nth_host(Host::knows_leader)),
+            EventClass::Propose => Event::Propose(nth_host(Host::leads)),
         }
     }
 
@@ -269,15 +278,18 @@ impl World {
         watch: &mut Watch<'_>,
     ) -> Result<(), NotReproducible> {
         match event {
+            Event::Crash(place) => self.crash(place, oracle, watch)?,
+            event => self.happen(event, watch),
+        }
+        Ok(())
+    }
+
+    /// Lets an event happen that leaves nothing open.
+    fn happen(&mut self, event: Event, watch: &mut Watch<'_>) {
+        match event {
             Event::Deliver(slot) => {
                 let envelope = self.network.take(slot);
-                match slot.place.checked_sub(self.hosts.len()) {
-                    None if self.variant.is_batching => {
-                        self.hosts[slot.place].arrivals.push(Input::Message(envelope));
-                    }
-                    None => self.tell(slot.place, Input::Message(envelope), watch),
-                    Some(place) => self.answer(place, envelope, watch),
-                }
+                self.arrive(slot.place, envelope, watch);
             }
             Event::Drop(slot) => {
                 self.network.take(slot);
@@ -297,8 +309,15 @@ impl World {
                 }
                 self.tell(place, Input::TimerElapsed, watch);
             }
-            Event::Request(place) => self.request(place, watch),
-            Event::Retry(place) => self.retry(place, watch),
+            Event::Request(place) => {
+                let envelope = self.clients[place].request();
+                self.send(envelope, watch);
+            }
+            Event::Retry(place) => {
+                let envelope = self.clients[place].retry();
+                watch.fact(&Fact::Retried { client: self.clients[place].id() });
+                self.send(envelope, watch);
+            }
             Event::Take(place) => {
                 let arrivals = self.hosts[place].arrivals.split_off(0);
                 let _ = self.step(place, arrivals, watch);
@@ -313,7 +332,7 @@ impl World {
                 let (through, data) = taken.expect("the event was enabled");
                 self.tell(place, Input::SnapshotTaken { through, data }, watch);
             }
-            Event::Crash(place) => self.crash(place, oracle, watch)?,
+            Event::Crash(_) => unreachable!("how much is saved in a crash is open"),
             Event::Restart(place) => {
                 // It has started from the same configuration before, so only its own saves can
                 // make it fail: then they were none a server of this kind ever saved.
@@ -334,8 +353,23 @@ impl World {
                 self.operate(place, Operation::TransferLeadership, input, watch);
             }
             Event::Read(place) => self.read(place, watch),
+            Event::Propose(place) => {
+                let number = self.operations.count(Operation::Propose) + 1;
+                let input = Input::Propose(format!("p-{number}").into());
+                self.operate(place, Operation::Propose, input, watch);
+            }
         }
-        Ok(())
+    }
+
+    /// A message is there: servers take it, now or with others, and clients do.
+    fn arrive(&mut self, place: usize, envelope: Envelope, watch: &mut Watch<'_>) {
+        match place.checked_sub(self.hosts.len()) {
+            None if self.variant.is_batching => {
+                self.hosts[place].arrivals.push(Input::Message(envelope));
+            }
+            None => self.tell(place, Input::Message(envelope), watch),
+            Some(place) => self.answer(place, envelope, watch),
+        }
     }
 
     /// Takes into a fingerprint what an event did. It leaves out which of several equal messages it
@@ -446,45 +480,26 @@ impl World {
         let mode = if id.0.is_multiple_of(2) { ReadMode::Lease } else { ReadMode::ReadIndex };
         let server = self.hosts[place].id;
         watch.fact(&Fact::ReadAsked { server, id });
+        self.reads.insert(id, server);
         if !self.operate(place, Operation::Read, Input::Read { id, mode }, watch) {
+            self.reads.remove(&id);
             watch.fact(&Fact::ReadFailed { server, id });
         }
     }
 
-    /// A client asks for something new.
-    fn request(&mut self, place: usize, watch: &mut Watch<'_>) {
-        let ClientHost { client, clock, requests_left } = &mut self.clients[place];
-        let number = self.scenario.requests - *requests_left + 1;
-        let command = format!("{}-{number}", client.id());
-        *requests_left -= 1;
-        let envelope = client.request(*clock, command.into());
-        self.send(envelope.expect("the client has nothing under way"), watch);
-    }
-
-    /// A client has waited long enough, and asks again.
-    fn retry(&mut self, place: usize, watch: &mut Watch<'_>) {
-        let ClientHost { client, clock, .. } = &mut self.clients[place];
-        let deadline = client.next_timeout().expect("the client has something under way");
-        *clock = deadline.max(*clock);
-        let envelope = client.timer_elapsed(*clock).expect("it is time");
-        watch.fact(&Fact::Retried { client: client.id() });
-        self.send(envelope, watch);
-    }
-
     /// A message arrives at a client.
     fn answer(&mut self, place: usize, envelope: Envelope, watch: &mut Watch<'_>) {
-        let ClientHost { client, clock, .. } = &mut self.clients[place];
-        match client.handle(*clock, envelope) {
-            ClientEvent::Ignored => {}
-            ClientEvent::Send(envelope) => self.send(envelope, watch),
-            ClientEvent::Applied { sequence_number, log_id, by: _, response } => {
-                let client = client.id();
+        let client = self.clients[place].id();
+        match self.clients[place].handle(envelope) {
+            Outcome::Ignored => {}
+            Outcome::Send(envelope) => self.send(envelope, watch),
+            Outcome::Applied { sequence_number, log_id, response } => {
                 let response = response.as_ref().try_into().map_or(0, u64::from_le_bytes);
                 watch.fact(&Fact::Answered { client, sequence_number, log_id, response });
             }
-            ClientEvent::Refused { sequence_number, result } => {
-                let client = client.id();
+            Outcome::Refused { sequence_number, result } => {
                 watch.line(format_args!("       {client}{sequence_number} refused: {result}"));
+                watch.fact(&Fact::RequestRefused { client, sequence_number, result: &result });
             }
         }
     }
@@ -492,13 +507,6 @@ impl World {
     fn send(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
         watch.line(format_args!("       {envelope}"));
         self.network.send(envelope);
-    }
-}
-
-impl ClientHost {
-    /// It has something to ask, or to ask again.
-    fn is_enabled(&self) -> bool {
-        self.requests_left > 0 || self.client.pending().is_some()
     }
 }
 
@@ -519,7 +527,8 @@ impl Event {
             | Self::Snapshot(place)
             | Self::Change(place, _)
             | Self::Transfer(place, _)
-            | Self::Read(place) => place,
+            | Self::Read(place)
+            | Self::Propose(place) => place,
         }
     }
 
@@ -539,7 +548,8 @@ impl Event {
             | Self::Snapshot(_)
             | Self::Change(..)
             | Self::Transfer(..)
-            | Self::Read(_) => None,
+            | Self::Read(_)
+            | Self::Propose(_) => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use raft_nondeterminism::{
 /// Explores with leaders that last long enough to do something.
 fn explore(scenario: Scenario) -> Report {
     let calm = Weighted::new().weight(EventClass::Timeout, 4).weight(EventClass::Crash, 1);
-    let explorer = Explorer::new(scenario).strategy(calm).monitor(DurableMajority);
+    let explorer = Explorer::new(scenario).strategy(calm).monitor(DurableMajority).settle();
     let report = explorer.iterations(150).max_steps(600).run().unwrap();
     report.check().unwrap_or_else(|failure| panic!("{failure}"));
     report
@@ -48,6 +48,12 @@ fn reads_by_the_clock_miss_no_write_while_clocks_agree() {
 fn leadership_is_handed_over() {
     let report = explore(Scenario::transfer());
     assert!(per_cent(&report, Goal::LeadershipTransferred) > 80, "{report}");
+}
+
+#[test]
+fn sessions_end_and_no_request_is_applied_twice_in_them() {
+    let report = explore(Scenario::sessions());
+    assert!(per_cent(&report, Goal::SessionExpired) > 10, "{report}");
 }
 
 #[test]

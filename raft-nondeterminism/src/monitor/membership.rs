@@ -1,6 +1,6 @@
 //! Which servers decide, and that they do (Raft §6).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raft_core::{Configuration, Index, Log, Payload, ServerId};
 
@@ -104,6 +104,15 @@ fn share_a_majority(before: &Configuration, after: &Configuration) -> bool {
     quorums(before).iter().any(|voters| quorums(after).contains(voters))
 }
 
+/// True if these servers may decide; counted here, so that the servers' own way of counting is watched
+/// too.
+fn has_majority(configuration: &Configuration, supporters: &BTreeSet<ServerId>) -> bool {
+    let is_majority = |voters: &[ServerId]| {
+        2 * voters.iter().filter(|voter| supporters.contains(voter)).count() > voters.len()
+    };
+    is_majority(configuration.voters()) && configuration.old_voters().is_none_or(is_majority)
+}
+
 /// What a majority has to agree on is on the disks of a majority at that moment: votes, and committed
 /// entries (Raft §5.2, §5.3; both majorities while the configuration is joint, Raft §6).
 ///
@@ -122,7 +131,7 @@ impl Monitor for DurableMajority {
     fn observe(&mut self, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
             Fact::Decided { server, what, configuration, supporters }
-                if !configuration.is_reached_by(|voter| supporters.contains(&voter)) =>
+                if !has_majority(configuration, supporters) =>
             {
                 Err(format!(
                     "{server} {what}, but of {configuration} only {supporters:?} saved that"

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use raft_core::{ClientId, Index, Payload, SequenceNumber, ServerId, SessionId};
+use raft_core::{ClientId, ClientResult, Index, Payload, SequenceNumber, ServerId};
 
 use super::{Fact, Monitor};
 
 /// No state machine applies one request of one client twice, and each applies in log order
-/// (dissertation §6.3). Who is restored from a snapshot has applied what that stands for.
+/// (dissertation §6.3). Who is restored from a snapshot has applied what that stands for. And no answer
+/// is forgotten as long as a client waits for it, unless its session ends.
 #[derive(Clone, Debug, Default)]
 pub struct ExactlyOnce {
     servers: BTreeMap<ServerId, Applied>,
@@ -15,7 +16,8 @@ pub struct ExactlyOnce {
     applied: BTreeMap<Index, Request>,
 }
 
-type Request = (ClientId, SessionId, SequenceNumber);
+/// No client uses a number twice, not even in two sessions.
+type Request = (ClientId, SequenceNumber);
 
 /// What the state machine of one server has applied since the server started.
 #[derive(Clone, Debug, Default)]
@@ -43,12 +45,12 @@ impl Monitor for ExactlyOnce {
                 }
                 applied.last = entry.index;
                 let Payload::Command(request) = &entry.payload else { return Ok(()) };
-                let id = (request.client_id, request.session, request.sequence_number);
+                let id = (request.client_id, request.sequence_number);
                 self.applied.entry(entry.index).or_insert(id);
                 if applied.requests.insert(id) {
                     return Ok(());
                 }
-                Err(format!("{server} applied {}{} twice, now as {entry}", id.0, id.2))
+                Err(format!("{server} applied {}{} twice, now as {entry}", id.0, id.1))
             }
             Fact::Restored { server, last, .. } => {
                 let applied = self.servers.entry(server).or_default();
@@ -58,6 +60,9 @@ impl Monitor for ExactlyOnce {
                 applied.last = last.index;
                 applied.requests = self.applied.range(..=last.index).map(|(_, &id)| id).collect();
                 Ok(())
+            }
+            Fact::RequestRefused { client, sequence_number, result: ClientResult::Superseded } => {
+                Err(format!("the answer to {client}{sequence_number} was forgotten too early"))
             }
             Fact::Crashed { server } => {
                 // The state machine is rebuilt from the log.

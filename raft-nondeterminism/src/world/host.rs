@@ -97,6 +97,10 @@ impl Host {
         self.server.as_ref().filter(|server| server.role().is_leader())
     }
 
+    pub(super) fn leads(&self) -> bool {
+        self.leader().is_some()
+    }
+
     /// When its timer fires, if it is up.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         self.server.as_ref().and_then(Server::next_timeout)
@@ -112,6 +116,17 @@ impl Host {
 
     fn write(&mut self, save: Save) {
         self.disk.replay(save).expect(CONTIGUOUS);
+    }
+
+    /// True if its disk holds what the server remembers, now that all is saved.
+    pub(super) fn remembers_its_disk(&self) -> bool {
+        self.server.as_ref().is_none_or(|server| {
+            let disk = &self.disk;
+            disk.hard_state == server.hard_state()
+                && disk.start == server.log().start()
+                && disk.snapshot.as_ref() == server.snapshot()
+                && disk.entries.iter().eq(server.log().iter())
+        })
     }
 
     /// True if its disk shows that it voted for `candidate` in `term`, or went on to a later one.
@@ -169,6 +184,10 @@ impl World {
         config.lease_reads = scenario.clocks == Clocks::Common && config.check_quorum;
         config.announce_commits = variant.announces_commits;
         config.forward_requests = variant.forwards_requests;
+        config.synchronous_driver = variant.is_synchronous;
+        if scenario.sessions_max > 0 {
+            config.sessions_max = scenario.sessions_max;
+        }
         if variant.has_priorities {
             config.priorities.insert(ServerId(2), 1);
         }
@@ -196,6 +215,8 @@ impl World {
         host.taking = None;
         host.tasks.clear();
         host.arrivals.clear();
+        let id = host.id;
+        self.reads.retain(|_, asked| *asked != id);
         self.faults.happened(Fault::Crash);
         if kept < unsaved {
             self.faults.happened(Fault::LoseSaves);
@@ -276,7 +297,9 @@ impl World {
             Effect::Save(save) => match scenario.saves {
                 SaveMode::Delayed => host.unsaved.push_back(save),
                 SaveMode::Immediate => {
-                    inputs.push_back(Input::Saved(save.number));
+                    if !self.variant.is_synchronous {
+                        inputs.push_back(Input::Saved(save.number));
+                    }
                     host.write(save);
                 }
             },
@@ -311,9 +334,11 @@ impl World {
                 watch.fact(&Fact::Configured { server: id, index, configuration, log });
             }
             Effect::ReadReady { id: read, index } => {
+                self.reads.remove(&read);
                 watch.fact(&Fact::ReadServed { server: id, id: read, index });
             }
             Effect::ReadFailed { id: read, .. } => {
+                self.reads.remove(&read);
                 watch.fact(&Fact::ReadFailed { server: id, id: read });
             }
             Effect::NotifyTransferAborted { .. } => {}
@@ -355,7 +380,8 @@ impl World {
                         responses.push(digest.to_le_bytes().to_vec().into());
                     }
                 }
-                Some(Input::Applied { through: apply.through, responses })
+                let is_awaited = !self.variant.is_synchronous || !responses.is_empty();
+                is_awaited.then_some(Input::Applied { through: apply.through, responses })
             }
             Task::TakeSnapshot(through) => {
                 let data = host.machine.snapshot();
@@ -371,7 +397,8 @@ impl World {
                 host.machine = Machine::restored(snapshot.data());
                 let (last, digest) = (snapshot.last(), host.machine.digest());
                 watch.fact(&Fact::Restored { server: host.id, last, digest });
-                Some(Input::Applied { through: last.index, responses: Vec::new() })
+                let restored = Input::Applied { through: last.index, responses: Vec::new() };
+                (!self.variant.is_synchronous).then_some(restored)
             }
         }
     }

@@ -11,6 +11,12 @@ use super::{Event, World};
 use crate::event::{EventClass, Names, Pick};
 
 impl World {
+    pub(super) fn event_name(&self, event: Event) -> String {
+        let mut name = String::new();
+        self.write_name(&mut name, event).expect("a string takes every name");
+        name
+    }
+
     pub(super) fn write_name(&self, f: &mut dyn fmt::Write, event: Event) -> fmt::Result {
         match event {
             Event::Deliver(slot) => write!(f, "deliver {}", self.network.envelope(slot)),
@@ -39,11 +45,12 @@ impl World {
                     None => f.write_str("anyone"),
                 }
             }
+            Event::Propose(place) => write!(f, "propose {}", self.hosts[place].id),
             Event::Read(place) => write!(f, "read {}", self.hosts[place].id),
             Event::Crash(place) => write!(f, "crash {}", self.hosts[place].id),
             Event::Restart(place) => write!(f, "restart {}", self.hosts[place].id),
-            Event::Request(place) => write!(f, "request {}", self.clients[place].client.id()),
-            Event::Retry(place) => write!(f, "retry {}", self.clients[place].client.id()),
+            Event::Request(place) => write!(f, "request {}", self.clients[place].id()),
+            Event::Retry(place) => write!(f, "retry {}", self.clients[place].id()),
         }
     }
 }
@@ -63,15 +70,14 @@ fn class_of(verb: &str) -> Option<EventClass> {
         "change" => Some(EventClass::Change),
         "transfer" => Some(EventClass::Transfer),
         "read" => Some(EventClass::Read),
+        "propose" => Some(EventClass::Propose),
         _ => None,
     }
 }
 
 impl Names for World {
     fn name(&self, pick: Pick) -> String {
-        let mut name = String::new();
-        self.write_name(&mut name, self.event(pick)).expect("a string takes every name");
-        name
+        self.event_name(self.event(pick))
     }
 
     fn find(&self, name: &str) -> Option<Pick> {
