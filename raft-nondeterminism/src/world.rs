@@ -140,8 +140,11 @@ impl World {
         let servers = scenario.servers + scenario.spares;
         let ids: Vec<_> = (1..=servers as u64).map(ServerId).collect();
         let client_ids: Vec<_> = (1..=scenario.clients as u64).map(ClientId).collect();
+        // Without a session, as the sample's client, whose schedules are kept.
+        let client_config =
+            |id| ClientConfig { register: false, ..ClientConfig::new(id, ids.iter().copied()) };
         let client = |&id: &ClientId| ClientHost {
-            client: Client::new(ClientConfig::new(id, ids.iter().copied())),
+            client: Client::new(client_config(id)),
             clock: Timestamp::ZERO,
             requests_left: scenario.requests,
         };
