@@ -96,6 +96,7 @@ mod metrics;
 mod progress;
 mod quorum;
 mod read;
+pub mod recovery;
 mod replication;
 mod request;
 mod rng;
@@ -112,7 +113,7 @@ mod types;
 
 pub use client::{Client, ClientConfig, ClientError, ClientEvent};
 pub use cluster_manager::ClusterManager;
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Start};
 #[cfg(feature = "defects")]
 pub use defect::{Defect, UnknownDefect};
 pub use effect::{Apply, Effect, Effects, Save};

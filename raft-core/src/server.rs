@@ -18,7 +18,7 @@ use crate::error::{NewServerError, Refusals, StepError};
 use crate::input::Input;
 use crate::log::{Log, Payload};
 use crate::membership::{Configuration, Members};
-use crate::message::{ABSURD, Address, Envelope, Message};
+use crate::message::{ABSURD, Address, Envelope, Message, check_log_id};
 use crate::read::{ReadFailure, Reads};
 use crate::request::PendingApply;
 use crate::rng::Rng;
@@ -107,6 +107,7 @@ impl Server {
     /// ever saved.
     pub fn new(config: Config, recovered: Recovered) -> Result<Self, NewServerError> {
         config.validate()?;
+        config.check_start(&recovered)?;
         let Recovered { hard_state, snapshot, mut start, mut entries } = recovered;
         let mut is_behind_snapshot = false;
         if let Some(snapshot) = &snapshot {
@@ -123,6 +124,10 @@ impl Server {
             }
         } else if start != LogId::ZERO {
             return Err(NewServerError::NoSnapshot { start });
+        }
+        // Only what no other server sends can be stored either, and it leaves room to count on.
+        if check_log_id(start).is_err() {
+            return Err(NewServerError::AbsurdEntry { log_id: start });
         }
         let mut last = start;
         for entry in &entries {
