@@ -99,11 +99,11 @@ pub struct LogEntry {
     pub index: u64,
     /// Its term.
     pub term: u64,
-    /// Whose request it holds; none for the entry that opens a term.
+    /// Whose request it holds; none if it is no client's.
     pub client: Option<u64>,
     /// The number of that request.
     pub sequence: Option<u64>,
-    /// What is asked for, cut short if it is long.
+    /// What it says, cut short if it is long; none for the entry that opens a term.
     pub command: Option<String>,
 }
 
@@ -122,7 +122,7 @@ pub struct ServerStatus {
     pub commit_index: u64,
     /// The last entry it has applied.
     pub last_applied: u64,
-    /// Its whole log.
+    /// Its log, from the last compaction on.
     pub log: Vec<LogEntry>,
     /// What its state machine has been told, in order.
     pub state: Vec<String>,
@@ -211,7 +211,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// `4@2 c1#3 request 3`.
+/// `4@2 c1#3 request 3`, `5@2 voters s1 s2 s3`, `6@3 noop`.
 impl fmt::Display for LogEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.index, self.term)?;
@@ -219,7 +219,8 @@ impl fmt::Display for LogEntry {
             (Some(client), Some(sequence), Some(command)) => {
                 write!(f, " c{client}#{sequence} {command}")
             }
-            _ => f.write_str(" noop"),
+            (_, _, Some(command)) => write!(f, " {command}"),
+            (_, _, None) => f.write_str(" noop"),
         }
     }
 }

@@ -39,12 +39,20 @@ pub fn to_bus_message(
         Message::ClientResponse(response) => {
             Some(format!("{}{}", response.client_id, response.sequence_number))
         }
+        Message::RegisterClient(request) => {
+            Some(format!("{}{}", request.client_id, request.registration))
+        }
         Message::PreVoteRequest(_)
         | Message::PreVoteResponse(_)
         | Message::VoteRequest(_)
         | Message::VoteResponse(_)
         | Message::AppendEntriesRequest(_)
-        | Message::AppendEntriesResponse(_) => None,
+        | Message::AppendEntriesResponse(_)
+        | Message::InstallSnapshotRequest(_)
+        | Message::InstallSnapshotResponse(_)
+        | Message::TimeoutNow(_)
+        | Message::ReadIndexRequest(_)
+        | Message::ReadIndexResponse(_) => None,
     };
     Ok(BusMessage {
         to: Some(envelope.to.routing_name()),

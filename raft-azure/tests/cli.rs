@@ -13,7 +13,8 @@ use bytes::Bytes;
 use raft_azure::event::{Event, ServerStatus};
 use raft_azure::process::{ChildProcess, Line};
 use raft_core::{
-    Address, AppendEntriesRequest, ClusterId, Envelope, Index, Message, ServerId, Term, codec,
+    Address, AppendEntriesResponse, AppendEntriesResult, ClusterId, Envelope, Index, Message,
+    Round, ServerId, Term, codec,
 };
 use raft_mocking::broker::BusMessage;
 use raft_mocking::emulator::Emulator;
@@ -411,16 +412,12 @@ impl Supervised {
     }
 }
 
-/// A frame with a heartbeat of server 2, a leader of a term that no server of this cluster is in.
-fn heartbeat(cluster_id: ClusterId) -> Vec<u8> {
-    let message = Message::AppendEntriesRequest(AppendEntriesRequest {
+/// A frame with an acknowledgement of server 2, in a term that no server of this cluster is in.
+fn acknowledgement(cluster_id: ClusterId) -> Vec<u8> {
+    let message = Message::AppendEntriesResponse(AppendEntriesResponse {
         term: Term(99),
-        leader_id: ServerId(2),
-        prev_log_index: Index::ZERO,
-        prev_log_term: Term(0),
-        entries: Entries::new(),
-        leader_commit: Index::ZERO,
         round: Round(0),
+        result: AppendEntriesResult::Success { match_index: Index(1) },
     });
     let (from, to) = (Address::Server(ServerId(2)), Address::Server(ServerId(1)));
     let mut frame = Vec::new();
@@ -436,8 +433,8 @@ async fn garbage_and_strangers_on_the_topic_are_counted_and_change_nothing() {
     cluster.publish("all-servers", "garbage");
     cluster.publish("server-1", vec![0xff; 100_000]);
     cluster.publish("server-1", b"RAFT\x01\x00".to_vec());
-    cluster.publish("server-1", heartbeat(ClusterId::from_name("another")));
-    cluster.publish("server-1", heartbeat(ClusterId::from_name("rafttopic")));
+    cluster.publish("server-1", acknowledgement(ClusterId::from_name("another")));
+    cluster.publish("server-1", acknowledgement(ClusterId::from_name("rafttopic")));
     let after = cluster
         .status_when(|status| status.undecodable == 3 && status.refusals.values().sum::<u64>() == 2)
         .await;

@@ -170,8 +170,10 @@ pub(crate) struct Step<'a> {
     pub(crate) compacted: Option<LogId>,
     /// The compaction is that of an installed snapshot, which replaces the log.
     pub(crate) is_install: bool,
-    /// Messages that wait for the save of this step, and for all before it.
-    pub(crate) promises: Vec<Envelope>,
+    /// Messages that wait for the save of this step, and for all before it: the first, and the rest,
+    /// which few steps have.
+    first_promise: Option<Envelope>,
+    more_promises: Vec<Envelope>,
     /// Followers may lack something that can be sent now.
     pub(crate) is_news: bool,
     /// Every follower is to hear of the leader, whether or not it lacks something.
@@ -184,7 +186,6 @@ impl<'a> Step<'a> {
         cluster_id: ClusterId,
         server_id: ServerId,
         effects: &'a mut Effects,
-        promises: Vec<Envelope>,
     ) -> Self {
         let save_at = effects.list.len();
         Self {
@@ -197,7 +198,8 @@ impl<'a> Step<'a> {
             entries_from: None,
             compacted: None,
             is_install: false,
-            promises,
+            first_promise: None,
+            more_promises: Vec::new(),
             is_news: false,
             is_heartbeat: false,
         }
@@ -243,7 +245,22 @@ impl<'a> Step<'a> {
     /// Sends a promise: it leaves when everything asked to be saved so far is durable.
     pub(crate) fn send_when_saved(&mut self, to: impl Into<Address>, message: Message) {
         let envelope = self.envelope(to.into(), message);
-        self.promises.push(envelope);
+        if self.first_promise.is_none() {
+            self.first_promise = Some(envelope);
+        } else {
+            self.more_promises.push(envelope);
+        }
+    }
+
+    /// Takes the next promise, in the order in which they were made.
+    pub(crate) fn take_promises(&mut self) -> impl Iterator<Item = Envelope> + use<> {
+        let more = std::mem::take(&mut self.more_promises);
+        self.first_promise.take().into_iter().chain(more)
+    }
+
+    /// True if there is one.
+    pub(crate) fn has_promises(&self) -> bool {
+        self.first_promise.is_some()
     }
 
     /// Adds an effect after those of this step so far.

@@ -58,10 +58,10 @@ impl Server {
     /// Nothing was heard of a leader for too long.
     pub(crate) fn call_election(&mut self, step: &mut Step<'_>) {
         self.fail_forwarded_reads(step, true);
-        let is_voter = self.members.latest().is_voter(self.config.server_id);
-        if !is_voter || self.is_disk_stalled(step.now) {
+        if !self.may_campaign() || self.is_disk_stalled(step.now) {
             // It could not lead: nobody counts on it, or it could promise nothing.
             self.reset_election_timeout(step.now);
+            self.forget_leader(step.now);
         } else if self.config.pre_vote && !self.is_alone() {
             self.become_pre_candidate(step);
         } else {
@@ -69,8 +69,17 @@ impl Server {
         }
     }
 
-    /// True if the oldest save has been under way for too long.
-    pub(crate) fn is_disk_stalled(&self, now: Timestamp) -> bool {
+    /// A leader that is silent for so long is none to send clients to.
+    fn forget_leader(&mut self, now: Timestamp) {
+        if let Role::Follower(follower) = &mut self.role {
+            *follower = Follower { leader: None, heard_at: now, answered: None };
+        }
+    }
+
+    /// True if the oldest save has been under way for too long at this time: the server does not lead
+    /// then, and calls no election.
+    #[must_use]
+    pub fn is_disk_stalled(&self, now: Timestamp) -> bool {
         let (since, limit) = (self.durability.pending_since(), self.config.disk_stall_timeout);
         since.zip(limit).is_some_and(|(since, limit)| now >= since + limit)
     }
@@ -217,7 +226,10 @@ impl Server {
         assert!(request.term <= current_term, "the term rule runs before every handler");
 
         let is_current = request.term == current_term;
-        let is_free = voted_for.is_none_or(|candidate| candidate == request.candidate_id);
+        // A term that has a leader needs no other one. The vote would be worthless, and dangerous if
+        // this server gave one in this term that its disk has lost since.
+        let is_undecided = voted_for.is_none() && self.leader_hint().is_none();
+        let is_free = is_undecided || voted_for == Some(request.candidate_id);
 
         let vote_granted = is_current && is_free && self.is_up_to_date(&request);
         if vote_granted && voted_for.is_none() {
@@ -292,6 +304,7 @@ impl Server {
             transfer: None,
             has_handed_over: false,
             first_index: self.log.last_index().next(),
+            farewell_until: None,
         });
         // What earlier leaders left in the log may still commit and be answered here.
         for Entry { payload, .. } in self.log.from(self.applying.next()) {
@@ -336,7 +349,7 @@ mod tests {
         let (cluster_id, id) = (config.cluster_id, config.server_id);
         let mut server = Server::new(config, Recovered::default()).unwrap();
         let mut effects = Effects::new();
-        let mut step = Step::new(Timestamp::ZERO, cluster_id, id, &mut effects, Vec::new());
+        let mut step = Step::new(Timestamp::ZERO, cluster_id, id, &mut effects);
         let request = VoteRequest {
             term: Term(1),
             candidate_id: ServerId(2),

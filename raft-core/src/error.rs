@@ -91,7 +91,10 @@ pub enum StepError {
     JoinedTwice,
     /// Only the leader does this; `leader` is our best hint and may be out of date. What was asked for
     /// did not happen and will not.
-    #[error("not the leader; try {leader:?}")]
+    #[error("not the leader; {}", match leader {
+        Some(leader) => format!("try {leader}"),
+        None => "none is known".to_owned(),
+    })]
     NotLeader {
         /// The leader, if it is known.
         leader: Option<ServerId>,
@@ -112,7 +115,10 @@ pub enum StepError {
     #[error("the cluster is not changed: {0}")]
     Membership(#[from] MembershipError),
     /// Leadership goes to a voter that is not this server.
-    #[error("{target:?} cannot take over")]
+    #[error("{} can take over", match target {
+        Some(target) => format!("{target} is no voter that"),
+        None => "no other voter".to_owned(),
+    })]
     NoTransferTarget {
         /// Who was to lead; `None` if nobody was named and there is nobody.
         target: Option<ServerId>,

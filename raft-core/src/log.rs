@@ -296,11 +296,16 @@ impl Log {
     }
 
     /// Makes what was appended since the last call a list to share.
+    #[inline]
     pub(crate) fn seal(&mut self) {
         if !self.tail.is_empty() {
-            let list = Entries::share(&mut self.tail);
-            self.push_list(list);
+            self.seal_tail();
         }
+    }
+
+    fn seal_tail(&mut self) {
+        let list = Entries::share(&mut self.tail);
+        self.push_list(list);
     }
 
     fn push_list(&mut self, list: Entries) {

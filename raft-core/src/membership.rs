@@ -152,8 +152,12 @@ impl Configuration {
     fn changed(&self, changes: &[MembershipChange]) -> Result<Self, MembershipError> {
         let mut voters: BTreeSet<_> = self.voters().iter().copied().collect();
         let mut learners = self.learners.clone();
-        for &change in changes {
+        for (place, &change) in changes.iter().enumerate() {
             let server_id = change.server_id();
+            // A learner added and promoted at once would never have caught up.
+            if changes[..place].iter().any(|earlier| earlier.server_id() == server_id) {
+                return Err(MembershipError::NamedTwice { server_id });
+            }
             let (is_voter, is_learner) =
                 (voters.contains(&server_id), learners.contains(&server_id));
             match change {
@@ -258,6 +262,12 @@ pub enum MembershipError {
         /// How many entries it lacks, as far as the leader knows.
         lag: u64,
     },
+    /// The learner came back without what it had confirmed. Remove it, and add it again.
+    #[error("{server_id} has lost entries that it had confirmed; remove it and add it again")]
+    LostLog {
+        /// The learner.
+        server_id: ServerId,
+    },
     /// It has to be a learner first, so that it has caught up before it counts.
     #[error("{server_id} is no learner; add it as one first")]
     NotALearner {
@@ -279,6 +289,12 @@ pub enum MembershipError {
     /// It is not in the cluster.
     #[error("{server_id} is no member")]
     NotAMember {
+        /// The server.
+        server_id: ServerId,
+    },
+    /// Two of the changes are about one server; make one after the other.
+    #[error("{server_id} is named twice")]
+    NamedTwice {
         /// The server.
         server_id: ServerId,
     },
@@ -313,6 +329,12 @@ impl Members {
     /// The last configuration in the log, committed or not: the one a server uses (Raft §6).
     pub(crate) fn latest(&self) -> &Arc<Configuration> {
         &self.last().1
+    }
+
+    /// The configuration before the last one, unless that is compacted.
+    fn before_latest(&self) -> Option<&Arc<Configuration>> {
+        let before = self.history.len().checked_sub(2)?;
+        Some(&self.history[before].1)
     }
 
     /// Where the last configuration stands.
@@ -372,19 +394,26 @@ impl Server {
         if changes.is_empty() {
             return Err(MembershipError::NoChange.into());
         }
+        // The log of a leader that hands over stands still, so that the target can reach its end.
+        if leader.transfer.is_some() {
+            return Err(StepError::Busy);
+        }
         // Until then the leader does not know whether a change that an earlier leader began was
         // committed; two that overlap could elect two leaders (the flaw of 2015 in dissertation §4.1).
         if !self.has_committed_in_term() {
             return Err(MembershipError::NothingCommitted.into());
         }
-        let index = self.members.latest_index();
-        if latest.is_joint() || index > self.commit_index {
+        if self.is_changing() {
+            let index = self.members.latest_index();
             return Err(MembershipError::InProgress { index }.into());
         }
         let target = latest.changed(changes)?;
         for &server_id in target.voters() {
             let is_new = !latest.is_voter(server_id) && server_id != self.config.server_id;
             if let Some(progress) = leader.progress.get(&server_id).filter(|_| is_new) {
+                if progress.has_lost_log {
+                    return Err(MembershipError::LostLog { server_id }.into());
+                }
                 let lag = self.log.last_index() - progress.match_index;
                 let is_heard = step.now < progress.heard_at + self.config.election_timeout_max;
                 let is_near = lag <= self.config.catch_up_entries_max;
@@ -393,8 +422,15 @@ impl Server {
                 }
             }
         }
+        // Whoever has left and comes back is a new server.
+        self.end_farewell(step.now);
         self.append(step, Payload::Configuration(Arc::new(target)));
         Ok(())
+    }
+
+    /// True until the last step of a change is committed.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.members.latest().is_joint() || self.members.latest_index() > self.commit_index
     }
 
     /// Uses a configuration from the moment it stands in the log (Raft §6: "a server always uses the
@@ -419,10 +455,26 @@ impl Server {
     }
 
     /// True for the servers that a leader sends to: all of the configuration, and who leaves it, until
-    /// that is committed. Whoever leaves should know, so that it calls no elections.
+    /// that is committed and a while after. Whoever leaves should know, so that it calls no elections.
     pub(crate) fn is_watched(&self, server: ServerId) -> bool {
+        if let Role::Leader(leader) = &self.role {
+            return leader.progress.get(&server).is_some();
+        }
         self.members.latest().contains(server)
             || self.members.at(self.commit_index).contains(server)
+    }
+
+    /// True if this server may be needed as leader: it is a voter, or it was one before the last change
+    /// and does not know that change to be committed.
+    ///
+    /// Source: dissertation §4.2.2: a server that is not part of its own latest configuration still
+    /// starts elections, because it may be needed until `C_new` is committed. It does not count its own
+    /// vote then.
+    pub(crate) fn may_campaign(&self) -> bool {
+        let me = self.config.server_id;
+        let is_unknown = self.members.latest_index() > self.commit_index;
+        self.members.latest().is_voter(me)
+            || is_unknown && self.members.before_latest().is_some_and(|before| before.is_voter(me))
     }
 
     /// As a leader, keeps progress of exactly the other servers that it sends to. New ones are thought
@@ -461,9 +513,23 @@ impl Server {
         } else if !latest.is_voter(self.config.server_id) {
             self.hand_over(step);
             self.become_follower(step, None);
-        } else {
-            // Who has left is sent nothing more.
-            self.watch_followers(step.now, self.log.last_index());
+        } else if let Role::Leader(leader) = &mut self.role {
+            leader.farewell_until = Some(step.now + self.config.election_timeout_max);
         }
+    }
+
+    /// Sends nothing more to who has left, once it has had the time to hear that it is so.
+    pub(crate) fn maybe_end_farewell(&mut self, now: Timestamp) {
+        let Role::Leader(leader) = &self.role else { return };
+        if leader.farewell_until.is_some_and(|until| now >= until) {
+            self.end_farewell(now);
+        }
+    }
+
+    fn end_farewell(&mut self, now: Timestamp) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.farewell_until = None;
+        }
+        self.watch_followers(now, self.log.last_index());
     }
 }

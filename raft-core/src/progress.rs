@@ -108,7 +108,6 @@ impl Progress {
     /// time.
     pub(crate) fn room(&self, config: &Config) -> (u64, usize) {
         match &self.state {
-            _ if self.has_lost_log => (0, 0),
             ProgressState::Probe { is_waiting: true } | ProgressState::Snapshot(_) => (0, 0),
             // A probe has nothing else under way, whatever is not confirmed yet.
             ProgressState::Probe { is_waiting: false } => {

@@ -167,6 +167,8 @@ impl Server {
         }
         // A set of answers would do as well: each server counts once, with its latest round.
         let answered = |voter| match leader.progress.get(&voter) {
+            // It may have lost its vote for another leader as well.
+            Some(progress) if progress.has_lost_log => Index::ZERO,
             Some(progress) => Index(progress.round.0),
             None => Index(round.0),
         };

@@ -75,6 +75,7 @@ impl Server {
             self.hand_over(step);
             return self.become_follower(step, None);
         }
+        self.maybe_end_farewell(step.now);
         self.maybe_abort_transfer(step);
         self.maybe_defer_to_preferred(step);
         self.deadline = step.now + self.config.heartbeat_interval;
@@ -298,7 +299,9 @@ impl Server {
         response: AppendEntriesResponse,
     ) {
         // An answer to an earlier term is about a log that may have changed since.
-        if response.term < self.current_term() {
+        if response.term < self.current_term() || response.result == AppendEntriesResult::StaleTerm
+        {
+            // Nor does its round say anything: rounds are counted anew in each term.
             return;
         }
         let Role::Leader(leader) = &mut self.role else { return };
@@ -337,7 +340,6 @@ impl Server {
                 // Whatever the hint says, go back at least one place.
                 progress.conflicted(next_index.min(prev_log_index));
             }
-            // It answers a request of an earlier term, though the follower has learnt ours since.
             AppendEntriesResult::Conflict { .. } | AppendEntriesResult::StaleTerm => {}
         }
         self.confirm_rounds(step);
@@ -506,7 +508,10 @@ impl Sender<'_> {
         last_batch: &mut Option<Batch>,
     ) {
         let mut was_sent = false;
-        while progress.next_index <= self.log.last_index() || progress.is_in_snapshot() {
+        // A follower that has lost its log is kept from calling elections, and gets nothing else.
+        while !progress.has_lost_log
+            && (progress.next_index <= self.log.last_index() || progress.is_in_snapshot())
+        {
             if progress.next_index <= self.log.start().index && !progress.is_in_snapshot() {
                 self.snapshots.begin_transfer(progress);
             }

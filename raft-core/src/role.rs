@@ -77,6 +77,8 @@ pub struct Leader {
     pub(crate) transfer: Option<LeadershipTransfer>,
     /// True once anyone was told to take over: this leader's lease means nothing any more.
     pub(crate) has_handed_over: bool,
+    /// Until when servers that have left the cluster are still sent to.
+    pub(crate) farewell_until: Option<Timestamp>,
 }
 
 impl Leader {

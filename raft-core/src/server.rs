@@ -28,6 +28,7 @@ use crate::role::{Follower, Role};
 use crate::session::{Known, Sessions};
 use crate::snapshot::Snapshots;
 use crate::storage::{HardState, Recovered};
+use crate::transfer::Deferrals;
 use crate::types::{
     ClientId, Index, LogId, ReadId, SaveNumber, SequenceNumber, ServerId, Term, Timestamp,
 };
@@ -140,11 +141,10 @@ pub struct Server {
     pub(crate) recovered_index: Index,
     /// Until when a server that just started protects a leader it may have heard before.
     pub(crate) sticky_until: Timestamp,
+    pub(crate) deferrals: Deferrals,
     /// Inputs that came before the server joined; `None` once it has.
     deferred: Option<VecDeque<Input>>,
     refusals: Refusals,
-    /// Empty between steps; kept for its memory.
-    promises: Vec<Envelope>,
 }
 
 /// What was handed to the state machine.
@@ -241,12 +241,12 @@ impl Server {
             snapshots: Snapshots::recovered(snapshot),
             reads: Reads::default(),
             sticky_until: Timestamp::ZERO,
+            deferrals: Deferrals::default(),
             deadline: Timestamp::ZERO,
             election_timeout: config.election_timeout_max,
             rng: Rng::new(config.seed, config.server_id.0),
             deferred: Some(VecDeque::new()),
             refusals: Refusals::new(),
-            promises: Vec::new(),
             config,
         })
     }
@@ -268,8 +268,7 @@ impl Server {
         effects: &mut Effects,
     ) -> Result<(), StepError> {
         let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
-        let promises = std::mem::take(&mut self.promises);
-        let mut step = Step::new(now, cluster_id, server_id, effects, promises);
+        let mut step = Step::new(now, cluster_id, server_id, effects);
         let result = self.take(&mut step, input);
         self.finish(&mut step);
         result
@@ -293,8 +292,7 @@ impl Server {
         effects: &mut Effects,
     ) -> Result<(), StepError> {
         let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
-        let promises = std::mem::take(&mut self.promises);
-        let mut step = Step::new(now, cluster_id, server_id, effects, promises);
+        let mut step = Step::new(now, cluster_id, server_id, effects);
         let mut result = Ok(());
         for input in inputs {
             if let Err(error) = self.take(&mut step, input) {
@@ -575,48 +573,47 @@ impl Server {
             step.save(self.hard_state);
             self.become_follower(step, None);
         }
-        match (from, message) {
-            (Address::Server(_), Message::PreVoteRequest(request)) => {
-                self.handle_pre_vote_request(step, request);
+        match message {
+            Message::RegisterClient(request) => self.handle_register_client(step, from, request),
+            Message::ClientRequest(request) => self.handle_client_request(step, from, request),
+            message => match from {
+                Address::Server(server) => self.handle_servers_message(step, server, message),
+                Address::Client(_) | Address::AllServers => {
+                    unreachable!("`admit` has refused these")
+                }
+            },
+        }
+    }
+
+    fn handle_servers_message(&mut self, step: &mut Step<'_>, from: ServerId, message: Message) {
+        match message {
+            Message::PreVoteRequest(request) => self.handle_pre_vote_request(step, request),
+            Message::PreVoteResponse(response) => {
+                self.handle_pre_vote_response(step, from, response);
             }
-            (Address::Server(voter), Message::PreVoteResponse(response)) => {
-                self.handle_pre_vote_response(step, voter, response);
-            }
-            (Address::Server(_), Message::VoteRequest(request)) => {
-                self.handle_vote_request(step, request);
-            }
-            (Address::Server(voter), Message::VoteResponse(response)) => {
-                self.handle_vote_response(step, voter, response);
-            }
-            (Address::Server(_), Message::AppendEntriesRequest(request)) => {
+            Message::VoteRequest(request) => self.handle_vote_request(step, request),
+            Message::VoteResponse(response) => self.handle_vote_response(step, from, response),
+            Message::AppendEntriesRequest(request) => {
                 self.handle_append_entries_request(step, request);
             }
-            (Address::Server(follower), Message::AppendEntriesResponse(response)) => {
-                self.handle_append_entries_response(step, follower, response);
+            Message::AppendEntriesResponse(response) => {
+                self.handle_append_entries_response(step, from, response);
             }
-            (Address::Server(_), Message::InstallSnapshotRequest(request)) => {
+            Message::InstallSnapshotRequest(request) => {
                 self.handle_install_snapshot_request(step, *request);
             }
-            (Address::Server(follower), Message::InstallSnapshotResponse(response)) => {
-                self.handle_install_snapshot_response(step, follower, response);
+            Message::InstallSnapshotResponse(response) => {
+                self.handle_install_snapshot_response(step, from, response);
             }
-            (Address::Server(_), Message::TimeoutNow(request)) => {
-                self.handle_timeout_now(step, request);
+            Message::TimeoutNow(request) => self.handle_timeout_now(step, request),
+            Message::ReadIndexRequest(request) => {
+                self.handle_read_index_request(step, from, request);
             }
-            (Address::Server(server), Message::ReadIndexRequest(request)) => {
-                self.handle_read_index_request(step, server, request);
-            }
-            (Address::Server(_), Message::ReadIndexResponse(response)) => {
+            Message::ReadIndexResponse(response) => {
                 self.handle_read_index_response(step, response);
             }
-            (from, Message::RegisterClient(request)) => {
-                self.handle_register_client(step, from, request);
-            }
-            (from, Message::ClientRequest(request)) => {
-                self.handle_client_request(step, from, request);
-            }
-            (Address::Client(_) | Address::AllServers, _) | (_, Message::ClientResponse(_)) => {
-                unreachable!("`admit` has refused these")
+            Message::RegisterClient(_) | Message::ClientRequest(_) | Message::ClientResponse(_) => {
+                unreachable!("`admit` has refused these, or they were handled before")
             }
         }
     }
@@ -827,18 +824,16 @@ impl Server {
             self.send_what_is_missing(step);
         }
         let term = self.current_term();
-        let mut promises = std::mem::take(&mut step.promises);
-        if !promises.is_empty() {
+        if step.has_promises() {
             // In a later term nobody needs a promise of this one any more, and not sending is always
             // safe.
             let is_current = |envelope: &Envelope| envelope.message.term() == Some(term);
-            for envelope in promises.drain(..).filter(is_current) {
+            for envelope in step.take_promises().filter(is_current) {
                 if let Some(envelope) = self.durability.promise(term, envelope) {
                     step.push(Effect::Send(envelope));
                 }
             }
         }
-        self.promises = promises;
         while let Some(envelope) = self.durability.next_kept_promise(term) {
             step.push(Effect::Send(envelope));
         }

@@ -46,9 +46,10 @@
 pub use mockall;
 use mockall::mock;
 use raft_core::{
-    AppendEntriesResponse, ClusterManager, Entry, Envelope, Index, Recovered, RestoreError,
-    RoleChange, Save, ServerId, ServerManager, StateMachine, Storage, StorageError, Term,
-    VoteRequest, VoteResponse,
+    AppendEntriesResponse, ClusterManager, Entry, Envelope, Index, InstallSnapshotResponse,
+    ReadIndexRequest, ReadIndexResponse, Recovered, RegisterClient, RestoreError, RoleChange, Save,
+    ServerId, ServerManager, StateMachine, Storage, StorageError, Term, TimeoutNow, VoteRequest,
+    VoteResponse,
 };
 
 mock! {
@@ -68,6 +69,16 @@ mock! {
             envelope: Envelope,
             response: AppendEntriesResponse,
         );
+        fn send_install_snapshot_request(&mut self, envelope: Envelope);
+        fn send_install_snapshot_response(
+            &mut self,
+            envelope: Envelope,
+            response: InstallSnapshotResponse,
+        );
+        fn send_timeout_now(&mut self, envelope: Envelope, request: TimeoutNow);
+        fn send_read_index_request(&mut self, envelope: Envelope, request: ReadIndexRequest);
+        fn send_read_index_response(&mut self, envelope: Envelope, response: ReadIndexResponse);
+        fn send_register_client(&mut self, envelope: Envelope, request: RegisterClient);
         fn send_client_request(&mut self, envelope: Envelope);
         fn send_client_response(&mut self, envelope: Envelope);
     }

@@ -5,19 +5,23 @@
 //! Checks:
 //! - Election Safety: "at most one leader can be elected in a given term" (Raft §5.2).
 //! - State Machine Safety: no two servers ever commit different entries at one index (Raft §5.4.3).
-//! - Each server commits every index once and in order; a restarted one begins again at 1.
+//! - Each server commits every index once and in order; a restarted one begins again at 1. It may leave
+//!   out what a snapshot stands for, if its state machine is restored from that before it goes on.
 //! - Only committed commands are applied, in log order, each request once (dissertation §6.3), and
-//!   what one server applies, every server does: none skips it.
+//!   what one server applies, every server does: none skips it. Restoring a snapshot counts as
+//!   applying what it stands for.
 //!
 //! Relies on:  every host telling what its server tells: the monitor sees no message and no log.
 //! Elsewhere:  [`MockServerManager`](crate::MockServerManager) and
 //!             [`Monitored`](crate::Monitored) tell it what happens to a hosted server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use raft_core::{ClientId, ClientRequest, Entry, Index, Payload, SequenceNumber, ServerId, Term};
+use raft_core::{
+    ClientId, ClientRequest, Entry, Index, Payload, SequenceNumber, ServerId, SessionId, Term,
+};
 use tokio::sync::Notify;
 
 /// How many violations are kept: the first explains, the rest follow from it.
@@ -89,6 +93,12 @@ pub struct Life {
     pub applied: Index,
     /// The last request of each client that was applied, and where it stands.
     pub requests: BTreeMap<ClientId, (SequenceNumber, Index)>,
+    /// The requests in sessions that were applied: these may be applied in any order.
+    pub in_sessions: BTreeMap<(SessionId, SequenceNumber), Index>,
+    /// The last command of the snapshot that its state machine was restored from.
+    pub restored: Option<Index>,
+    /// Commits that were left out: the entry that was next, and the one that came instead.
+    pub left_out: Option<(Index, Index)>,
 }
 
 impl Seen {
@@ -221,6 +231,12 @@ impl SafetyMonitor {
         self.tell(|state| state.commit(server, entry));
     }
 
+    /// A server's state machine was restored from a snapshot, whose last command stands at `index`;
+    /// [`Index::ZERO`] if it holds none.
+    pub fn notify_restored(&self, server: ServerId, index: Index) {
+        self.tell(|state| state.restore(server, index));
+    }
+
     /// A server's state machine was handed the command of the entry at `index`.
     pub fn notify_apply(&self, server: ServerId, index: Index) {
         self.tell(|state| state.apply(server, index));
@@ -279,10 +295,14 @@ impl State {
     }
 
     fn commit(&mut self, server: ServerId, entry: &Entry) {
+        let last_committed = self.seen.last_committed();
         let life = self.seen.servers.entry(server).or_default();
         let (expected, found) = (life.committed.next(), entry.index);
         life.committed = found;
-        if found != expected {
+        if found > expected && found.previous() <= last_committed {
+            // A snapshot may stand for what is left out. The state machine will tell.
+            life.left_out = Some((life.left_out.map_or(expected, |(first, _)| first), found));
+        } else if found != expected {
             self.report(Violation::CommitOutOfOrder { server, expected, found });
         }
         match self.seen.committed_at(found) {
@@ -306,6 +326,14 @@ impl State {
 
     fn apply(&mut self, server: ServerId, index: Index) {
         let mut life = self.seen.servers.remove(&server).unwrap_or_default();
+        if let Some((expected, found)) = life.left_out.take_if(|(_, found)| *found <= index) {
+            let is_restored = |index| {
+                life.restored.is_some_and(|last| index <= last || self.command_at(index).is_none())
+            };
+            if !(expected.0..found.0).map(Index).all(is_restored) {
+                self.report(Violation::CommitOutOfOrder { server, expected, found });
+            }
+        }
         if index <= life.applied {
             self.report(Violation::AppliedOutOfOrder { server, last: life.applied, found: index });
         } else {
@@ -319,9 +347,33 @@ impl State {
         self.seen.servers.insert(server, life);
     }
 
+    fn restore(&mut self, server: ServerId, index: Index) {
+        let applied = self.outcomes.range(..=index);
+        let applied = applied.filter(|(_, (outcome, _))| *outcome == Outcome::Applied);
+        let applied: BTreeSet<_> = applied.map(|(&index, _)| index).collect();
+        let mut life = self.seen.servers.remove(&server).unwrap_or_default();
+        life.restored = Some(index);
+        life.requests.clear();
+        life.in_sessions.clear();
+        if index > Index::ZERO && !applied.contains(&index) {
+            // Nobody had this state, so it is none that committed commands lead to.
+            self.report(Violation::AppliedUncommitted { server, index });
+        }
+        for index in applied {
+            if let Some(Some(request)) = self.command_at(index) {
+                life.remember(&request.clone(), index);
+            }
+        }
+        if index < life.applied {
+            self.report(Violation::AppliedOutOfOrder { server, last: life.applied, found: index });
+        }
+        life.applied = index;
+        self.seen.servers.insert(server, life);
+    }
+
     /// All servers do the same with one command.
     fn agree(&mut self, server: ServerId, index: Index, outcome: Outcome) {
-        if self.request_at(index).is_none() {
+        if self.command_at(index).is_none() {
             return;
         }
         let (first, by) = *self.outcomes.entry(index).or_insert((outcome, server));
@@ -334,32 +386,47 @@ impl State {
     }
 
     fn apply_next(&mut self, server: ServerId, life: &mut Life, index: Index) {
-        let request = self.request_at(index).filter(|_| index <= life.committed);
-        let Some((client_id, sequence_number)) = request else {
+        let Some(command) = self.command_at(index).filter(|_| index <= life.committed) else {
             return self.report(Violation::AppliedUncommitted { server, index });
         };
-        match life.requests.get(&client_id) {
-            Some(&(last, first)) if last >= sequence_number => {
-                let second = index;
-                self.report(Violation::AppliedTwice {
-                    server,
-                    client_id,
-                    sequence_number,
-                    first,
-                    second,
-                });
-            }
-            Some(_) | None => {
-                life.requests.insert(client_id, (sequence_number, index));
-            }
+        // A proposal belongs to no client: it is applied as often as it was made.
+        let Some(request) = command.cloned() else { return };
+        if let Some(first) = life.remember(&request, index) {
+            let ClientRequest { client_id, sequence_number, .. } = *request;
+            let second = index;
+            self.report(Violation::AppliedTwice {
+                server,
+                client_id,
+                sequence_number,
+                first,
+                second,
+            });
         }
     }
 
-    fn request_at(&self, index: Index) -> Option<(ClientId, SequenceNumber)> {
+    /// The command at `index`, if one is committed there; and whose request it is, if it is one.
+    fn command_at(&self, index: Index) -> Option<Option<&Arc<ClientRequest>>> {
         match &self.seen.committed_at(index)?.1.payload {
-            Payload::Noop => None,
-            Payload::Command(ClientRequest { client_id, sequence_number, .. }) => {
-                Some((*client_id, *sequence_number))
+            Payload::Noop | Payload::RegisterClient { .. } | Payload::Configuration(_) => None,
+            Payload::Proposal(_) => Some(None),
+            Payload::Command(request) => Some(Some(request)),
+        }
+    }
+}
+
+impl Life {
+    /// Takes notice of a request that is applied at `index`. Returns where it was applied before, or
+    /// where a later one of its client was.
+    fn remember(&mut self, request: &ClientRequest, index: Index) -> Option<Index> {
+        let &ClientRequest { client_id, session, sequence_number, .. } = request;
+        if session != SessionId::NONE {
+            return self.in_sessions.insert((session, sequence_number), index);
+        }
+        match self.requests.get(&client_id) {
+            Some(&(last, first)) if last >= sequence_number => Some(first),
+            Some(_) | None => {
+                self.requests.insert(client_id, (sequence_number, index));
+                None
             }
         }
     }
@@ -385,7 +452,7 @@ mod tests {
     fn command(index: u64, sequence_number: u64) -> Entry {
         let (client_id, sequence_number) = (ClientId(9), SequenceNumber(sequence_number));
         let request = ClientRequest::new(client_id, sequence_number, "x".into());
-        Entry { payload: Payload::Command(request), ..noop(index, 1) }
+        Entry { payload: Payload::Command(request.into()), ..noop(index, 1) }
     }
 
     fn verdict(tell: impl FnOnce(&SafetyMonitor)) -> String {
@@ -464,6 +531,27 @@ mod tests {
             }
         });
         assert_eq!(verdict, "fine");
+    }
+
+    #[test]
+    fn what_a_snapshot_stands_for_is_neither_committed_nor_applied_again() {
+        let tell = |restored: Option<u64>, applied: u64| {
+            move |monitor: &SafetyMonitor| {
+                for index in 1..=3 {
+                    monitor.notify_commit(S1, &command(index, index));
+                    monitor.notify_apply(S1, Index(index));
+                }
+                monitor.notify_commit(S2, &command(3, 3));
+                restored.into_iter().for_each(|to| monitor.notify_restored(S2, Index(to)));
+                monitor.notify_apply(S2, Index(applied));
+            }
+        };
+        assert_eq!(verdict(tell(Some(2), 3)), "fine");
+        assert_eq!(verdict(tell(None, 3)), "s2 committed entry 3 where entry 1 was next");
+        assert_eq!(verdict(tell(Some(1), 3)), "s2 committed entry 3 where entry 1 was next");
+        assert_eq!(verdict(tell(Some(3), 3)), "s2 applied entry 3 after entry 3");
+        let unknown = "s2 applied entry 9, which is no command that it committed";
+        assert_eq!(verdict(tell(Some(9), 10)), unknown, "nobody had such a state");
     }
 
     #[test]

@@ -349,7 +349,7 @@ impl Stage {
             let id = host.server_id();
             let seen = host.inspect(|server, machine| {
                 let leads = server.role().is_leader().then(|| server.current_term());
-                (server.log().entries().to_vec(), machine.query(()), leads)
+                (server.log().iter().cloned().collect(), machine.query(()), leads)
             });
             if let Ok((log, state, leads)) = seen.await {
                 logs.insert(id, log);

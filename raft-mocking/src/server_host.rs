@@ -201,8 +201,7 @@ impl<M: StateMachine> MockServerHost<M> {
             return Err(HostError::Running { server_id });
         }
         let inbox = self.cluster_manager.register_server(self.config.cluster_id, server_id)?;
-        let machine =
-            Monitored { machine: (self.machine)(), server_id, monitor: self.monitor.clone() };
+        let machine = Monitored::new((self.machine)(), server_id, self.monitor.clone());
         let server_manager = MockServerManager {
             server_id,
             remote_server_ids: remote_server_ids(&self.config),
@@ -386,10 +385,12 @@ impl ServerManager for MockServerManager {
     }
 }
 
-/// A state machine that tells the monitor what it applies.
+/// A state machine that tells the monitor what it applies, and of which snapshots it is restored.
 #[derive(Clone, Debug)]
 pub struct Monitored<M> {
     machine: M,
+    /// The last command it was handed. It travels along in snapshots, before the state.
+    last: Index,
     server_id: ServerId,
     monitor: SafetyMonitor,
 }
@@ -397,7 +398,7 @@ pub struct Monitored<M> {
 impl<M> Monitored<M> {
     /// Watches over `machine`, which is the one of this server.
     pub fn new(machine: M, server_id: ServerId, monitor: SafetyMonitor) -> Self {
-        Self { machine, server_id, monitor }
+        Self { machine, last: Index::ZERO, server_id, monitor }
     }
 
     /// The state machine itself.
@@ -414,6 +415,7 @@ impl<M: StateMachine> StateMachine for Monitored<M> {
 
     fn apply(&mut self, index: Index, command: M::Command) -> M::Response {
         self.monitor.notify_apply(self.server_id, index);
+        self.last = index;
         self.machine.apply(index, command)
     }
 
@@ -422,11 +424,18 @@ impl<M: StateMachine> StateMachine for Monitored<M> {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        self.machine.snapshot()
+        let mut snapshot = self.last.0.to_le_bytes().to_vec();
+        snapshot.extend(self.machine.snapshot());
+        snapshot
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
-        self.machine.restore(snapshot)
+        let (last, state) = snapshot.split_at_checked(size_of::<u64>()).unwrap_or((snapshot, &[]));
+        let last = last.try_into().map_err(RestoreError::new)?;
+        self.machine.restore(state)?;
+        self.last = Index(u64::from_le_bytes(last));
+        self.monitor.notify_restored(self.server_id, self.last);
+        Ok(())
     }
 }
 

@@ -7,8 +7,9 @@ use raft_core::driver::{Driver, DriverError};
 use raft_core::{
     Address, AppendEntriesRequest, AppendEntriesResponse, AppendEntriesResult, ClientId,
     ClientRequest, ClientResponse, ClientResult, ClusterId, ClusterManager, CommandList, Config,
-    Envelope, Index, MemoryStorage, Message, Recovered, SequenceNumber, ServerId, StorageError,
-    Term, VoteRequest, VoteResponse, codec,
+    Entries, Envelope, Index, LogId, MemoryStorage, Message, ReadId, ReadIndexRequest,
+    ReadIndexResponse, Recovered, RegisterClient, Round, SequenceNumber, ServerId, StorageError,
+    Term, TimeoutNow, VoteRequest, VoteResponse, codec,
 };
 use raft_mocking::mocks::mockall::{Sequence, predicate};
 use raft_mocking::mocks::{
@@ -251,9 +252,13 @@ fn dispatch_calls_exactly_one_method_per_message() {
         sequence_number: SequenceNumber(1),
         result: ClientResult::Superseded,
     };
+    let timeout_now = TimeoutNow { term: Term(1), leader_id: ME, last: LogId::ZERO };
+    let read_request = ReadIndexRequest { id: ReadId(1), is_lease_enough: false };
+    let read_response = ReadIndexResponse { id: ReadId(1), index: None };
+    let register = RegisterClient { client_id: CLIENT, registration: SequenceNumber(1) };
     /// Expects one call of one method; any other panics, and so does a second.
     type Expect = fn(&mut MockClusterManagerDoor);
-    let table: [(Envelope, Expect); 6] = [
+    let table: [(Envelope, Expect); 10] = [
         (envelope(ME, all, Message::VoteRequest(vote_request)), |mock| {
             mock.expect_broadcast_vote_request().times(1).return_const(());
         }),
@@ -265,6 +270,18 @@ fn dispatch_calls_exactly_one_method_per_message() {
         }),
         (envelope(ME, two, Message::AppendEntriesResponse(append_response)), |mock| {
             mock.expect_send_append_entries_response().times(1).return_const(());
+        }),
+        (envelope(ME, two, Message::TimeoutNow(timeout_now)), |mock| {
+            mock.expect_send_timeout_now().times(1).return_const(());
+        }),
+        (envelope(ME, two, Message::ReadIndexRequest(read_request)), |mock| {
+            mock.expect_send_read_index_request().times(1).return_const(());
+        }),
+        (envelope(ME, two, Message::ReadIndexResponse(read_response)), |mock| {
+            mock.expect_send_read_index_response().times(1).return_const(());
+        }),
+        (envelope(CLIENT, two, Message::RegisterClient(register)), |mock| {
+            mock.expect_send_register_client().times(1).return_const(());
         }),
         (envelope(CLIENT, two, client_request("x")), |mock| {
             mock.expect_send_client_request().times(1).return_const(());

@@ -9,13 +9,14 @@ use crate::fault::FaultCounts;
 use crate::fingerprint::Fingerprint;
 use crate::goal::Goals;
 use crate::monitor::{Monitor, Violation};
+use crate::operation::OperationCounts;
 use crate::oracle::{Choice, Oracle};
 use crate::panic;
 use crate::scenario::Scenario;
 use crate::schedule::Line;
 use crate::strategy::{NotReproducible, Strategy};
 use crate::watch::Watch;
-use crate::world::World;
+use crate::world::{Variant, World};
 
 /// What a run needs to know besides its strategy and its monitors.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,7 @@ pub(crate) struct Run {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) violation: Option<Violation>,
     pub(crate) faults: FaultCounts,
+    pub(crate) operations: OperationCounts,
     pub(crate) goals: Goals,
     /// Empty unless they were to be recorded.
     pub(crate) lines: Vec<Line>,
@@ -70,9 +72,8 @@ pub(crate) fn run(
     tape.clear();
     let mut watch = Watch::new(monitors, setting.record >= Record::Trace);
     let mut oracle = Oracle::new(strategy, setting.record >= Record::Lines, tape);
-    // Some bugs in committing show only if a leader cannot send all it has in one request.
-    let is_one_by_one = oracle.choose(2, "one_entry_per_request")? == 1;
-    let mut world = World::new(setting.scenario, setting.defect, is_one_by_one, &mut watch)?;
+    let variant = Variant::choose(setting.scenario, &mut oracle)?;
+    let mut world = World::new(setting.scenario, setting.defect, variant, &mut watch)?;
     let mut fingerprint = Fingerprint::default();
     let mut steps = 0;
     while steps < setting.max_steps && watch.violation.is_none() {
@@ -106,7 +107,8 @@ pub(crate) fn run(
         fingerprint,
         violation: watch.violation.clone(),
         faults: world.faults(),
-        goals: watch.goals,
+        operations: world.operations(),
+        goals: std::mem::take(&mut watch.goals),
         lines: lines.unwrap_or_default(),
         trace: watch.into_trace().unwrap_or_default(),
     })

@@ -15,7 +15,7 @@ pub enum EventClass {
     Timeout,
     /// A client asks, or asks again.
     Client,
-    /// The oldest save of a server becomes durable.
+    /// The oldest save of a server becomes durable, or its state machine gives a snapshot.
     Save,
     /// A message in flight gets a twin.
     Duplicate,
@@ -25,11 +25,19 @@ pub enum EventClass {
     Crash,
     /// A stopped server starts again from what it saved.
     Restart,
+    /// A server is asked to take a snapshot.
+    Snapshot,
+    /// A leader is asked to change the cluster.
+    Change,
+    /// A leader is asked to hand over.
+    Transfer,
+    /// A server is asked for a read.
+    Read,
 }
 
 impl EventClass {
     /// How many there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 12;
     /// Every class.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Deliver,
@@ -40,6 +48,10 @@ impl EventClass {
         Self::Drop,
         Self::Crash,
         Self::Restart,
+        Self::Snapshot,
+        Self::Change,
+        Self::Transfer,
+        Self::Read,
     ];
 
     /// The name it has in lists.
@@ -54,6 +66,10 @@ impl EventClass {
             Self::Drop => "drop",
             Self::Crash => "crash",
             Self::Restart => "restart",
+            Self::Snapshot => "snapshot",
+            Self::Change => "change",
+            Self::Transfer => "transfer",
+            Self::Read => "read",
         }
     }
 }

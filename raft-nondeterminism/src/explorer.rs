@@ -9,6 +9,7 @@ use crate::engine::{self, Record, Run, RunError, Setting};
 use crate::fault::FaultCounts;
 use crate::goal::GoalCounts;
 use crate::monitor::{self, Monitor, Violation};
+use crate::operation::OperationCounts;
 use crate::oracle::Choice;
 use crate::report::{Bug, Report};
 use crate::rng::iteration_seed;
@@ -142,6 +143,7 @@ impl Explorer {
             buggy_iterations: 0,
             bug: None,
             faults: FaultCounts::default(),
+            operations: OperationCounts::default(),
             goals: GoalCounts::default(),
         };
         let mut tape = Vec::new();
@@ -150,6 +152,7 @@ impl Explorer {
             report.iterations += 1;
             report.steps += run.steps as u64;
             report.faults.add(&run.faults);
+            report.operations.add(&run.operations);
             report.goals.add(&run.goals);
             if iteration == 0 {
                 let again = self.run_once(iteration, Record::Tape, Vec::new())?;

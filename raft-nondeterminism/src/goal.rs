@@ -1,8 +1,9 @@
 //! Goals: what should happen at least sometimes, so that a clean report is not one of nothing.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use raft_core::{Index, Payload, ServerId};
+use raft_core::{Index, Payload, ServerId, Term};
 
 use crate::monitor::Fact;
 
@@ -21,11 +22,19 @@ pub enum Goal {
     RequestRetried,
     /// A server came back after a crash.
     ServerRestarted,
+    /// A server that ran was given a snapshot.
+    SnapshotInstalled,
+    /// A change of the voters was finished.
+    JointLeft,
+    /// A read was served.
+    ReadServed,
+    /// A server was elected because its leader had asked it to lead.
+    LeadershipTransferred,
 }
 
 impl Goal {
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 10;
     /// Every goal.
     pub const ALL: [Self; Self::COUNT] = [
         Self::LeaderElected,
@@ -34,6 +43,10 @@ impl Goal {
         Self::RequestAnswered,
         Self::RequestRetried,
         Self::ServerRestarted,
+        Self::SnapshotInstalled,
+        Self::JointLeft,
+        Self::ReadServed,
+        Self::LeadershipTransferred,
     ];
 
     /// The name it has in reports.
@@ -46,6 +59,10 @@ impl Goal {
             Self::RequestAnswered => "request-answered",
             Self::RequestRetried => "request-retried",
             Self::ServerRestarted => "server-restarted",
+            Self::SnapshotInstalled => "snapshot-installed",
+            Self::JointLeft => "joint-left",
+            Self::ReadServed => "read-served",
+            Self::LeadershipTransferred => "leadership-transferred",
         }
     }
 }
@@ -57,38 +74,64 @@ impl fmt::Display for Goal {
 }
 
 /// The goals one run has reached.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Goals {
     reached: [bool; Goal::COUNT],
     leader: Option<ServerId>,
     committed: Index,
+    /// The last committed configuration was a joint one.
+    is_joint: bool,
+    /// Who runs.
+    running: BTreeSet<ServerId>,
+    /// Who was asked to lead last, and in which term it would.
+    successor: Option<(ServerId, Term)>,
 }
 
 impl Goals {
     pub(crate) fn observe(&mut self, fact: &Fact<'_>) {
         match *fact {
-            Fact::ElectedLeader { server, .. } => {
+            Fact::ElectedLeader { server, term, .. } => {
                 self.reach(Goal::LeaderElected);
+                if self.successor == Some((server, term)) {
+                    self.reach(Goal::LeadershipTransferred);
+                }
                 if self.leader.is_some_and(|before| before != server) {
                     self.reach(Goal::LeaderChanged);
                 }
                 self.leader = Some(server);
             }
             Fact::Committed { index, log, .. } => {
-                let new = log.from(self.committed.next()).iter();
-                let is_command = |payload: &Payload| matches!(payload, Payload::Command(_));
-                if new
-                    .take_while(|entry| entry.index <= index)
-                    .any(|entry| is_command(&entry.payload))
-                {
-                    self.reach(Goal::CommandCommitted);
+                let new = log.from(self.committed.next());
+                for entry in new.take_while(|entry| entry.index <= index) {
+                    if entry.payload.is_command() {
+                        self.reach(Goal::CommandCommitted);
+                    }
+                    if let Payload::Configuration(configuration) = &entry.payload {
+                        if self.is_joint && !configuration.is_joint() {
+                            self.reach(Goal::JointLeft);
+                        }
+                        self.is_joint = configuration.is_joint();
+                    }
                 }
                 self.committed = self.committed.max(index);
             }
             Fact::Answered { .. } => self.reach(Goal::RequestAnswered),
             Fact::Retried { .. } => self.reach(Goal::RequestRetried),
+            Fact::Configured { server, .. } => drop(self.running.insert(server)),
+            // A server that starts is told its configuration last.
+            Fact::Restored { server, .. } if self.running.contains(&server) => {
+                self.reach(Goal::SnapshotInstalled);
+            }
+            Fact::Crashed { server } => drop(self.running.remove(&server)),
             Fact::Restarted { .. } => self.reach(Goal::ServerRestarted),
-            Fact::Applied { .. } | Fact::Refused { .. } | Fact::Crashed { .. } => {}
+            Fact::ReadServed { .. } => self.reach(Goal::ReadServed),
+            Fact::AskedToLead { server, term } => self.successor = Some((server, term)),
+            Fact::Applied { .. }
+            | Fact::Restored { .. }
+            | Fact::Decided { .. }
+            | Fact::ReadAsked { .. }
+            | Fact::ReadFailed { .. }
+            | Fact::Refused { .. } => {}
         }
     }
 

@@ -25,10 +25,13 @@ mod explorer;
 mod fault;
 mod fingerprint;
 mod goal;
+mod machine;
 mod monitor;
 mod network;
+mod operation;
 mod oracle;
 mod panic;
+mod plan;
 mod report;
 mod rng;
 mod scenario;
@@ -40,15 +43,18 @@ mod world;
 
 pub use event::{EnabledView, EventClass, Pick};
 pub use explorer::{ExploreError, Explorer, Recording, ReplayError};
-pub use fault::{Fault, FaultCounts, FaultPlan, UnknownFault};
+pub use fault::{Fault, FaultCounts, FaultPlan};
 pub use fingerprint::Fingerprint;
 pub use goal::{Goal, GoalCounts};
 pub use monitor::{
-    CommittedPrefix, ElectionSafety, ExactlyOnce, Fact, LeaderCompleteness, Monitor, Violation,
+    CommittedPrefix, ConfigurationSafety, DurableMajority, ElectionSafety, ExactlyOnce, Fact,
+    LeaderCompleteness, LinearizableReads, Monitor, StateMachineSafety, Violation,
 };
+pub use operation::{Operation, OperationCounts, OperationPlan};
+pub use plan::{Counts, Kind, Plan, UnknownKind};
 pub use report::{Bug, Failure, Report};
 pub use rng::Rng;
-pub use scenario::{Protocol, SaveMode, Scenario, ScenarioError};
+pub use scenario::{Clocks, Protocol, SaveMode, Scenario, ScenarioError};
 pub use schedule::{Line, Schedule, ScheduleError};
 pub use strategy::{NotReproducible, Random, Strategy, Weighted};
 

@@ -2,14 +2,27 @@
 //!
 //! Guarantees: a monitor hears of every election, commit, application and answer, in the order in
 //!             which they happen, and depends on nothing the servers conclude from them.
+//! Relies on:  what is compacted anywhere having been committed somewhere before, so that a monitor
+//!             that remembers every commit knows what a snapshot stands for.
 //! Elsewhere:  what should happen at least *sometimes* is in `goal.rs`.
+
+mod committed_prefix;
+mod membership;
+mod reads;
+mod state_machine;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use raft_core::{
-    ClientId, Entry, Index, Log, LogId, Payload, SequenceNumber, ServerId, StepError, Term,
+    ClientId, Configuration, Entry, Index, Log, LogId, ReadId, SequenceNumber, ServerId, StepError,
+    Term,
 };
+
+pub use committed_prefix::CommittedPrefix;
+pub use membership::{ConfigurationSafety, DurableMajority};
+pub use reads::LinearizableReads;
+pub use state_machine::{ExactlyOnce, StateMachineSafety};
 
 /// Something that happened and that a property may be about.
 #[derive(Clone, Debug)]
@@ -41,6 +54,17 @@ pub enum Fact<'a> {
         server: ServerId,
         /// Which.
         entry: &'a Entry,
+        /// Stands for the whole state after that.
+        digest: u64,
+    },
+    /// The state machine of a server was restored from a snapshot.
+    Restored {
+        /// Whose.
+        server: ServerId,
+        /// The last entry that the snapshot stands for.
+        last: LogId,
+        /// Stands for the whole state after that.
+        digest: u64,
     },
     /// A server refused an input because the cluster as a whole broke a promise.
     Refused {
@@ -57,6 +81,60 @@ pub enum Fact<'a> {
         sequence_number: SequenceNumber,
         /// Where it was told the command stands.
         log_id: LogId,
+        /// What it was told the state machine answered: the digest after that command.
+        response: u64,
+    },
+    /// A server uses another configuration from now on, or the one it was started with.
+    Configured {
+        /// Who.
+        server: ServerId,
+        /// Where the configuration stands in the log.
+        index: Index,
+        /// Which.
+        configuration: &'a Configuration,
+        /// Its log, with the configuration, unless a snapshot stands for it.
+        log: &'a Log,
+    },
+    /// A server did what only a majority may decide.
+    Decided {
+        /// Who.
+        server: ServerId,
+        /// What it did.
+        what: &'static str,
+        /// Whose majority it takes.
+        configuration: &'a Configuration,
+        /// Who agrees, according to what is on its disk at that moment.
+        supporters: &'a BTreeSet<ServerId>,
+    },
+    /// A server calls an election because its leader asked it to.
+    AskedToLead {
+        /// Who.
+        server: ServerId,
+        /// In which term.
+        term: Term,
+    },
+    /// A server was asked for a read.
+    ReadAsked {
+        /// Who.
+        server: ServerId,
+        /// Which.
+        id: ReadId,
+    },
+    /// A server says that a read may be served.
+    ReadServed {
+        /// Who.
+        server: ServerId,
+        /// Which.
+        id: ReadId,
+        /// Up to where its state machine has applied everything.
+        index: Index,
+    },
+    /// A server says that a read cannot be served there.
+    ReadFailed {
+        /// Who.
+        server: ServerId,
+        /// Which.
+        id: ReadId,
     },
     /// A client sent a request that it had sent before.
     Retried {
@@ -140,6 +218,9 @@ pub(crate) fn standard() -> Vec<Box<dyn Monitor>> {
         Box::new(LeaderCompleteness::default()),
         Box::new(CommittedPrefix::default()),
         Box::new(ExactlyOnce::default()),
+        Box::new(StateMachineSafety::default()),
+        Box::new(ConfigurationSafety::default()),
+        Box::new(LinearizableReads::default()),
     ]
 }
 
@@ -195,10 +276,12 @@ impl Monitor for LeaderCompleteness {
     fn observe(&mut self, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
             Fact::Committed { term, index, log, .. } => {
-                let known = self.committed.len();
-                let upto = usize::try_from(index.0).unwrap_or(usize::MAX);
-                let new = log.entries().iter().take(upto).skip(known);
-                self.committed.extend(new.map(|entry| (entry.log_id(), term)));
+                // A log that was compacted past what is known here shows in `committed-prefix`.
+                let known = Index(self.committed.len() as u64);
+                if log.start().index <= known {
+                    let new = log.from(known.next()).take_while(|entry| entry.index <= index);
+                    self.committed.extend(new.map(|entry| (entry.log_id(), term)));
+                }
                 Ok(())
             }
             Fact::ElectedLeader { server, term, log } => {
@@ -211,136 +294,6 @@ impl Monitor for LeaderCompleteness {
                         "{server} was elected in term {term} without {log_id}, which was committed"
                     )),
                 }
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Everything any server says is committed agrees with everything any server ever said was: the same
-/// entry at the same place, growing only; what is applied and what clients are told is committed
-/// (Raft §5.3, State Machine Safety).
-#[derive(Clone, Debug, Default)]
-pub struct CommittedPrefix {
-    committed: Vec<Entry>,
-    /// The commit index of each server that runs.
-    commit_index: BTreeMap<ServerId, Index>,
-}
-
-impl CommittedPrefix {
-    fn committed_at(&self, index: Index) -> Option<&Entry> {
-        self.committed.get(usize::try_from(index.previous().0).ok()?)
-    }
-
-    fn commit(&mut self, server: ServerId, index: Index, log: &Log) -> Result<(), String> {
-        let before = self.commit_index.insert(server, index).unwrap_or(Index::ZERO);
-        if index <= before {
-            return Err(format!("{server} committed {index} after {before}"));
-        }
-        if index > log.last_index() {
-            let last = log.last_index();
-            return Err(format!("{server} committed {index}, but its log ends at {last}"));
-        }
-        for entry in &log.from(before.next())[..(index - before) as usize] {
-            match self.committed_at(entry.index) {
-                None => self.committed.push(entry.clone()),
-                Some(known) if known == entry => {}
-                Some(known) => {
-                    return Err(format!("{server} committed {entry}, but {known} was before"));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Monitor for CommittedPrefix {
-    fn property(&self) -> &'static str {
-        "committed-prefix"
-    }
-
-    fn begin(&mut self) {
-        self.committed.clear();
-        self.commit_index.clear();
-    }
-
-    fn observe(&mut self, fact: &Fact<'_>) -> Result<(), String> {
-        match *fact {
-            Fact::Committed { server, index, log, .. } => self.commit(server, index, log),
-            Fact::Applied { server, entry } => match self.committed_at(entry.index) {
-                Some(committed) if committed == entry => Ok(()),
-                Some(committed) => {
-                    Err(format!("{server} applied {entry}, but {committed} is committed there"))
-                }
-                None => Err(format!("{server} applied {entry} before it was committed")),
-            },
-            Fact::Answered { client, sequence_number, log_id } => {
-                let is_committed = self.committed_at(log_id.index).is_some_and(|entry| {
-                    entry.log_id() == log_id
-                        && matches!(&entry.payload, Payload::Command(request)
-                            if request.client_id == client
-                                && request.sequence_number == sequence_number)
-                });
-                if is_committed {
-                    return Ok(());
-                }
-                Err(format!("{client}{sequence_number} was answered at {log_id}, where it is not"))
-            }
-            Fact::Refused { server, error: error @ StepError::CommittedConflict { .. } } => {
-                Err(format!("{server} was asked to forget: {error}"))
-            }
-            Fact::Crashed { server } => {
-                // The commit index is volatile (Raft, Fig. 2): it starts again from 0.
-                self.commit_index.remove(&server);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// No state machine applies one request of one client twice, and each applies in log order
-/// (dissertation §6.3).
-#[derive(Clone, Debug, Default)]
-pub struct ExactlyOnce {
-    servers: BTreeMap<ServerId, Applied>,
-}
-
-/// What the state machine of one server has applied since the server started.
-#[derive(Clone, Debug, Default)]
-struct Applied {
-    requests: BTreeSet<(ClientId, SequenceNumber)>,
-    last: Index,
-}
-
-impl Monitor for ExactlyOnce {
-    fn property(&self) -> &'static str {
-        "exactly-once"
-    }
-
-    fn begin(&mut self) {
-        self.servers.clear();
-    }
-
-    fn observe(&mut self, fact: &Fact<'_>) -> Result<(), String> {
-        match *fact {
-            Fact::Applied { server, entry } => {
-                let applied = self.servers.entry(server).or_default();
-                if entry.index <= applied.last {
-                    return Err(format!("{server} applied {entry} after {}", applied.last));
-                }
-                applied.last = entry.index;
-                let Payload::Command(request) = &entry.payload else { return Ok(()) };
-                let id = (request.client_id, request.sequence_number);
-                if applied.requests.insert(id) {
-                    return Ok(());
-                }
-                Err(format!("{server} applied {}{} twice, now as {entry}", id.0, id.1))
-            }
-            Fact::Crashed { server } => {
-                // The state machine is rebuilt from the log.
-                self.servers.remove(&server);
-                Ok(())
             }
             _ => Ok(()),
         }

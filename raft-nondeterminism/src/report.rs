@@ -8,6 +8,7 @@ use crate::explorer::Recording;
 use crate::fault::{Fault, FaultCounts};
 use crate::goal::GoalCounts;
 use crate::monitor::Violation;
+use crate::operation::{Operation, OperationCounts};
 use crate::scenario::Scenario;
 use crate::schedule::Schedule;
 
@@ -22,6 +23,7 @@ pub struct Report {
     pub(crate) buggy_iterations: u64,
     pub(crate) bug: Option<Bug>,
     pub(crate) faults: FaultCounts,
+    pub(crate) operations: OperationCounts,
     pub(crate) goals: GoalCounts,
 }
 
@@ -56,6 +58,12 @@ impl Report {
         &self.faults
     }
 
+    /// How often each operation was taken.
+    #[must_use]
+    pub fn operations(&self) -> &OperationCounts {
+        &self.operations
+    }
+
     /// How many runs reached each goal.
     #[must_use]
     pub fn goals(&self) -> &GoalCounts {
@@ -66,14 +74,18 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// If a property was broken, or the plan asked for a fault that never happened in any run: then
-    /// the exploration does not show what it claims to.
+    /// If a property was broken, or the plan asked for a fault or an operation that never happened in
+    /// any run: then the exploration does not show what it claims to.
     pub fn check(&self) -> Result<(), Failure> {
         if let Some(bug) = &self.bug {
             return Err(Failure::Bug(Box::new(bug.clone())));
         }
-        match self.faults.missing(&self.scenario.faults) {
-            Some(fault) => Err(Failure::NothingInjected { fault, iterations: self.iterations }),
+        let iterations = self.iterations;
+        if let Some(fault) = self.faults.missing(&self.scenario.faults) {
+            return Err(Failure::NothingInjected { fault, iterations });
+        }
+        match self.operations.missing(&self.scenario.operations) {
+            Some(operation) => Err(Failure::NothingAsked { operation, iterations }),
             None => Ok(()),
         }
     }
@@ -90,6 +102,9 @@ impl fmt::Display for Report {
         writeln!(f, "..... Explored {iterations} execution paths with {steps} events.")?;
         writeln!(f, "..... Found {buggy_iterations} buggy execution paths.")?;
         writeln!(f, "..... Faults: {}", self.faults)?;
+        if scenario.has_operations() {
+            writeln!(f, "..... Operations: {}", self.operations)?;
+        }
         writeln!(f, "..... Paths that reached a goal: {}", self.goals)
     }
 }
@@ -180,6 +195,14 @@ pub enum Failure {
     NothingInjected {
         /// Which.
         fault: Fault,
+        /// In how many runs.
+        iterations: u64,
+    },
+    /// The plan asked for an operation, and no server ever took it.
+    #[error("the plan allows {operation}, but it never happened in {iterations} iterations")]
+    NothingAsked {
+        /// Which.
+        operation: Operation,
         /// In how many runs.
         iterations: u64,
     },

@@ -4,6 +4,7 @@
 //!             after the scenario of that name has changed.
 
 use crate::fault::{Fault, FaultPlan};
+use crate::operation::{Operation, OperationPlan};
 
 /// When what a server saves becomes durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,28 @@ impl Protocol {
     }
 }
 
+/// What the clocks of the servers have to do with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clocks {
+    /// Nothing: each stands still until its timer fires, and then jumps there. Any timer may fire at
+    /// any time, so nothing that holds depends on time.
+    Free,
+    /// All show the same, so that the timer that is due first fires first; messages take any time all
+    /// the same. Lease reads depend on that (dissertation §6.4.1), and are switched on.
+    Common,
+}
+
+impl Clocks {
+    /// The name they have in schedules.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Common => "common",
+        }
+    }
+}
+
 /// A cluster of real [`Server`](raft_core::Server)s with its clients, and what may befall it.
 ///
 /// ```
@@ -67,6 +90,10 @@ pub struct Scenario {
     pub(crate) saves: SaveMode,
     pub(crate) faults: FaultPlan,
     pub(crate) in_flight_max: usize,
+    pub(crate) spares: usize,
+    pub(crate) operations: OperationPlan,
+    pub(crate) snapshot_entries: u64,
+    pub(crate) clocks: Clocks,
 }
 
 impl Scenario {
@@ -83,6 +110,10 @@ impl Scenario {
             saves: SaveMode::Immediate,
             faults: FaultPlan::none(),
             in_flight_max: 64,
+            spares: 0,
+            operations: OperationPlan::none(),
+            snapshot_entries: 0,
+            clocks: Clocks::Free,
         }
     }
 
@@ -110,10 +141,74 @@ impl Scenario {
         Self::new("restarts", 3).clients(2).requests(3).saves(SaveMode::Delayed).faults(faults)
     }
 
+    /// Servers come, are promoted, demoted and replaced, while messages are lost and servers crash.
+    #[must_use]
+    pub fn membership() -> Self {
+        let operations = OperationPlan::none().allow(Operation::ChangeMembership, 6);
+        Self::restarts().named("membership").spares(3).operations(operations)
+    }
+
+    /// Servers take snapshots every few entries, and who falls behind gets one.
+    #[must_use]
+    pub fn snapshots() -> Self {
+        let operations = OperationPlan::none().allow(Operation::TakeSnapshot, 3);
+        Self::restarts().named("snapshots").requests(6).operations(operations).snapshot_entries(3)
+    }
+
+    /// Any server is asked for reads while leaders come and go.
+    #[must_use]
+    pub fn reads() -> Self {
+        let operations = OperationPlan::none().allow(Operation::Read, 20);
+        Self::restarts().named("reads").operations(operations)
+    }
+
+    /// Reads by the clock, on clocks that show the same.
+    #[must_use]
+    pub fn leases() -> Self {
+        let operations = OperationPlan::none()
+            .allow(Operation::Read, 30)
+            .allow(Operation::TransferLeadership, 2);
+        Self::restarts().named("leases").operations(operations).clocks(Clocks::Common)
+    }
+
+    /// Leaders are asked to hand over.
+    #[must_use]
+    pub fn transfer() -> Self {
+        let operations = OperationPlan::none().allow(Operation::TransferLeadership, 8);
+        Self::restarts().named("transfer").operations(operations)
+    }
+
+    /// Everything that can happen, and that can go wrong.
+    #[must_use]
+    pub fn everything() -> Self {
+        let operations = OperationPlan::none()
+            .allow(Operation::TakeSnapshot, 3)
+            .allow(Operation::ChangeMembership, 6)
+            .allow(Operation::TransferLeadership, 4)
+            .allow(Operation::Read, 12);
+        let scenario = Self::restarts().named("everything").requests(8);
+        scenario.spares(3).operations(operations).snapshot_entries(3)
+    }
+
     /// Every scenario that has a name.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        vec![Self::sample(), Self::sample_with_failure(), Self::restarts()]
+        vec![
+            Self::sample(),
+            Self::sample_with_failure(),
+            Self::restarts(),
+            Self::membership(),
+            Self::snapshots(),
+            Self::reads(),
+            Self::leases(),
+            Self::transfer(),
+            Self::everything(),
+        ]
+    }
+
+    fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
     }
 
     /// Changes the number of servers.
@@ -166,6 +261,44 @@ impl Scenario {
         self
     }
 
+    /// Changes how many servers stand by that are no members of the cluster when it begins.
+    #[must_use]
+    pub fn spares(mut self, spares: usize) -> Self {
+        self.spares = spares;
+        self
+    }
+
+    /// Changes what operators and applications may ask for.
+    #[must_use]
+    pub fn operations(mut self, operations: OperationPlan) -> Self {
+        self.operations = operations;
+        self
+    }
+
+    /// Changes after how many entries each server takes a snapshot; 0 for never.
+    #[must_use]
+    pub fn snapshot_entries(mut self, snapshot_entries: u64) -> Self {
+        self.snapshot_entries = snapshot_entries;
+        self
+    }
+
+    /// Changes what the clocks have to do with each other.
+    #[must_use]
+    pub fn clocks(mut self, clocks: Clocks) -> Self {
+        self.clocks = clocks;
+        self
+    }
+
+    /// True if the servers may compact their logs.
+    pub(crate) fn has_snapshots(&self) -> bool {
+        self.snapshot_entries > 0 || self.operations.budget(Operation::TakeSnapshot) > 0
+    }
+
+    /// True if more of the protocol is used than elections and replication.
+    pub(crate) fn has_operations(&self) -> bool {
+        self.has_snapshots() || !self.operations.is_empty()
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -184,6 +317,7 @@ impl Scenario {
         // An edited schedule may ask for anything.
         let sizes = [
             ("servers", self.servers, SERVERS_MAX),
+            ("spares", self.spares, SERVERS_MAX),
             ("clients", self.clients, CLIENTS_MAX),
             ("in_flight_max", self.in_flight_max, IN_FLIGHT_MAX),
         ];

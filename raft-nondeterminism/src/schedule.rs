@@ -8,7 +8,7 @@
 //!             `strategy/replay.rs`.
 //!
 //! ```text
-//! raft-nondeterminism schedule, format 1
+//! raft-nondeterminism schedule, format 2
 //! scenario sample-with-failure
 //! servers 5
 //! clients 1
@@ -17,6 +17,10 @@
 //! saves immediate
 //! in_flight_max 64
 //! faults drop=5 duplicate=10 crash=0 lose-saves=0
+//! spares 0
+//! operations take-snapshot=0 change-membership=0 transfer-leadership=0 read=0
+//! snapshot_entries 0
+//! clocks free
 //! defect vote-counted-twice
 //! strategy weighted
 //! seed 7
@@ -37,12 +41,12 @@ use std::str::FromStr;
 use raft_core::Defect;
 
 use crate::fingerprint::Fingerprint;
-use crate::scenario::{Protocol, SaveMode, Scenario, ScenarioError};
+use crate::scenario::{Clocks, Protocol, SaveMode, Scenario, ScenarioError};
 
 /// The first line without its number.
 const FORMAT: &str = "raft-nondeterminism schedule, format ";
 /// The format this build reads and writes.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// One choice, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,8 +153,20 @@ impl Schedule {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Scenario { name, servers, clients, requests, protocol, saves, faults, in_flight_max } =
-            &self.scenario;
+        let Scenario {
+            name,
+            servers,
+            clients,
+            requests,
+            protocol,
+            saves,
+            faults,
+            in_flight_max,
+            spares,
+            operations,
+            snapshot_entries,
+            clocks,
+        } = &self.scenario;
         writeln!(f, "{FORMAT}{VERSION}")?;
         writeln!(f, "scenario {name}")?;
         writeln!(f, "servers {servers}")?;
@@ -160,6 +176,10 @@ impl fmt::Display for Schedule {
         writeln!(f, "saves {}", saves.name())?;
         writeln!(f, "in_flight_max {in_flight_max}")?;
         writeln!(f, "faults {faults}")?;
+        writeln!(f, "spares {spares}")?;
+        writeln!(f, "operations {operations}")?;
+        writeln!(f, "snapshot_entries {snapshot_entries}")?;
+        writeln!(f, "clocks {}", clocks.name())?;
         writeln!(f, "defect {}", self.defect.map_or("none", Defect::name))?;
         writeln!(f, "strategy {}", self.strategy)?;
         writeln!(f, "seed {}", self.seed)?;
@@ -196,6 +216,12 @@ impl FromStr for Schedule {
             })?,
             in_flight_max: reader.field("in_flight_max", "a number")?,
             faults: reader.field("faults", "FAULT=NUMBER for each fault")?,
+            spares: reader.field("spares", "a number")?,
+            operations: reader.field("operations", "OPERATION=NUMBER for each operation")?,
+            snapshot_entries: reader.field("snapshot_entries", "a number")?,
+            clocks: reader.parse("clocks", "free or common", |value| {
+                [Clocks::Free, Clocks::Common].into_iter().find(|clocks| clocks.name() == value)
+            })?,
         };
         scenario.validate().map_err(ScheduleError::Scenario)?;
         let none_or_defect =
@@ -272,8 +298,24 @@ impl<'a> Iterator for Reader<'a> {
     }
 }
 
-const VERBS: [&str; 9] =
-    ["deliver", "duplicate", "drop", "timeout", "saved", "crash", "restart", "request", "retry"];
+const VERBS: [&str; 16] = [
+    "deliver",
+    "take",
+    "duplicate",
+    "drop",
+    "timeout",
+    "saved",
+    "applied",
+    "taken",
+    "crash",
+    "restart",
+    "request",
+    "retry",
+    "snapshot",
+    "change",
+    "transfer",
+    "read",
+];
 
 fn parse_line(line: usize, text: &str) -> Result<Line, ScheduleError> {
     let wrong = || ScheduleError::Line { line, found: text.to_owned() };

@@ -2,61 +2,97 @@
 //!
 //! Guarantees: one event is one decision, carried out to its end; what an event does follows from the
 //!             world, the event and the oracle alone.
-//! Relies on:  [`Server`] being a function of its inputs.
-//! Elsewhere:  messages in flight are in `network.rs`, who decides in `oracle.rs`, who watches in
-//!             `watch.rs`. This file alone knows Raft, with `monitor.rs` and `goal.rs`.
+//! Relies on:  [`Server`](raft_core::Server) being a function of its inputs.
+//! Elsewhere:  what a server runs on is in `world/host.rs`, messages in flight are in `network.rs`, who
+//!             decides in `oracle.rs`, who watches in `watch.rs`. Nothing but these files, `monitor.rs`
+//!             and `goal.rs` knows Raft.
 //!
-//! Timers are *free*: each server has a clock of its own, which stands still until its timer fires and
-//! then jumps to the deadline. So any timer may fire at any time, as if every message could take for
-//! ever and every clock run at its own speed: all that safety may rely on.
+//! Timers are *free* unless the scenario says otherwise: each server has a clock of its own, which
+//! stands still until its timer fires and then jumps to the deadline. So any timer may fire at any
+//! time, as if every message could take for ever and every clock run at its own speed: all that safety
+//! may rely on.
+
+mod host;
+mod names;
 
 use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
+use std::ops::Range;
 
 use raft_core::{
-    Address, Apply, Client, ClientConfig, ClientEvent, ClientId, Config, Defect, Effect, Effects,
-    Envelope, Input, NewServerError, Recovered, Save, Server, ServerId, Timestamp,
+    Client, ClientConfig, ClientEvent, ClientId, Defect, Effects, Envelope, Input, NewServerError,
+    ReadId, ReadMode, ServerId, Timestamp,
 };
 
-use crate::event::{EnabledView, EventClass, Names, Pick};
+use crate::event::{EnabledView, EventClass, Pick};
 use crate::fault::{Fault, FaultCounts};
 use crate::fingerprint::Fingerprint;
 use crate::monitor::Fact;
 use crate::network::{Network, Slot};
+use crate::operation::{Changes, Operation, OperationCounts, possible_changes};
 use crate::oracle::Oracle;
-use crate::scenario::{Protocol, SaveMode, Scenario};
+use crate::scenario::{Clocks, Scenario};
 use crate::strategy::NotReproducible;
 use crate::watch::Watch;
+use crate::world::host::Host;
 
 /// A cluster with everything around it.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     scenario: Scenario,
     defect: Option<Defect>,
-    /// True if a leader sends one entry per request.
-    is_one_by_one: bool,
+    variant: Variant,
     hosts: Vec<Host>,
     clients: Vec<ClientHost>,
     network: Network,
     faults: FaultCounts,
+    operations: OperationCounts,
+    /// Numbers the reads of all servers, so that none has the number of another.
+    last_read: ReadId,
     /// Buffers, empty between events.
     effects: Effects,
     inputs: VecDeque<Input>,
 }
 
-/// What one server runs on.
-#[derive(Clone, Debug)]
-struct Host {
-    id: ServerId,
-    /// `None` while it is down.
-    server: Option<Server>,
-    clock: Timestamp,
-    /// What survives a crash.
-    disk: Recovered,
-    /// Saves that are not durable yet, oldest first; empty if saves are immediate.
-    unsaved: VecDeque<Save>,
-    /// How many commands its state machine has applied: all that the state machine knows.
-    applied: u64,
+/// The settings that differ from run to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Variant {
+    /// A leader sends one entry per request, and snapshots in small chunks.
+    is_one_by_one: bool,
+    /// How many entries stay in the log behind a snapshot.
+    keep_entries: u64,
+    /// Idle followers hear of commits at once.
+    announces_commits: bool,
+    /// Servers pass on to the leader what clients ask them.
+    forwards_requests: bool,
+    /// One server is to lead whenever it can.
+    has_priorities: bool,
+    /// Servers take what has arrived together, as busy hosts do.
+    is_batching: bool,
+    /// State machines take their time too.
+    applies_slowly: bool,
+}
+
+impl Variant {
+    /// Asks the oracle for what matters in this scenario.
+    pub(crate) fn choose(
+        scenario: &Scenario,
+        oracle: &mut Oracle<'_>,
+    ) -> Result<Self, NotReproducible> {
+        // Some bugs in committing show only if a leader cannot send all it has in one request.
+        let is_one_by_one = oracle.choose(2, "one_entry_per_request")? == 1;
+        let mut variant = Self { is_one_by_one, ..Self::default() };
+        if scenario.has_snapshots() {
+            variant.keep_entries = oracle.choose(3, "keep_entries")? as u64;
+        }
+        if scenario.has_operations() {
+            variant.announces_commits = oracle.choose(2, "announce_commits")? == 1;
+            variant.forwards_requests = oracle.choose(2, "forward_requests")? == 1;
+            variant.has_priorities = oracle.choose(4, "priorities")? == 1;
+            variant.is_batching = oracle.choose(3, "batches")? == 1;
+            variant.applies_slowly = oracle.choose(3, "slow_state_machines")? == 1;
+        }
+        Ok(variant)
+    }
 }
 
 /// What one client runs on.
@@ -76,46 +112,53 @@ pub(crate) enum Event {
     Timeout(usize),
     Request(usize),
     Retry(usize),
+    /// A server takes what has arrived.
+    Take(usize),
     Saved(usize),
+    /// A state machine does the next thing it was asked.
+    Applied(usize),
+    /// A state machine gives the snapshot it was asked for.
+    Taken(usize),
     Crash(usize),
     Restart(usize),
+    Snapshot(usize),
+    /// Which of [`World::changes`].
+    Change(usize, usize),
+    /// Which of [`World::successors`].
+    Transfer(usize, usize),
+    Read(usize),
 }
 
 impl World {
-    /// A cluster whose servers have all just joined.
+    /// A cluster whose servers have all just joined, with those that stand by.
     pub(crate) fn new(
         scenario: &Scenario,
         defect: Option<Defect>,
-        is_one_by_one: bool,
+        variant: Variant,
         watch: &mut Watch<'_>,
     ) -> Result<Self, NewServerError> {
-        let ids: Vec<_> = (1..=scenario.servers as u64).map(ServerId).collect();
+        let servers = scenario.servers + scenario.spares;
+        let ids: Vec<_> = (1..=servers as u64).map(ServerId).collect();
         let client_ids: Vec<_> = (1..=scenario.clients as u64).map(ClientId).collect();
-        let host = |&id: &ServerId| Host {
-            id,
-            server: None,
-            clock: Timestamp::ZERO,
-            disk: Recovered::default(),
-            unsaved: VecDeque::new(),
-            applied: 0,
-        };
         let client = |&id: &ClientId| ClientHost {
             client: Client::new(ClientConfig::new(id, ids.iter().copied())),
             clock: Timestamp::ZERO,
             requests_left: scenario.requests,
         };
         let mut world = Self {
-            hosts: ids.iter().map(host).collect(),
+            hosts: ids.iter().copied().map(Host::new).collect(),
             clients: client_ids.iter().map(client).collect(),
             network: Network::new(ids.iter().copied(), client_ids.iter().copied()),
             faults: FaultCounts::default(),
+            operations: OperationCounts::default(),
+            last_read: ReadId(0),
             effects: Effects::new(),
             inputs: VecDeque::new(),
             scenario: scenario.clone(),
             defect,
-            is_one_by_one,
+            variant,
         };
-        for place in 0..world.hosts.len() {
+        for place in world.places() {
             world.start(place, watch)?;
         }
         Ok(world)
@@ -124,6 +167,11 @@ impl World {
     /// How often each fault has happened.
     pub(crate) fn faults(&self) -> FaultCounts {
         self.faults
+    }
+
+    /// How often each operation was taken.
+    pub(crate) fn operations(&self) -> OperationCounts {
+        self.operations
     }
 
     /// Everything that can happen next.
@@ -137,16 +185,18 @@ impl World {
         };
         match class {
             EventClass::Deliver => {
-                let is_down = |&place: &usize| self.hosts[place].server.is_none();
-                let waiting = (0..self.hosts.len()).filter(is_down);
+                let is_down = |&place: &usize| !self.hosts[place].is_up();
+                let waiting = self.places().filter(is_down);
                 let waiting: usize = waiting.map(|place| self.network.in_flight_to(place)).sum();
-                self.network.in_flight() - waiting
+                self.network.in_flight() - waiting + hosts(Host::has_arrivals)
             }
             EventClass::Timeout if self.is_crowded() => 0,
-            EventClass::Timeout => hosts(Host::is_up),
+            EventClass::Timeout => self.due().count(),
             EventClass::Client if self.is_crowded() => 0,
             EventClass::Client => self.clients.iter().filter(|client| client.is_enabled()).count(),
-            EventClass::Save => hosts(|host| !host.unsaved.is_empty()),
+            EventClass::Save => {
+                hosts(Host::is_saving) + hosts(Host::is_taking) + hosts(Host::is_applying)
+            }
             EventClass::Duplicate if self.is_crowded() => 0,
             EventClass::Duplicate if !self.has_budget(Fault::Duplicate) => 0,
             EventClass::Drop if !self.has_budget(Fault::Drop) => 0,
@@ -154,33 +204,60 @@ impl World {
             EventClass::Crash if !self.has_budget(Fault::Crash) => 0,
             EventClass::Crash => hosts(Host::is_up),
             EventClass::Restart => hosts(|host| !host.is_up()),
+            EventClass::Snapshot if !self.may(Operation::TakeSnapshot) => 0,
+            EventClass::Snapshot => hosts(Host::is_up),
+            EventClass::Change if !self.may(Operation::ChangeMembership) => 0,
+            EventClass::Change => self.places().map(|place| self.changes(place).len()).sum(),
+            EventClass::Transfer if !self.may(Operation::TransferLeadership) => 0,
+            EventClass::Transfer => self.places().map(|place| self.successors(place).len()).sum(),
+            EventClass::Read if !self.may(Operation::Read) => 0,
+            EventClass::Read => hosts(Host::knows_leader),
         }
     }
 
     /// What a pick stands for.
     pub(crate) fn event(&self, pick: Pick) -> Event {
+        const ENABLED: &str = "the pick is enabled";
         let Pick { class, index } = pick;
-        let nth_host = |is_enabled: fn(&Host) -> bool| {
-            let mut places = (0..self.hosts.len()).filter(|&place| is_enabled(&self.hosts[place]));
-            places.nth(index).expect("the pick is enabled")
+        let hosts = |is_enabled: fn(&Host) -> bool| {
+            self.places().filter(move |&place| is_enabled(&self.hosts[place]))
         };
+        let nth_host = |is_enabled| hosts(is_enabled).nth(index).expect(ENABLED);
         match class {
-            EventClass::Deliver => Event::Deliver(self.network.nth(index, |place| {
-                self.hosts.get(place).is_none_or(|host| host.server.is_some())
-            })),
+            EventClass::Deliver => {
+                let arrived = hosts(Host::has_arrivals).nth(index);
+                let rest = index.saturating_sub(hosts(Host::has_arrivals).count());
+                let is_up = |place| self.hosts.get(place).is_none_or(Host::is_up);
+                arrived.map_or_else(|| Event::Deliver(self.network.nth(rest, is_up)), Event::Take)
+            }
             EventClass::Drop => Event::Drop(self.network.nth(index, |_| true)),
             EventClass::Duplicate => Event::Duplicate(self.network.nth(index, |_| true)),
-            EventClass::Timeout => Event::Timeout(nth_host(Host::is_up)),
-            EventClass::Save => Event::Saved(nth_host(|host| !host.unsaved.is_empty())),
+            EventClass::Timeout => Event::Timeout(self.due().nth(index).expect(ENABLED)),
+            EventClass::Save => {
+                let saved = hosts(Host::is_saving).map(Event::Saved);
+                let taken = hosts(Host::is_taking).map(Event::Taken);
+                let applied = hosts(Host::is_applying).map(Event::Applied);
+                saved.chain(taken).chain(applied).nth(index).expect(ENABLED)
+            }
             EventClass::Crash => Event::Crash(nth_host(Host::is_up)),
             EventClass::Restart => Event::Restart(nth_host(|host| !host.is_up())),
             EventClass::Client => {
                 let mut places =
                     (0..self.clients.len()).filter(|&place| self.clients[place].is_enabled());
-                let place = places.nth(index).expect("the pick is enabled");
+                let place = places.nth(index).expect(ENABLED);
                 let is_pending = self.clients[place].client.pending().is_some();
                 if is_pending { Event::Retry(place) } else { Event::Request(place) }
             }
+            EventClass::Snapshot => Event::Snapshot(nth_host(Host::is_up)),
+            EventClass::Change => {
+                let (place, which) = self.nth_of(index, |place| self.changes(place).len());
+                Event::Change(place, which)
+            }
+            EventClass::Transfer => {
+                let (place, which) = self.nth_of(index, |place| self.successors(place).len());
+                Event::Transfer(place, which)
+            }
+            EventClass::Read => Event::Read(nth_host(Host::knows_leader)),
         }
     }
 
@@ -195,7 +272,10 @@ impl World {
             Event::Deliver(slot) => {
                 let envelope = self.network.take(slot);
                 match slot.place.checked_sub(self.hosts.len()) {
-                    None => self.step(slot.place, Input::Message(envelope), watch),
+                    None if self.variant.is_batching => {
+                        self.hosts[slot.place].arrivals.push(Input::Message(envelope));
+                    }
+                    None => self.tell(slot.place, Input::Message(envelope), watch),
                     Some(place) => self.answer(place, envelope, watch),
                 }
             }
@@ -208,19 +288,30 @@ impl World {
                 self.faults.happened(Fault::Duplicate);
             }
             Event::Timeout(place) => {
-                let host = &mut self.hosts[place];
-                let deadline = host.server.as_ref().and_then(Server::next_timeout);
-                host.clock = host.clock.max(deadline.expect("a server that has joined waits"));
-                self.step(place, Input::TimerElapsed, watch);
+                let deadline = self.hosts[place].deadline();
+                let deadline = deadline.expect("a server that has joined waits");
+                for (other, host) in self.hosts.iter_mut().enumerate() {
+                    if other == place || self.scenario.clocks == Clocks::Common {
+                        host.clock = host.clock.max(deadline);
+                    }
+                }
+                self.tell(place, Input::TimerElapsed, watch);
             }
             Event::Request(place) => self.request(place, watch),
             Event::Retry(place) => self.retry(place, watch),
+            Event::Take(place) => {
+                let arrivals = self.hosts[place].arrivals.split_off(0);
+                let _ = self.step(place, arrivals, watch);
+            }
+            Event::Applied(place) => self.work(place, watch),
             Event::Saved(place) => {
-                let host = &mut self.hosts[place];
-                let save = host.unsaved.pop_front().expect("the event was enabled");
-                let number = save.number;
-                host.write(save);
-                self.step(place, Input::Saved(number), watch);
+                let number = self.hosts[place].write_oldest();
+                self.tell(place, Input::Saved(number), watch);
+            }
+            Event::Taken(place) => {
+                let taken = self.hosts[place].taking.take();
+                let (through, data) = taken.expect("the event was enabled");
+                self.tell(place, Input::SnapshotTaken { through, data }, watch);
             }
             Event::Crash(place) => self.crash(place, oracle, watch)?,
             Event::Restart(place) => {
@@ -229,6 +320,20 @@ impl World {
                 self.start(place, watch).expect("what a server saved, it recovers from");
                 watch.fact(&Fact::Restarted { server: self.hosts[place].id });
             }
+            Event::Snapshot(place) => {
+                self.operate(place, Operation::TakeSnapshot, Input::TakeSnapshot, watch);
+            }
+            Event::Change(place, which) => {
+                let Changes(changes) = self.changes(place).swap_remove(which);
+                let input = Input::ChangeMembership(changes);
+                self.operate(place, Operation::ChangeMembership, input, watch);
+            }
+            Event::Transfer(place, which) => {
+                let to = self.successors(place)[which];
+                let input = Input::TransferLeadership { to };
+                self.operate(place, Operation::TransferLeadership, input, watch);
+            }
+            Event::Read(place) => self.read(place, watch),
         }
         Ok(())
     }
@@ -249,7 +354,7 @@ impl World {
         fingerprint.mix(server.log().last_term().0);
         fingerprint.mix(server.commit_index().0);
         fingerprint.mix(server.durable_index().0);
-        fingerprint.mix(host.applied);
+        fingerprint.mix(host.machine.applied);
         fingerprint.mix(server.role().name().len() as u64);
     }
 
@@ -259,110 +364,90 @@ impl World {
     }
 
     fn has_budget(&self, fault: Fault) -> bool {
-        self.faults.count(fault) < u64::from(self.scenario.faults.budget(fault))
+        self.faults.is_below(&self.scenario.faults, fault)
     }
 
-    /// Starts a server from its disk.
-    fn start(&mut self, place: usize, watch: &mut Watch<'_>) -> Result<(), NewServerError> {
-        let voters: Vec<_> = self.hosts.iter().map(|host| host.id).collect();
-        let host = &mut self.hosts[place];
-        let mut config = Config::new(host.id, voters);
-        config.defect = self.defect;
-        if self.scenario.protocol == Protocol::Plain {
-            config.pre_vote = false;
-            config.check_quorum = false;
-        }
-        if self.is_one_by_one {
-            config.append_bytes_max = 1;
-        }
-        host.server = Some(Server::new(config, host.disk.clone())?);
-        host.applied = 0;
-        self.step(place, Input::NotifyJoinedService, watch);
-        Ok(())
+    fn may(&self, operation: Operation) -> bool {
+        !self.is_crowded() && self.operations.is_below(&self.scenario.operations, operation)
     }
 
-    /// Stops a server. The oracle decides how many of its unfinished saves reached the disk: a disk
-    /// may have written what it has not confirmed.
-    fn crash(
+    fn places(&self) -> Range<usize> {
+        0..self.hosts.len()
+    }
+
+    /// The `index`-th of all choices, if each place has so many: the place, and which of its own.
+    fn nth_of(&self, index: usize, count: impl Fn(usize) -> usize) -> (usize, usize) {
+        let mut which = index;
+        for place in self.places() {
+            let here = count(place);
+            if which < here {
+                return (place, which);
+            }
+            which -= here;
+        }
+        panic!("there are fewer than {index} choices")
+    }
+
+    /// Whose timer may fire next.
+    fn due(&self) -> impl Iterator<Item = usize> + '_ {
+        let earliest = self.hosts.iter().filter_map(Host::deadline).min();
+        let is_free = self.scenario.clocks == Clocks::Free;
+        self.places().filter(move |&place| {
+            let deadline = self.hosts[place].deadline();
+            deadline.is_some() && (is_free || deadline == earliest)
+        })
+    }
+
+    /// What the leader at this place may be asked to change.
+    fn changes(&self, place: usize) -> Vec<Changes> {
+        match self.hosts[place].leader() {
+            Some(leader) if !leader.configuration().is_joint() => {
+                let everyone = self.hosts.iter().map(|host| host.id);
+                possible_changes(leader.configuration(), everyone)
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    /// Whom the leader at this place may be asked to make leader; `None` is anyone.
+    fn successors(&self, place: usize) -> Vec<Option<ServerId>> {
+        let Some(leader) = self.hosts[place].leader() else { return Vec::new() };
+        let voters = leader.configuration().voters().iter().copied();
+        [None].into_iter().chain(voters.filter(|&id| id != leader.id()).map(Some)).collect()
+    }
+
+    /// Gives a server an input that it may refuse, after what has arrived.
+    fn tell(&mut self, place: usize, input: Input, watch: &mut Watch<'_>) {
+        let mut inputs = self.hosts[place].arrivals.split_off(0);
+        inputs.push(input);
+        // What it refuses is in the trace, and what is fatal was told to the monitors.
+        let _ = self.step(place, inputs, watch);
+    }
+
+    /// Asks a server for something that counts only if it takes it. True if it does.
+    fn operate(
         &mut self,
         place: usize,
-        oracle: &mut Oracle<'_>,
+        operation: Operation,
+        input: Input,
         watch: &mut Watch<'_>,
-    ) -> Result<(), NotReproducible> {
-        let unsaved = self.hosts[place].unsaved.len();
-        let kept = if unsaved > 0 && self.has_budget(Fault::LoseSaves) {
-            oracle.choose(unsaved + 1, "saves_kept")?
-        } else {
-            unsaved
-        };
-        let host = &mut self.hosts[place];
-        let saves = std::mem::take(&mut host.unsaved);
-        saves.into_iter().take(kept).for_each(|save| host.write(save));
-        host.server = None;
-        self.faults.happened(Fault::Crash);
-        if kept < unsaved {
-            self.faults.happened(Fault::LoseSaves);
-            let (id, lost) = (self.hosts[place].id, unsaved - kept);
-            watch.line(format_args!("       {id} lost {lost} of {unsaved} unfinished saves"));
+    ) -> bool {
+        let is_taken = self.step(place, [input], watch).is_ok();
+        if is_taken {
+            self.operations.happened(operation);
         }
-        watch.fact(&Fact::Crashed { server: self.hosts[place].id });
-        Ok(())
+        is_taken
     }
 
-    /// Gives a server an input, and carries out what it asks for as far as that happens at once.
-    fn step(&mut self, place: usize, input: Input, watch: &mut Watch<'_>) {
-        let Self { scenario, hosts, network, effects, inputs, .. } = self;
-        let Host { id, server, clock, disk, unsaved, applied } = &mut hosts[place];
-        let (id, server) = (*id, server.as_mut().expect("only running servers take inputs"));
-        inputs.push_back(input);
-        while let Some(input) = inputs.pop_front() {
-            let before = watch.is_tracing().then(|| (server.current_term(), server.role().name()));
-            if let Err(error) = server.step(*clock, input, effects) {
-                watch.line(format_args!("       {id} refused: {error}"));
-                if error.is_fatal() {
-                    watch.fact(&Fact::Refused { server: id, error });
-                }
-            }
-            let term = server.current_term();
-            if let Some((term_before, role_before)) = before
-                && role_before != server.role().name()
-            {
-                let role = server.role().name();
-                watch.line(format_args!(
-                    "       {id}@{term_before} {role_before} ⇨ {id}@{term} {role}"
-                ));
-            }
-            for effect in effects.drain() {
-                if watch.is_tracing() {
-                    watch.line(format_args!("       {id}@{term} {effect}"));
-                }
-                match effect {
-                    Effect::Save(save) => match scenario.saves {
-                        SaveMode::Delayed => unsaved.push_back(save),
-                        SaveMode::Immediate => {
-                            inputs.push_back(Input::Saved(save.number));
-                            disk.replay(save).expect(CONTIGUOUS);
-                        }
-                    },
-                    Effect::Send(envelope) => network.send(envelope),
-                    Effect::Apply(Apply { entries, through }) => {
-                        let mut responses = Vec::with_capacity(entries.len());
-                        for entry in &entries {
-                            watch.fact(&Fact::Applied { server: id, entry });
-                            *applied += 1;
-                            responses.push(applied.to_le_bytes().to_vec().into());
-                        }
-                        inputs.push_back(Input::Applied { through, responses });
-                    }
-                    Effect::NotifyElectedLeader { term } => {
-                        watch.fact(&Fact::ElectedLeader { server: id, term, log: server.log() });
-                    }
-                    Effect::NotifyCommit { index } => {
-                        let log = server.log();
-                        watch.fact(&Fact::Committed { server: id, term, index, log });
-                    }
-                }
-            }
+    /// Asks a server for a read; every other one may be served by the leader's clock.
+    fn read(&mut self, place: usize, watch: &mut Watch<'_>) {
+        let id = ReadId(self.last_read.0 + 1);
+        self.last_read = id;
+        let mode = if id.0.is_multiple_of(2) { ReadMode::Lease } else { ReadMode::ReadIndex };
+        let server = self.hosts[place].id;
+        watch.fact(&Fact::ReadAsked { server, id });
+        if !self.operate(place, Operation::Read, Input::Read { id, mode }, watch) {
+            watch.fact(&Fact::ReadFailed { server, id });
         }
     }
 
@@ -392,9 +477,10 @@ impl World {
         match client.handle(*clock, envelope) {
             ClientEvent::Ignored => {}
             ClientEvent::Send(envelope) => self.send(envelope, watch),
-            ClientEvent::Applied { sequence_number, log_id, by: _, response: _ } => {
+            ClientEvent::Applied { sequence_number, log_id, by: _, response } => {
                 let client = client.id();
-                watch.fact(&Fact::Answered { client, sequence_number, log_id });
+                let response = response.as_ref().try_into().map_or(0, u64::from_le_bytes);
+                watch.fact(&Fact::Answered { client, sequence_number, log_id, response });
             }
             ClientEvent::Refused { sequence_number, result } => {
                 let client = client.id();
@@ -406,54 +492,6 @@ impl World {
     fn send(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
         watch.line(format_args!("       {envelope}"));
         self.network.send(envelope);
-    }
-
-    fn write_name(&self, f: &mut dyn fmt::Write, event: Event) -> fmt::Result {
-        match event {
-            Event::Deliver(slot) => write!(f, "deliver {}", self.network.envelope(slot)),
-            Event::Duplicate(slot) => write!(f, "duplicate {}", self.network.envelope(slot)),
-            Event::Drop(slot) => {
-                let Envelope { from, to, message, .. } = self.network.envelope(slot);
-                write!(f, "drop {from}")?;
-                if let (Address::Server(_), Some(term)) = (from, message.term()) {
-                    write!(f, "@{term}")?;
-                }
-                write!(f, " ⇥ {to} {message}")
-            }
-            Event::Timeout(place) => write!(f, "timeout {}", self.hosts[place].id),
-            Event::Saved(place) => write!(f, "saved {}", self.hosts[place].id),
-            Event::Crash(place) => write!(f, "crash {}", self.hosts[place].id),
-            Event::Restart(place) => write!(f, "restart {}", self.hosts[place].id),
-            Event::Request(place) => write!(f, "request {}", self.clients[place].client.id()),
-            Event::Retry(place) => write!(f, "retry {}", self.clients[place].client.id()),
-        }
-    }
-}
-
-/// The class of the events whose names start with this word.
-fn class_of(verb: &str) -> Option<EventClass> {
-    match verb {
-        "deliver" => Some(EventClass::Deliver),
-        "duplicate" => Some(EventClass::Duplicate),
-        "drop" => Some(EventClass::Drop),
-        "timeout" => Some(EventClass::Timeout),
-        "saved" => Some(EventClass::Save),
-        "crash" => Some(EventClass::Crash),
-        "restart" => Some(EventClass::Restart),
-        "request" | "retry" => Some(EventClass::Client),
-        _ => None,
-    }
-}
-
-const CONTIGUOUS: &str = "a server saves entries without a gap";
-
-impl Host {
-    fn is_up(&self) -> bool {
-        self.server.is_some()
-    }
-
-    fn write(&mut self, save: Save) {
-        self.disk.replay(save).expect(CONTIGUOUS);
     }
 }
 
@@ -472,9 +510,16 @@ impl Event {
             Self::Timeout(place)
             | Self::Request(place)
             | Self::Retry(place)
+            | Self::Take(place)
             | Self::Saved(place)
+            | Self::Applied(place)
+            | Self::Taken(place)
             | Self::Crash(place)
-            | Self::Restart(place) => place,
+            | Self::Restart(place)
+            | Self::Snapshot(place)
+            | Self::Change(place, _)
+            | Self::Transfer(place, _)
+            | Self::Read(place) => place,
         }
     }
 
@@ -485,60 +530,16 @@ impl Event {
             Self::Timeout(_)
             | Self::Request(_)
             | Self::Retry(_)
+            | Self::Take(_)
             | Self::Saved(_)
+            | Self::Applied(_)
+            | Self::Taken(_)
             | Self::Crash(_)
-            | Self::Restart(_) => None,
+            | Self::Restart(_)
+            | Self::Snapshot(_)
+            | Self::Change(..)
+            | Self::Transfer(..)
+            | Self::Read(_) => None,
         }
-    }
-}
-
-impl Names for World {
-    fn name(&self, pick: Pick) -> String {
-        let mut name = String::new();
-        self.write_name(&mut name, self.event(pick)).expect("a string takes every name");
-        name
-    }
-
-    fn find(&self, name: &str) -> Option<Pick> {
-        let class = class_of(name.split(' ').next()?)?;
-        let mut picks = (0..self.count(class)).map(|index| Pick { class, index });
-        picks.find(|&pick| {
-            let mut rest = Rest(name);
-            self.write_name(&mut rest, self.event(pick)).is_ok() && rest.0.is_empty()
-        })
-    }
-
-    fn find_like(&self, name: &str) -> Option<Pick> {
-        // `deliver s1@2 → s3 VoteRequest last=1@1`: what follows the message's name may differ, and
-        // the nearest term is meant.
-        let mut words = name.split(' ');
-        let class = class_of(words.next()?)?;
-        let (from, term) = words.next()?.split_once('@')?;
-        let (term, to, message) = (term.parse::<u64>().ok()?, words.nth(1)?, words.next()?);
-        let picks = (0..self.count(class)).map(|index| Pick { class, index });
-        let distances = picks.filter_map(|pick| {
-            let envelope = self.network.envelope(self.event(pick).slot()?);
-            let is_like = envelope.message.name() == message
-                && is_written(&envelope.from, from)
-                && is_written(&envelope.to, to);
-            is_like.then_some((envelope.message.term()?.0.abs_diff(term), pick))
-        });
-        distances.min_by_key(|&(distance, _)| distance).map(|(_, pick)| pick)
-    }
-}
-
-/// True if `value` is printed as `text`.
-fn is_written(value: &dyn fmt::Display, text: &str) -> bool {
-    let mut rest = Rest(text);
-    write!(rest, "{value}").is_ok() && rest.0.is_empty()
-}
-
-/// Compares what is written with a text, without keeping it, and stops at the first difference.
-struct Rest<'a>(&'a str);
-
-impl fmt::Write for Rest<'_> {
-    fn write_str(&mut self, written: &str) -> fmt::Result {
-        self.0 = self.0.strip_prefix(written).ok_or(fmt::Error)?;
-        Ok(())
     }
 }

@@ -15,7 +15,7 @@ const C1: ClientId = ClientId(1);
 
 fn command(term: u64, index: u64, number: u64) -> Entry {
     let request = ClientRequest::new(C1, SequenceNumber(number), "x".into());
-    Entry { term: Term(term), index: Index(index), payload: Payload::Command(request) }
+    Entry { term: Term(term), index: Index(index), payload: Payload::Command(request.into()) }
 }
 
 /// A log of commands numbered as their indices, with these terms.
@@ -107,13 +107,16 @@ fn the_committed_prefix_is_broken_by_an_answer_or_an_application_of_something_el
     let good = [committed(S1, 1, 1, &log)];
     let mut monitor = CommittedPrefix::default();
     let entry = command(1, 2, 2);
-    let message = refused(&mut monitor, &good, &Fact::Applied { server: S2, entry: &entry });
+    let message =
+        refused(&mut monitor, &good, &Fact::Applied { server: S2, entry: &entry, digest: 0 });
     assert_eq!(message, "s2 applied 2@1 c1#2 x before it was committed");
     let entry = command(2, 1, 1);
-    let message = refused(&mut monitor, &good, &Fact::Applied { server: S2, entry: &entry });
+    let message =
+        refused(&mut monitor, &good, &Fact::Applied { server: S2, entry: &entry, digest: 0 });
     assert_eq!(message, "s2 applied 1@2 c1#1 x, but 1@1 c1#1 x is committed there");
     let log_id = LogId::new(Term(1), Index(2));
-    let answer = Fact::Answered { client: C1, sequence_number: SequenceNumber(2), log_id };
+    let answer =
+        Fact::Answered { client: C1, sequence_number: SequenceNumber(2), log_id, response: 0 };
     let message = refused(&mut monitor, &good, &answer);
     assert_eq!(message, "c1#2 was answered at 2@1, where it is not");
     let error =
@@ -128,7 +131,7 @@ fn the_committed_prefix_is_broken_by_an_answer_or_an_application_of_something_el
 #[test]
 fn exactly_once_is_broken_by_a_request_applied_twice() {
     let (first, second, again) = (command(1, 1, 1), command(1, 2, 2), command(2, 3, 1));
-    let applied = |server, entry| Fact::Applied { server, entry };
+    let applied = |server, entry| Fact::Applied { server, entry, digest: 0 };
     let good = [
         applied(S1, &first),
         applied(S2, &first),

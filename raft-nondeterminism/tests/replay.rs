@@ -112,11 +112,11 @@ fn a_foreign_text_is_refused_by_its_line() {
     assert_eq!(
         "{\"events\": []}".parse::<Schedule>().unwrap_err().to_string(),
         "not a schedule: it starts with \"{\\\"events\\\": []}\" instead of \
-         \"raft-nondeterminism schedule, format 1\""
+         \"raft-nondeterminism schedule, format 2\""
     );
     assert_eq!(
-        refused("format 1", "format 2"),
-        "the schedule has format \"2\", this build reads format 1"
+        refused("format 2", "format 1"),
+        "the schedule has format \"1\", this build reads format 2"
     );
     assert_eq!(
         refused("servers 5", "servers many"),
@@ -137,7 +137,7 @@ fn a_foreign_text_is_refused_by_its_line() {
     );
     assert_eq!(
         refused("vote-counted-twice", "vote-counted-thrice"),
-        "line 10: \"defect vote-counted-thrice\" is not `defect` and none or a planted defect's name"
+        "line 14: \"defect vote-counted-thrice\" is not `defect` and none or a planted defect's name"
     );
     assert_eq!(
         refused("duplicate=10", "flood=10"),

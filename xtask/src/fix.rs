@@ -7,7 +7,9 @@ pub(crate) fn run() -> Result<()> {
     run_cargo(
         &[&["clippy", "--fix", "--allow-dirty", "--allow-staged"], &everything[..]].concat(),
     )?;
-    run_cargo(&["fmt", "--all"])
+    run_cargo(&["fmt", "--all"])?;
+    // The package outside the workspace, which `--all` does not reach.
+    run_cargo(&["fmt", "--manifest-path", "xtask/bench-core/Cargo.toml"])
 }
 
 fn run_cargo(arguments: &[&str]) -> Result<()> {

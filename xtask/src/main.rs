@@ -1,6 +1,7 @@
 //! Every chore of this workspace: `cargo xtask --help`.
 #![expect(clippy::print_stdout, reason = "a command prints its results")]
 
+mod bench;
 mod ci;
 mod demo;
 mod fix;
@@ -23,6 +24,8 @@ struct Cli {
 enum Command {
     /// Show it: five servers over a real AMQP bus, a leader killed, nothing lost.
     Demo(demo::DemoArgs),
+    /// Measure it: what the core costs, beside other consensus libraries and our goals.
+    Bench(bench::BenchArgs),
     /// Check everything that must hold before a change lands, and change nothing.
     Ci(ci::CiArgs),
     /// Rewrite what a program can: formatting and simple lints.
@@ -36,6 +39,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(args),
+        Command::Bench(args) => bench::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Fix => fix::run(),
         Command::Tidy => tidy::run(),

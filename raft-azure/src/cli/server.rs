@@ -131,7 +131,7 @@ fn status(server: &Server, machine: &CommandList) -> ServerStatus {
         leader: server.leader_hint().map(|leader| leader.0),
         commit_index: server.commit_index().0,
         last_applied: server.last_applied().0,
-        log: server.log().entries().iter().map(log_entry).collect(),
+        log: server.log().iter().map(log_entry).collect(),
         state: machine.commands().iter().map(|(_, command)| short(command)).collect(),
         refusals: refusals.map(|(&reason, &count)| (reason.to_owned(), count)).collect(),
         undecodable: 0,
@@ -141,22 +141,27 @@ fn status(server: &Server, machine: &CommandList) -> ServerStatus {
 }
 
 fn log_entry(entry: &Entry) -> LogEntry {
-    let (index, term) = (entry.index.0, entry.term.0);
-    match &entry.payload {
-        Payload::Noop => LogEntry { index, term, client: None, sequence: None, command: None },
+    let told = |command: &[u8]| match codec::decode_value::<String>(command) {
+        Ok(command) => short(&command),
+        Err(_) => format!("({} bytes)", command.len()),
+    };
+    let (asked_by, command) = match &entry.payload {
+        Payload::Noop => (None, None),
         Payload::Command(request) => {
-            let command = match codec::decode_value::<String>(&request.command) {
-                Ok(command) => short(&command),
-                Err(_) => format!("({} bytes)", request.command.len()),
-            };
-            LogEntry {
-                index,
-                term,
-                client: Some(request.client_id.0),
-                sequence: Some(request.sequence_number.0),
-                command: Some(command),
-            }
+            (Some((request.client_id, request.sequence_number)), Some(told(&request.command)))
         }
+        Payload::Proposal(command) => (None, Some(told(command))),
+        &Payload::RegisterClient { client_id, registration, .. } => {
+            (None, Some(format!("register {client_id}{registration}")))
+        }
+        Payload::Configuration(configuration) => (None, Some(configuration.to_string())),
+    };
+    LogEntry {
+        index: entry.index.0,
+        term: entry.term.0,
+        client: asked_by.map(|(client, _)| client.0),
+        sequence: asked_by.map(|(_, sequence)| sequence.0),
+        command,
     }
 }
 

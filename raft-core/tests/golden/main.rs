@@ -91,9 +91,13 @@ fn every_topic_has_a_test_and_every_script_opens_with_its_claim() {
         [
             "clients",
             "commit",
+            "disk-stall",
             "durability",
             "elections",
             "joining",
+            "lost-log",
+            "membership",
+            "priority",
             "reads",
             "replication",
             "restart",
@@ -158,6 +162,31 @@ fn clusters_of_one_and_two_work_as_written() {
 }
 
 #[test]
+fn the_cluster_changes_as_written() {
+    check_topic("membership");
+}
+
+#[test]
+fn leadership_is_handed_over_as_written() {
+    check_topic("transfer");
+}
+
+#[test]
+fn preferred_servers_lead_as_written() {
+    check_topic("priority");
+}
+
+#[test]
+fn lost_logs_are_noticed_as_written() {
+    check_topic("lost-log");
+}
+
+#[test]
+fn hung_disks_cost_leadership_as_written() {
+    check_topic("disk-stall");
+}
+
+#[test]
 fn servers_join_as_written() {
     check_topic("joining");
 }
@@ -170,9 +199,4 @@ fn servers_restart_as_written() {
 #[test]
 fn reads_go_as_written() {
     check_topic("reads");
-}
-
-#[test]
-fn leadership_is_handed_over_as_written() {
-    check_topic("transfer");
 }

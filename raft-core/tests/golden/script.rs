@@ -12,7 +12,8 @@
 //! | `drop …`, `duplicate …`, `keep …` | the same choice of messages is lost, repeated, or kept back |
 //! | `release` | what was kept back is on its way again |
 //! | `partition 1 2`, `cut 1 2`, `heal` | cuts these servers off from all others; loses what 1 sends to 2 |
-//! | `wait 300` | 300 ms pass |
+//! | `wait 300` | 300 ms pass, and nobody's timer elapses |
+//! | `run 300` | 300 ms pass: timers elapse when they are due, and every message arrives at once |
 //! | `stabilize` | everything is delivered until nothing is on its way |
 //! | `client-request 1 x [client=2] [number=7]` | a client asks server 1; the number is its next one |
 //! | `client-retry 2 [client=2]` | the client asks server 2 for the same again |
@@ -25,7 +26,7 @@
 //! | `hold-saves 2`, `saved 2 [count]` | the disk of server 2 takes its time; it is done |
 //! | `hold-applies 2`, `applies 2 [count]` | the same for its state machine |
 //! | `crash 2`, `restart 2` | loses what was not saved; starts again and joins |
-//! | `applied [2]`, `status [2]`, `log [2]`, `progress 1`, `messages` | prints |
+//! | `applied [2]`, `status [2]`, `log [2]`, `configuration [2]`, `progress 1`, `messages` | prints |
 
 use std::collections::BTreeMap;
 
@@ -164,6 +165,10 @@ impl Runner {
                 let millis = words.rest.first().ok_or("how long?")?;
                 cluster.now = cluster.now + std::time::Duration::from_millis(number(millis)?);
             }
+            "run" => {
+                let millis = words.rest.first().ok_or("how long?")?;
+                cluster.run(std::time::Duration::from_millis(number(millis)?));
+            }
             "register" => {
                 let client = words.number("client")?.unwrap_or(1);
                 let registration = SequenceNumber(words.number("number")?.unwrap_or(1));
@@ -241,6 +246,13 @@ impl Runner {
                         .note(format!("{status} durable={} leader={leader}", status.durable_index));
                 }
             }
+            "configuration" => {
+                for id in words.servers(cluster)? {
+                    let status = cluster.server(id).status();
+                    let index = status.configuration_index;
+                    cluster.note(format!("{id} configuration {index}: {}", status.configuration));
+                }
+            }
             "log" => {
                 for id in words.servers(cluster)? {
                     let log = cluster.server(id).log().iter();
@@ -263,8 +275,10 @@ impl Runner {
                         ProgressState::Snapshot(_) => "snapshot",
                     };
                     let (matched, next) = (progress.match_index, progress.next_index);
-                    cluster
-                        .note(format!("{id} of {follower}: match={matched} next={next} {state}"));
+                    let lost = if progress.has_lost_log { ", has lost its log" } else { "" };
+                    cluster.note(format!(
+                        "{id} of {follower}: match={matched} next={next} {state}{lost}"
+                    ));
                 }
             }
             "messages" => {

@@ -12,6 +12,7 @@ use proptest::prelude::ProptestConfig;
 mod any;
 mod client;
 mod codec;
+mod elections;
 mod log;
 mod quorum;
 mod server;

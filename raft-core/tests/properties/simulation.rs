@@ -1,14 +1,16 @@
-//! A small cluster under losses, copies, reordering, slow disks, slow state machines, partitions and
-//! crashes that forget what was not saved, watched by an observer that knows everything: the five
-//! properties of Figure 3, durability, exactly-once, and that the cluster works again when it may.
+//! A small cluster under losses, copies, reordering, slow disks, slow state machines, partitions,
+//! crashes that forget what was not saved, and operators that change it and move its leader, watched by
+//! an observer that knows everything: the five properties of Figure 3, durability, exactly-once, majorities
+//! that overlap, and that the cluster works again when it may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use raft_core::{
-    Address, ClientId, ClientResult, ClusterId, Entry, Envelope, LogId, Message, Payload,
-    SequenceNumber, ServerId,
+    Address, ClientId, ClientResult, ClusterId, Configuration, Entry, Envelope, Input, LogId,
+    MembershipChange, Message, Payload, Role, SequenceNumber, ServerId,
 };
 
 use crate::cluster::{Cluster, request};
@@ -32,6 +34,8 @@ enum Event {
     Restart(u8),
     Partition(u8),
     Heal,
+    Change(u8, u8, u8),
+    Transfer(Option<u8>),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -54,6 +58,8 @@ fn event() -> impl Strategy<Value = Event> {
         3 => any::<u8>().prop_map(Event::Restart),
         1 => any::<u8>().prop_map(Event::Partition),
         3 => Just(Event::Heal),
+        8 => any::<(u8, u8, u8)>().prop_map(|(kind, one, two)| Event::Change(kind, one, two)),
+        1 => any::<Option<u8>>().prop_map(Event::Transfer),
     ]
 }
 
@@ -75,6 +81,32 @@ struct Observer {
     /// The answer that each request got.
     answers: BTreeMap<(ClientId, SequenceNumber), (LogId, Bytes)>,
     seen: (usize, usize),
+    /// Configurations that follow on each other in some log, and were found to overlap.
+    overlapping: Vec<(Arc<Configuration>, Arc<Configuration>)>,
+    /// How many changes were committed.
+    changes: usize,
+}
+
+/// The configurations in a log, the first one before its first entry.
+fn configurations<'a>(
+    first: &Arc<Configuration>,
+    log: impl Iterator<Item = &'a Entry>,
+) -> Vec<Arc<Configuration>> {
+    let in_log = log.filter_map(|entry| match &entry.payload {
+        Payload::Configuration(configuration) => Some(configuration.clone()),
+        _ => None,
+    });
+    std::iter::once(first.clone()).chain(in_log).collect()
+}
+
+/// True if any two majorities, one of each, have a server in common.
+fn overlap(one: &Configuration, two: &Configuration) -> bool {
+    let servers: Vec<_> = one.servers().union(&two.servers()).copied().collect();
+    (0_u32..1 << servers.len()).all(|set| {
+        let place = |server| servers.iter().position(|&known| known == server).unwrap();
+        let is_in = |server| set >> place(server) & 1 == 1;
+        !(one.is_reached_by(is_in) && two.is_reached_by(|server| !is_in(server)))
+    })
 }
 
 impl Observer {
@@ -99,7 +131,17 @@ impl Observer {
                     None => self.commit(entry.clone(), term),
                 }
             }
-            if server.role().is_leader() {
+            let chain = configurations(&cluster.first, log.iter());
+            for pair in chain.windows(2) {
+                let pair = (pair[0].clone(), pair[1].clone());
+                if !self.overlapping.contains(&pair) {
+                    prop_assert!(overlap(&pair.0, &pair.1), "{} and then {}", pair.0, pair.1);
+                    self.overlapping.push(pair);
+                }
+            }
+            if let Role::Leader(leader) = server.role() {
+                let lost = leader.progress.iter().find(|(_, progress)| progress.has_lost_log);
+                prop_assert!(lost.is_none(), "no disk ever forgets, but {} says {:?}", id, lost);
                 let before = self.leader_logs.insert(term, log.to_vec()).unwrap_or_default();
                 prop_assert!(log.starts_with(&before), "Leader Append-Only: {}", id);
                 for (place, (entry, committed_in)) in self.committed.iter().enumerate() {
@@ -120,10 +162,19 @@ impl Observer {
             let applied: Vec<_> = cluster.host(id).applied.iter().map(Entry::log_id).collect();
             prop_assert!(self.history.starts_with(&applied), "{} applied {:?}", id, applied);
         }
+        // What decides is the last committed configuration, or one that a leader has put after it.
+        let committed = self.committed.iter().map(|(entry, _)| entry);
+        let last = configurations(&cluster.first, committed).pop();
+        let newer = up.iter().flat_map(|&id| {
+            let log = cluster.server(id).log().iter().skip(self.committed.len());
+            configurations(&cluster.first, log).split_off(1)
+        });
+        let in_force: Vec<_> = last.into_iter().chain(newer).collect();
         for (place, (entry, _)) in self.committed.iter().enumerate() {
             let holds = |id: &&ServerId| cluster.host(**id).disk.entries.get(place) == Some(entry);
-            let copies = ids.iter().filter(holds).count();
-            prop_assert!(2 * copies > ids.len(), "{} of {} hold {}", copies, ids.len(), entry);
+            let copies: BTreeSet<_> = ids.iter().filter(holds).collect();
+            let is_held = |by: &Arc<Configuration>| by.is_reached_by(|id| copies.contains(&id));
+            prop_assert!(in_force.iter().any(is_held), "only {:?} hold {}", copies, entry);
         }
         for envelope in &cluster.answers[self.seen.1..] {
             let Message::ClientResponse(response) = &envelope.message else { continue };
@@ -140,6 +191,7 @@ impl Observer {
     }
 
     fn commit(&mut self, entry: Entry, term: u64) {
+        self.changes += usize::from(matches!(entry.payload, Payload::Configuration(_)));
         if let Payload::Command(request) = &entry.payload {
             let last = self.last_run.entry(request.client_id).or_default();
             if request.sequence_number > *last {
@@ -249,6 +301,28 @@ impl World {
             }
             Event::Partition(id) => self.cluster.partition(&[self.some(id)]),
             Event::Heal => self.cluster.heal(),
+            Event::Change(kind, one, two) => {
+                let (one, two) = (self.some(one), self.some(two));
+                let changes = match kind % 6 {
+                    0 => vec![MembershipChange::AddLearner(one)],
+                    1 | 2 => vec![MembershipChange::AddVoter(one)],
+                    3 => vec![MembershipChange::Demote(one)],
+                    4 => vec![MembershipChange::Remove(one)],
+                    _ => vec![MembershipChange::AddVoter(one), MembershipChange::Remove(two)],
+                };
+                self.ask_leader(Input::ChangeMembership(changes));
+            }
+            Event::Transfer(to) => {
+                let to = to.map(|choice| self.some(choice));
+                self.ask_leader(Input::TransferLeadership { to });
+            }
+        }
+    }
+
+    /// An operator asks whoever leads, and may be refused.
+    fn ask_leader(&mut self, input: Input) {
+        if let Some(leader) = self.cluster.leader() {
+            let _ = self.cluster.step(leader, input);
         }
     }
 
@@ -285,12 +359,17 @@ impl World {
             self.cluster.finish_saves(id, usize::MAX);
             self.cluster.finish_applies(id, usize::MAX);
         }
-        for _ in 0..200 {
+        for _ in 0..400 {
             self.cluster.stabilize();
             self.observer.look(&self.cluster)?;
             self.read_answers();
-            let statuses: Vec<_> =
-                self.cluster.ids().iter().map(|&id| self.cluster.server(id).status()).collect();
+            // Servers that are in no configuration any more may be left behind.
+            let leader = self.cluster.leader().unwrap_or(ServerId(1));
+            let configuration = self.cluster.server(leader).configuration();
+            let servers: Vec<_> = configuration.servers().into_iter().collect();
+            let is_finished = !configuration.is_joint();
+            let status = |&id: &ServerId| self.cluster.server(id).status();
+            let statuses: Vec<_> = servers.iter().map(status).collect();
             let first = &statuses[0];
             let is_level = |s: &raft_core::Status| {
                 (s.last, s.commit_index, s.last_applied, s.leader)
@@ -298,6 +377,7 @@ impl World {
             };
             let key = (ClientId(0), SequenceNumber(self.numbers[0] - 1));
             if first.leader.is_some()
+                && is_finished
                 && self.observer.answers.contains_key(&key)
                 && self.numbers[0] >= 1_000
                 && statuses.iter().all(is_level)
@@ -322,13 +402,15 @@ impl World {
 
 /// Runs the events, and says how much happened.
 fn simulate(
-    servers: u64,
+    (voters, spares): (u64, u64),
     in_flight: u64,
     append_bytes: usize,
     seed: u64,
     events: &[Event],
 ) -> Result<Observer, TestCaseError> {
-    let mut cluster = Cluster::new(servers, |config| {
+    let mut cluster = Cluster::new(voters + spares, |config| {
+        config.voters = (1..=voters).map(ServerId).collect();
+        config.catch_up_entries_max = 4;
         config.in_flight_entries_max = in_flight;
         config.append_bytes_max = append_bytes;
         config.seed = seed;
@@ -362,13 +444,14 @@ proptest! {
 
     #[test]
     fn a_cluster_under_faults_keeps_every_promise(
-        servers in prop_oneof![1 => 1..3_u64, 4 => Just(3_u64), 2 => 4..6_u64],
+        voters in prop_oneof![1 => 1..3_u64, 4 => Just(3_u64), 2 => 4..6_u64],
+        spares in 0..3_u64,
         in_flight in 1..6_u64,
         append_bytes in prop_oneof![Just(1_usize), 50..300_usize],
         seed in any::<u64>(),
         events in prop::collection::vec(event(), 50..400),
     ) {
-        simulate(servers, in_flight, append_bytes, seed, &events)?;
+        simulate((voters, spares), in_flight, append_bytes, seed, &events)?;
     }
 }
 
@@ -379,13 +462,15 @@ fn the_simulation_is_not_idle() {
     use proptest::test_runner::TestRunner;
 
     let mut runner = TestRunner::deterministic();
-    let (mut terms, mut commits, mut answers) = (0, 0, 0);
+    let (mut terms, mut commits, mut answers, mut changes) = (0, 0, 0, 0);
     for seed in 0..16 {
         let events = prop::collection::vec(event(), 400).new_tree(&mut runner).unwrap().current();
-        let observer = simulate(3, 4, 300, seed, &events).unwrap();
+        let observer = simulate((3, 1), 4, 300, seed, &events).unwrap();
         terms += observer.leaders.len();
         commits += observer.committed.len();
         answers += observer.answers.len();
+        changes += observer.changes;
     }
-    assert!(terms >= 30 && commits >= 100 && answers >= 50, "{terms}, {commits}, {answers}");
+    assert!(terms >= 30 && commits >= 100, "{terms}, {commits}");
+    assert!(answers >= 50 && changes >= 50, "{answers}, {changes}");
 }

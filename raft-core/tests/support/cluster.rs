@@ -6,13 +6,15 @@
 #![allow(dead_code, reason = "each suite uses its own part of it")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use raft_core::codec::{decode_entry, encode_entry};
 use raft_core::{
-    Address, Apply, ClientId, ClientRequest, Config, Effect, Effects, Entry, Envelope, Index,
-    Input, Message, Payload, ReadId, Recovered, RoleChange, Save, SaveNumber, SequenceNumber,
-    Server, ServerId, Snapshot, StepError, Timestamp,
+    Address, Apply, ClientId, ClientRequest, Config, Configuration, Effect, Effects, Entry,
+    Envelope, Index, Input, Message, Payload, ReadId, Recovered, RoleChange, Save, SaveNumber,
+    SequenceNumber, Server, ServerId, Snapshot, StepError, Timestamp,
 };
 
 /// Servers, the messages between them, and what happened so far.
@@ -30,6 +32,8 @@ pub(crate) struct Cluster {
     transcript: Vec<String>,
     /// Reads that were served, with what is applied there, or that failed.
     pub(crate) reads: Vec<(ReadId, Option<Index>)>,
+    /// The configuration before the first entry of every log.
+    pub(crate) first: Arc<Configuration>,
     /// Who was elected in each term, as the servers told.
     pub(crate) elected: Vec<(u64, ServerId)>,
 }
@@ -83,14 +87,18 @@ impl Cluster {
             };
             (id, host)
         };
+        let hosts: BTreeMap<_, _> = ids().map(host).collect();
+        let first = hosts.values().next().and_then(|host: &Host| host.server.as_ref());
+        let first = first.expect("a cluster has servers").configuration().clone();
         Self {
             now: Timestamp::ZERO,
-            hosts: ids().map(host).collect(),
+            hosts,
             network: Vec::new(),
             answers: Vec::new(),
             cut: BTreeSet::new(),
             transcript: Vec::new(),
             reads: Vec::new(),
+            first: Arc::new(first),
             elected: Vec::new(),
         }
     }
@@ -266,6 +274,32 @@ impl Cluster {
         let deadline = self.server(id).next_timeout().expect("the server has joined");
         self.now = self.now.max(deadline);
         self.step(id, Input::TimerElapsed).expect("a timer is never refused");
+    }
+
+    /// Lets so much time pass: timers elapse when they are due, and every message arrives at once.
+    pub(crate) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.stabilize();
+        while let Some((at, id)) = self.next_timer().filter(|(at, _)| *at <= end) {
+            self.now = self.now.max(at);
+            self.elapse(id);
+            self.stabilize();
+        }
+        self.now = end;
+    }
+
+    /// Whose timer is next, and when.
+    pub(crate) fn next_timer(&self) -> Option<(Timestamp, ServerId)> {
+        let timer =
+            |(&id, host): (&ServerId, &Host)| Some((host.server.as_ref()?.next_timeout()?, id));
+        self.hosts.iter().filter_map(timer).min()
+    }
+
+    /// The server that leads the latest term, if one does.
+    pub(crate) fn leader(&self) -> Option<ServerId> {
+        let running = self.hosts.iter().filter_map(|(&id, host)| Some((id, host.server.as_ref()?)));
+        let leading = running.filter(|(_, server)| server.role().is_leader());
+        leading.max_by_key(|(_, server)| server.current_term()).map(|(id, _)| id)
     }
 
     pub(crate) fn join(&mut self, id: ServerId) -> Result<(), StepError> {

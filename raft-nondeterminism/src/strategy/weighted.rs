@@ -34,7 +34,9 @@ impl Weighted {
             EventClass::Timeout => 8,
             EventClass::Client => 6,
             EventClass::Duplicate | EventClass::Restart => 4,
-            EventClass::Drop | EventClass::Crash => 2,
+            EventClass::Read => 3,
+            EventClass::Drop | EventClass::Crash | EventClass::Change => 2,
+            EventClass::Snapshot | EventClass::Transfer => 1,
         });
         Self { weights, rng: Rng::new(0) }
     }

@@ -1,0 +1,395 @@
+//! What one server runs on: a clock, a disk, a state machine, and who carries out its effects.
+//!
+//! Guarantees: effects happen in order; what may take its time, saves and snapshots, is kept back until
+//!             an event of its own completes it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::mem;
+
+use bytes::Bytes;
+use raft_core::{
+    Apply, Config, Effect, Index, Input, Message, NewServerError, Payload, Recovered, Save,
+    SaveNumber, Server, ServerId, Snapshot, StepError, Term, Timestamp,
+};
+
+use super::World;
+use crate::fault::Fault;
+use crate::machine::Machine;
+use crate::monitor::Fact;
+use crate::oracle::Oracle;
+use crate::scenario::{Clocks, Protocol, SaveMode};
+use crate::strategy::NotReproducible;
+use crate::watch::Watch;
+
+/// What one server runs on.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    pub(super) id: ServerId,
+    /// `None` while it is down.
+    pub(super) server: Option<Server>,
+    pub(super) clock: Timestamp,
+    /// What survives a crash.
+    disk: Recovered,
+    /// Saves that are not durable yet, oldest first; empty if saves are immediate.
+    unsaved: VecDeque<Save>,
+    /// What has arrived and was not taken yet; empty unless servers take what arrives together.
+    pub(super) arrivals: Vec<Input>,
+    pub(super) machine: Machine,
+    /// What its state machine was asked and has not done, oldest first; empty unless it takes its time.
+    tasks: VecDeque<Task>,
+    /// The state that its state machine gives for a snapshot, and through which entry it is; kept back
+    /// like a save.
+    pub(super) taking: Option<(Index, Bytes)>,
+}
+
+/// What a state machine is asked.
+#[derive(Clone, Debug)]
+enum Task {
+    Apply(Apply),
+    TakeSnapshot(Index),
+    Restore(Snapshot),
+}
+
+const CONTIGUOUS: &str = "a server saves entries without a gap";
+
+impl Host {
+    /// A server that was never started.
+    pub(super) fn new(id: ServerId) -> Self {
+        Self {
+            id,
+            server: None,
+            clock: Timestamp::ZERO,
+            disk: Recovered::default(),
+            unsaved: VecDeque::new(),
+            arrivals: Vec::new(),
+            machine: Machine::default(),
+            tasks: VecDeque::new(),
+            taking: None,
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.server.is_some()
+    }
+
+    pub(super) fn is_saving(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+
+    pub(super) fn is_taking(&self) -> bool {
+        self.taking.is_some()
+    }
+
+    pub(super) fn is_applying(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
+    pub(super) fn has_arrivals(&self) -> bool {
+        !self.arrivals.is_empty()
+    }
+
+    pub(super) fn knows_leader(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| server.leader_hint().is_some())
+    }
+
+    /// The server, if it takes itself for the leader.
+    pub(super) fn leader(&self) -> Option<&Server> {
+        self.server.as_ref().filter(|server| server.role().is_leader())
+    }
+
+    /// When its timer fires, if it is up.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        self.server.as_ref().and_then(Server::next_timeout)
+    }
+
+    /// Makes its oldest save durable.
+    pub(super) fn write_oldest(&mut self) -> SaveNumber {
+        let save = self.unsaved.pop_front().expect("the event was enabled");
+        let number = save.number;
+        self.write(save);
+        number
+    }
+
+    fn write(&mut self, save: Save) {
+        self.disk.replay(save).expect(CONTIGUOUS);
+    }
+
+    /// True if its disk shows that it voted for `candidate` in `term`, or went on to a later one.
+    fn has_voted(&self, candidate: ServerId, term: Term) -> bool {
+        let saved = self.disk.hard_state;
+        saved.current_term > term
+            || saved.current_term == term && saved.voted_for == Some(candidate)
+    }
+
+    /// True if its disk holds this entry, or a snapshot that stands for it.
+    fn has_saved(&self, index: Index, term: Term) -> bool {
+        let snapshot = self.disk.snapshot.as_ref().map_or(Index::ZERO, |it| it.last().index);
+        index <= snapshot || self.disk.entry(index).is_some_and(|entry| entry.term == term)
+    }
+}
+
+impl World {
+    /// Starts a server from its disk.
+    pub(super) fn start(
+        &mut self,
+        place: usize,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), NewServerError> {
+        let config = self.config(self.hosts[place].id);
+        let host = &mut self.hosts[place];
+        host.server = Some(Server::new(config, host.disk.clone())?);
+        host.machine = Machine::default();
+        self.tell(place, Input::NotifyJoinedService, watch);
+        let host = &self.hosts[place];
+        if let Some(server) = &host.server {
+            let status = server.status();
+            let (index, configuration) = (status.configuration_index, &status.configuration);
+            let log = server.log();
+            watch.fact(&Fact::Configured { server: host.id, index, configuration, log });
+        }
+        Ok(())
+    }
+
+    fn config(&self, server_id: ServerId) -> Config {
+        let Self { scenario, variant, .. } = self;
+        // Those that stand by are started with the voters that the cluster began with.
+        let voters = self.hosts.iter().map(|host| host.id).take(scenario.servers);
+        let mut config = Config::new(server_id, voters);
+        config.defect = self.defect;
+        if scenario.protocol == Protocol::Plain {
+            config.pre_vote = false;
+            config.check_quorum = false;
+        }
+        if variant.is_one_by_one {
+            // Of a snapshot, more than a byte at a time: it takes a message each.
+            config.append_bytes_max = if scenario.has_snapshots() { 24 } else { 1 };
+        }
+        config.snapshot_entries = Some(scenario.snapshot_entries).filter(|&entries| entries > 0);
+        config.snapshot_keep_entries = variant.keep_entries;
+        config.lease_reads = scenario.clocks == Clocks::Common && config.check_quorum;
+        config.announce_commits = variant.announces_commits;
+        config.forward_requests = variant.forwards_requests;
+        if variant.has_priorities {
+            config.priorities.insert(ServerId(2), 1);
+        }
+        config
+    }
+
+    /// Stops a server. The oracle decides how many of its unfinished saves reached the disk: a disk
+    /// may have written what it has not confirmed.
+    pub(super) fn crash(
+        &mut self,
+        place: usize,
+        oracle: &mut Oracle<'_>,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), NotReproducible> {
+        let unsaved = self.hosts[place].unsaved.len();
+        let kept = if unsaved > 0 && self.has_budget(Fault::LoseSaves) {
+            oracle.choose(unsaved + 1, "saves_kept")?
+        } else {
+            unsaved
+        };
+        let host = &mut self.hosts[place];
+        let saves = mem::take(&mut host.unsaved);
+        saves.into_iter().take(kept).for_each(|save| host.write(save));
+        host.server = None;
+        host.taking = None;
+        host.tasks.clear();
+        host.arrivals.clear();
+        self.faults.happened(Fault::Crash);
+        if kept < unsaved {
+            self.faults.happened(Fault::LoseSaves);
+            let (id, lost) = (self.hosts[place].id, unsaved - kept);
+            watch.line(format_args!("       {id} lost {lost} of {unsaved} unfinished saves"));
+        }
+        watch.fact(&Fact::Crashed { server: self.hosts[place].id });
+        Ok(())
+    }
+
+    /// Gives a server inputs in one step, and carries out what it asks for as far as that happens at
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// If the server refuses one of the inputs. Whatever follows from it is told to the watchers.
+    pub(super) fn step(
+        &mut self,
+        place: usize,
+        first: impl IntoIterator<Item = Input>,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), StepError> {
+        let mut first = Some(first);
+        let mut result = None;
+        let mut inputs = mem::take(&mut self.inputs);
+        let mut effects = mem::take(&mut self.effects);
+        while first.is_some() || !inputs.is_empty() {
+            let host = &mut self.hosts[place];
+            let (id, clock) = (host.id, host.clock);
+            let server = host.server.as_mut().expect("only running servers take inputs");
+            let before = watch.is_tracing().then(|| (server.current_term(), server.role().name()));
+            let outcome = match first.take() {
+                Some(together) => server.step_all(clock, together, &mut effects),
+                None => server.step_all(clock, inputs.pop_front(), &mut effects),
+            };
+            let (term, role) = (server.current_term(), server.role().name());
+            if let Err(error) = outcome {
+                watch.line(format_args!("       {id} refused: {error}"));
+                if error.is_fatal() {
+                    watch.fact(&Fact::Refused { server: id, error });
+                }
+            }
+            result.get_or_insert(outcome);
+            if let Some((term_before, role_before)) = before.filter(|before| before.1 != role) {
+                watch.line(format_args!(
+                    "       {id}@{term_before} {role_before} ⇨ {id}@{term} {role}"
+                ));
+            }
+            // Of several in one step, the last one counts: the log is as it is after the step.
+            let is_configuration = |it: &Effect| matches!(it, Effect::NotifyConfiguration { .. });
+            let last = effects.as_slice().iter().rposition(is_configuration);
+            for (number, effect) in effects.drain().enumerate() {
+                if watch.is_tracing() {
+                    watch.line(format_args!("       {id}@{term} {effect}"));
+                }
+                if !is_configuration(&effect) || Some(number) == last {
+                    self.carry_out(place, effect, &mut inputs, watch);
+                }
+            }
+        }
+        (self.inputs, self.effects) = (inputs, effects);
+        result.expect("there was an input")
+    }
+
+    fn carry_out(
+        &mut self,
+        place: usize,
+        effect: Effect,
+        inputs: &mut VecDeque<Input>,
+        watch: &mut Watch<'_>,
+    ) {
+        let Self { scenario, hosts, network, .. } = self;
+        let host = &mut hosts[place];
+        let id = host.id;
+        let server = host.server.as_ref().expect("it has just taken an input");
+        let (term, log) = (server.current_term(), server.log());
+        match effect {
+            Effect::Save(save) => match scenario.saves {
+                SaveMode::Delayed => host.unsaved.push_back(save),
+                SaveMode::Immediate => {
+                    inputs.push_back(Input::Saved(save.number));
+                    host.write(save);
+                }
+            },
+            Effect::Send(envelope) => {
+                if let Message::VoteRequest(request) = &envelope.message
+                    && request.is_transfer
+                {
+                    watch.fact(&Fact::AskedToLead { server: id, term: request.term });
+                }
+                network.send(envelope);
+            }
+            Effect::Apply(apply) => self.ask(place, Task::Apply(apply), inputs, watch),
+            Effect::TakeSnapshot { through } => {
+                self.ask(place, Task::TakeSnapshot(through), inputs, watch);
+            }
+            Effect::RestoreSnapshot(snapshot) => {
+                self.ask(place, Task::Restore(snapshot), inputs, watch);
+            }
+            Effect::NotifyElectedLeader { term } => {
+                watch.fact(&Fact::ElectedLeader { server: id, term, log });
+                self.decided(place, "was elected", |host| host.has_voted(id, term), watch);
+            }
+            Effect::NotifyCommit { index } => {
+                watch.fact(&Fact::Committed { server: id, term, index, log });
+                let is_leader = server.role().is_leader();
+                if let Some(term) = log.term_at(index).filter(|_| is_leader) {
+                    self.decided(place, "committed", |host| host.has_saved(index, term), watch);
+                }
+            }
+            Effect::NotifyConfiguration { index, configuration } => {
+                let configuration = &*configuration;
+                watch.fact(&Fact::Configured { server: id, index, configuration, log });
+            }
+            Effect::ReadReady { id: read, index } => {
+                watch.fact(&Fact::ReadServed { server: id, id: read, index });
+            }
+            Effect::ReadFailed { id: read, .. } => {
+                watch.fact(&Fact::ReadFailed { server: id, id: read });
+            }
+            Effect::NotifyTransferAborted { .. } => {}
+        }
+    }
+
+    /// Asks a state machine for something, which it does now or later.
+    fn ask(
+        &mut self,
+        place: usize,
+        task: Task,
+        inputs: &mut VecDeque<Input>,
+        watch: &mut Watch<'_>,
+    ) {
+        if self.variant.applies_slowly {
+            self.hosts[place].tasks.push_back(task);
+        } else {
+            inputs.extend(self.perform_task(place, task, watch));
+        }
+    }
+
+    /// A state machine does the next thing it was asked.
+    pub(super) fn work(&mut self, place: usize, watch: &mut Watch<'_>) {
+        let task = self.hosts[place].tasks.pop_front().expect("the event was enabled");
+        if let Some(input) = self.perform_task(place, task, watch) {
+            self.tell(place, input, watch);
+        }
+    }
+
+    fn perform_task(&mut self, place: usize, task: Task, watch: &mut Watch<'_>) -> Option<Input> {
+        let host = &mut self.hosts[place];
+        match task {
+            Task::Apply(apply) => {
+                let mut responses = Vec::new();
+                for entry in apply.commands() {
+                    let digest = host.machine.apply(entry);
+                    watch.fact(&Fact::Applied { server: host.id, entry, digest });
+                    if let Payload::Command(_) = &entry.payload {
+                        responses.push(digest.to_le_bytes().to_vec().into());
+                    }
+                }
+                Some(Input::Applied { through: apply.through, responses })
+            }
+            Task::TakeSnapshot(through) => {
+                let data = host.machine.snapshot();
+                match self.scenario.saves {
+                    SaveMode::Delayed => {
+                        host.taking = Some((through, data));
+                        None
+                    }
+                    SaveMode::Immediate => Some(Input::SnapshotTaken { through, data }),
+                }
+            }
+            Task::Restore(snapshot) => {
+                host.machine = Machine::restored(snapshot.data());
+                let (last, digest) = (snapshot.last(), host.machine.digest());
+                watch.fact(&Fact::Restored { server: host.id, last, digest });
+                Some(Input::Applied { through: last.index, responses: Vec::new() })
+            }
+        }
+    }
+
+    /// Tells whose disks support what a server says a majority has decided.
+    fn decided(
+        &self,
+        place: usize,
+        what: &'static str,
+        supports: impl Fn(&Host) -> bool,
+        watch: &mut Watch<'_>,
+    ) {
+        let supporters: BTreeSet<_> =
+            self.hosts.iter().filter(|host| supports(host)).map(|host| host.id).collect();
+        let host = &self.hosts[place];
+        let server = host.server.as_ref().expect("it has just decided");
+        let configuration = server.configuration();
+        let supporters = &supporters;
+        watch.fact(&Fact::Decided { server: host.id, what, configuration, supporters });
+    }
+}

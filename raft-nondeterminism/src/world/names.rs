@@ -1,0 +1,119 @@
+//! What schedules call the events, and how events are found by that.
+//!
+//! Guarantees: a name says who takes part and what is said, so it survives small changes of the code
+//!             under test; two enabled events with one name do the same.
+
+use std::fmt::{self, Write as _};
+
+use raft_core::{Address, Envelope};
+
+use super::{Event, World};
+use crate::event::{EventClass, Names, Pick};
+
+impl World {
+    pub(super) fn write_name(&self, f: &mut dyn fmt::Write, event: Event) -> fmt::Result {
+        match event {
+            Event::Deliver(slot) => write!(f, "deliver {}", self.network.envelope(slot)),
+            Event::Duplicate(slot) => write!(f, "duplicate {}", self.network.envelope(slot)),
+            Event::Drop(slot) => {
+                let Envelope { from, to, message, .. } = self.network.envelope(slot);
+                write!(f, "drop {from}")?;
+                if let (Address::Server(_), Some(term)) = (from, message.term()) {
+                    write!(f, "@{term}")?;
+                }
+                write!(f, " ⇥ {to} {message}")
+            }
+            Event::Timeout(place) => write!(f, "timeout {}", self.hosts[place].id),
+            Event::Saved(place) => write!(f, "saved {}", self.hosts[place].id),
+            Event::Take(place) => write!(f, "take {}", self.hosts[place].id),
+            Event::Applied(place) => write!(f, "applied {}", self.hosts[place].id),
+            Event::Taken(place) => write!(f, "taken {}", self.hosts[place].id),
+            Event::Snapshot(place) => write!(f, "snapshot {}", self.hosts[place].id),
+            Event::Change(place, which) => {
+                write!(f, "change {} {}", self.hosts[place].id, self.changes(place)[which])
+            }
+            Event::Transfer(place, which) => {
+                write!(f, "transfer {} to ", self.hosts[place].id)?;
+                match self.successors(place)[which] {
+                    Some(server) => write!(f, "{server}"),
+                    None => f.write_str("anyone"),
+                }
+            }
+            Event::Read(place) => write!(f, "read {}", self.hosts[place].id),
+            Event::Crash(place) => write!(f, "crash {}", self.hosts[place].id),
+            Event::Restart(place) => write!(f, "restart {}", self.hosts[place].id),
+            Event::Request(place) => write!(f, "request {}", self.clients[place].client.id()),
+            Event::Retry(place) => write!(f, "retry {}", self.clients[place].client.id()),
+        }
+    }
+}
+
+/// The class of the events whose names start with this word.
+fn class_of(verb: &str) -> Option<EventClass> {
+    match verb {
+        "deliver" | "take" => Some(EventClass::Deliver),
+        "duplicate" => Some(EventClass::Duplicate),
+        "drop" => Some(EventClass::Drop),
+        "timeout" => Some(EventClass::Timeout),
+        "saved" | "taken" | "applied" => Some(EventClass::Save),
+        "crash" => Some(EventClass::Crash),
+        "restart" => Some(EventClass::Restart),
+        "request" | "retry" => Some(EventClass::Client),
+        "snapshot" => Some(EventClass::Snapshot),
+        "change" => Some(EventClass::Change),
+        "transfer" => Some(EventClass::Transfer),
+        "read" => Some(EventClass::Read),
+        _ => None,
+    }
+}
+
+impl Names for World {
+    fn name(&self, pick: Pick) -> String {
+        let mut name = String::new();
+        self.write_name(&mut name, self.event(pick)).expect("a string takes every name");
+        name
+    }
+
+    fn find(&self, name: &str) -> Option<Pick> {
+        let class = class_of(name.split(' ').next()?)?;
+        let mut picks = (0..self.count(class)).map(|index| Pick { class, index });
+        picks.find(|&pick| {
+            let mut rest = Rest(name);
+            self.write_name(&mut rest, self.event(pick)).is_ok() && rest.0.is_empty()
+        })
+    }
+
+    fn find_like(&self, name: &str) -> Option<Pick> {
+        // `deliver s1@2 → s3 VoteRequest last=1@1`: what follows the message's name may differ, and
+        // the nearest term is meant.
+        let mut words = name.split(' ');
+        let class = class_of(words.next()?)?;
+        let (from, term) = words.next()?.split_once('@')?;
+        let (term, to, message) = (term.parse::<u64>().ok()?, words.nth(1)?, words.next()?);
+        let picks = (0..self.count(class)).map(|index| Pick { class, index });
+        let distances = picks.filter_map(|pick| {
+            let envelope = self.network.envelope(self.event(pick).slot()?);
+            let is_like = envelope.message.name() == message
+                && is_written(&envelope.from, from)
+                && is_written(&envelope.to, to);
+            is_like.then_some((envelope.message.term()?.0.abs_diff(term), pick))
+        });
+        distances.min_by_key(|&(distance, _)| distance).map(|(_, pick)| pick)
+    }
+}
+
+/// True if `value` is printed as `text`.
+fn is_written(value: &dyn fmt::Display, text: &str) -> bool {
+    let mut rest = Rest(text);
+    write!(rest, "{value}").is_ok() && rest.0.is_empty()
+}
+
+/// Compares what is written with a text, without keeping it, and stops at the first difference.
+struct Rest<'a>(&'a str);
+
+impl fmt::Write for Rest<'_> {
+    fn write_str(&mut self, written: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(written).ok_or(fmt::Error)?;
+        Ok(())
+    }
+}
