@@ -1,16 +1,20 @@
-//! A client of the cluster as a function: finds the leader, retries, and never asks for one thing
-//! twice under two numbers (Raft §8; dissertation §6.3).
+//! A client of the cluster as a function: finds the leader, opens a session, retries, and never asks
+//! for one thing twice under two numbers (Raft §8; dissertation §6.3).
 //!
-//! Guarantees: a request keeps its sequence number through every retry and redirect, so it is
-//!             applied at most once, and exactly once if it is answered.
+//! Guarantees: a request keeps its session and its number through every retry and redirect, so it is
+//!             applied at most once, and exactly once if it is answered. Numbers are never used again,
+//!             not even in another session.
 //! Relies on:  the host delivering messages best effort and calling back at [`Client::next_timeout`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::message::{Address, ClientRequest, ClientResponse, ClientResult, Envelope, Message};
-use crate::types::{ClientId, ClusterId, LogId, SequenceNumber, ServerId, Timestamp};
+use crate::message::{
+    Address, ClientRequest, ClientResponse, ClientResult, Envelope, Message, RegisterClient,
+};
+use crate::types::{ClientId, ClusterId, LogId, SequenceNumber, ServerId, SessionId, Timestamp};
 
 /// The settings of one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +30,14 @@ pub struct ClientConfig {
     pub servers: Vec<ServerId>,
     /// How long to wait for an answer before asking another server.
     pub answer_timeout: Duration,
-    /// How long to wait before asking again when nobody leads.
+    /// How long to wait before asking again when nobody leads, or the leader is busy.
     pub retry_interval: Duration,
+    /// Open a session before the first request, and when one has ended: then no copy of a request,
+    /// however late, is applied a second time. Without, that is so only as long as the cluster remembers
+    /// the client.
+    pub register: bool,
+    /// How many requests may be under way. Without a session it is one.
+    pub in_flight_max: usize,
 }
 
 impl ClientConfig {
@@ -41,6 +51,8 @@ impl ClientConfig {
             servers: servers.into_iter().collect(),
             answer_timeout: Duration::from_millis(500),
             retry_interval: Duration::from_millis(100),
+            register: true,
+            in_flight_max: 1,
         }
     }
 }
@@ -63,8 +75,10 @@ pub enum ClientEvent {
         /// What the state machine answered.
         response: Bytes,
     },
-    /// The request was refused for good, and no retry will change that. `TooLarge` was never taken;
-    /// `Superseded` may have been applied, once, but its answer is no longer kept.
+    /// The request was refused for good, and no retry will change that.
+    /// [`ClientResult::is_definite`] tells whether it never was and never will be applied:
+    /// `TooLarge` was never taken; `Superseded` and `SessionExpired` may have been applied, once, but
+    /// the answer is no longer kept. After `SessionExpired` the next request opens a new session.
     Refused {
         /// Which request.
         sequence_number: SequenceNumber,
@@ -77,10 +91,10 @@ pub enum ClientEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// One request at a time: the one before is not answered yet.
+    /// As many requests are under way as may be; the oldest is not answered yet.
     #[error("request {pending} is not answered yet")]
     Busy {
-        /// The request under way.
+        /// The oldest request under way.
         pending: SequenceNumber,
     },
     /// There is nobody to ask.
@@ -88,14 +102,34 @@ pub enum ClientError {
     NoServers,
 }
 
-/// A client with one request under way at most.
+/// A client.
+///
+/// [`Client::request`] is all that one request at a time needs. It opens a session first:
 ///
 /// ```
 /// use raft_core::{Client, ClientConfig, ClientId, ServerId, Timestamp};
 ///
 /// let mut client = Client::new(ClientConfig::new(ClientId(1), [1, 2, 3].map(ServerId)));
 /// let envelope = client.request(Timestamp::ZERO, "x = 1".into())?;
-/// assert_eq!(envelope.to_string(), "c1 → s1 ClientRequest c1#1 (5 bytes)");
+/// assert_eq!(envelope.to_string(), "c1 → s1 RegisterClient c1#1");
+/// // The server's answer is handed to `client.handle`, which returns what to send next.
+/// # Ok::<(), raft_core::ClientError>(())
+/// ```
+///
+/// For several at a time, [`Client::submit`] them, and send what [`Client::timer_elapsed`] returns
+/// until that is nothing:
+///
+/// ```
+/// # use raft_core::{Client, ClientConfig, ClientId, ServerId, Timestamp};
+/// let config = ClientConfig::new(ClientId(1), [1, 2, 3].map(ServerId));
+/// let mut client = Client::new(ClientConfig { in_flight_max: 8, ..config });
+/// client.submit(Timestamp::ZERO, "x = 1".into())?;
+/// client.submit(Timestamp::ZERO, "y = 2".into())?;
+/// let mut sent = Vec::new();
+/// while let Some(envelope) = client.timer_elapsed(Timestamp::ZERO) {
+///     sent.push(envelope.to_string());
+/// }
+/// assert_eq!(sent, ["c1 → s1 RegisterClient c1#1"]);
 /// # Ok::<(), raft_core::ClientError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -103,7 +137,11 @@ pub struct Client {
     config: ClientConfig,
     /// The number of the last request.
     last: SequenceNumber,
-    pending: Option<Pending>,
+    /// Requests without an answer.
+    pending: BTreeMap<SequenceNumber, Pending>,
+    /// The session of new requests: none before there is one, or since the last one ended.
+    session: Option<SessionId>,
+    registering: Option<Registering>,
     /// Whom to ask next: the leader if it is known, else one after the other.
     target: usize,
 }
@@ -111,7 +149,26 @@ pub struct Client {
 #[derive(Clone, Debug)]
 struct Pending {
     command: Bytes,
+    /// The session it was sent in, and is in for ever. `None` before.
+    session: Option<SessionId>,
+    question: Question,
+}
+
+/// A session on its way. It is named after the first request that waits for it, so that no answer to
+/// the one is taken for one to another.
+#[derive(Clone, Debug)]
+struct Registering {
+    registration: SequenceNumber,
+    question: Question,
+}
+
+/// Something that is asked until it is answered.
+#[derive(Clone, Debug)]
+struct Question {
+    /// When to ask, or to ask again.
     deadline: Timestamp,
+    /// Who was asked last.
+    asked: Option<ServerId>,
     /// Set while waiting before asking again: the server asked has already said no.
     has_answer: bool,
     /// Redirects followed since the last wait.
@@ -119,12 +176,19 @@ struct Pending {
     attempts: u32,
 }
 
+impl Question {
+    fn due(now: Timestamp) -> Self {
+        Self { deadline: now, asked: None, has_answer: false, redirects: 0, attempts: 0 }
+    }
+}
+
 impl Client {
     /// A client that has asked for nothing yet.
     #[must_use]
     pub fn new(config: ClientConfig) -> Self {
         let last = SequenceNumber(config.first_sequence_number.0.saturating_sub(1));
-        Self { config, last, pending: None, target: 0 }
+        let session = (!config.register).then_some(SessionId::NONE);
+        Self { config, last, pending: BTreeMap::new(), session, registering: None, target: 0 }
     }
 
     /// This client.
@@ -133,40 +197,78 @@ impl Client {
         self.config.client_id
     }
 
-    /// The request under way.
+    /// Its session, once it has one.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        self.session.filter(|&session| session != SessionId::NONE)
+    }
+
+    /// The oldest request under way.
     #[must_use]
     pub fn pending(&self) -> Option<SequenceNumber> {
-        self.pending.as_ref().map(|_| self.last)
+        self.pending.first_key_value().map(|(&number, _)| number)
     }
 
-    /// How often the request under way was sent.
+    /// How often the oldest request under way was sent; while it waits for a session, how often that
+    /// was asked for.
     #[must_use]
     pub fn attempts(&self) -> u32 {
-        self.pending.as_ref().map_or(0, |pending| pending.attempts)
+        let registering = self.registering.as_ref().map_or(0, |asking| asking.question.attempts);
+        let oldest = self.pending.first_key_value();
+        oldest.map_or(0, |(_, pending)| match pending.session {
+            None => registering,
+            Some(_) => pending.question.attempts,
+        })
     }
 
-    /// Starts a request: send the envelope, and come back at [`Client::next_timeout`].
+    /// True if the oldest request under way was ever sent. One that was not is certainly not applied.
+    #[must_use]
+    pub fn was_sent(&self) -> bool {
+        self.pending.first_key_value().is_some_and(|(_, pending)| pending.session.is_some())
+    }
+
+    /// Starts a request: send the envelope, and come back at [`Client::next_timeout`]. The envelope
+    /// asks for a session as long as there is none.
     ///
     /// # Errors
     ///
-    /// If the last request is not answered yet, or there is nobody to ask.
+    /// If as many requests are under way as may be, or there is nobody to ask.
     pub fn request(&mut self, now: Timestamp, command: Bytes) -> Result<Envelope, ClientError> {
+        let number = self.submit(now, command)?;
+        Ok(match self.session {
+            None => self.send_registration(now),
+            Some(session) => self.send_request(now, number, session),
+        })
+    }
+
+    /// Takes a request without sending it: [`Client::timer_elapsed`] does, which is due at once.
+    ///
+    /// # Errors
+    ///
+    /// If as many requests are under way as may be, or there is nobody to ask.
+    pub fn submit(
+        &mut self,
+        now: Timestamp,
+        command: Bytes,
+    ) -> Result<SequenceNumber, ClientError> {
         if self.config.servers.is_empty() {
             return Err(ClientError::NoServers);
         }
-        if let Some(pending) = self.pending() {
+        let in_flight_max = if self.config.register { self.config.in_flight_max.max(1) } else { 1 };
+        if let Some(pending) = self.pending().filter(|_| self.pending.len() >= in_flight_max) {
             return Err(ClientError::Busy { pending });
         }
         self.last = self.last.next();
-        let pending =
-            Pending { command, deadline: now, has_answer: false, redirects: 0, attempts: 0 };
-        Ok(self.send(now, pending))
+        let pending = Pending { command, session: None, question: Question::due(now) };
+        self.pending.insert(self.last, pending);
+        self.register_if_needed(now);
+        Ok(self.last)
     }
 
-    /// Gives the request under way up. It may still be applied, once; the next request has another
-    /// number.
+    /// Gives up all requests under way. They may still be applied, once; the next ones have other
+    /// numbers.
     pub fn abandon(&mut self) {
-        self.pending = None;
+        self.pending.clear();
     }
 
     /// Takes a message that arrived for this client.
@@ -178,89 +280,204 @@ impl Client {
         let ClientResponse { client_id, sequence_number, result } = response;
         let is_mine = cluster_id == self.config.cluster_id
             && to == Address::Client(self.config.client_id)
-            && client_id == self.config.client_id
-            && sequence_number == self.last;
+            && client_id == self.config.client_id;
+        let is_registration =
+            self.registering.as_ref().is_some_and(|asking| asking.registration == sequence_number);
         if !is_mine {
             return ClientEvent::Ignored;
         }
-        let Some(mut pending) = self.pending.take() else { return ClientEvent::Ignored };
+        if is_registration {
+            return self.handle_registration(now, from, result);
+        }
+        // What was never sent has no answer: that one is to another client's request.
+        let Some(session) = self.pending.get(&sequence_number).and_then(|it| it.session) else {
+            return ClientEvent::Ignored;
+        };
         match result {
             ClientResult::Applied { log_id, response } => {
+                self.pending.remove(&sequence_number);
                 // Whoever answers has led, and most likely still does.
                 self.aim_at(from);
                 ClientEvent::Applied { sequence_number, by: from, log_id, response }
             }
             ClientResult::Superseded
             | ClientResult::SessionExpired
-            | ClientResult::TooLarge { .. } => ClientEvent::Refused { sequence_number, result },
-            ClientResult::Registered { .. } => {
-                self.pending = Some(pending);
-                ClientEvent::Ignored
-            }
-            // A no from a server that was given up already says nothing about the one asked now; and
-            // between two questions nobody is asked, so late answers cannot put the next one off.
-            ClientResult::NotLeader { .. } | ClientResult::Busy
-                if pending.has_answer || self.config.servers[self.target] != from =>
-            {
-                self.pending = Some(pending);
-                ClientEvent::Ignored
-            }
-            ClientResult::Busy => {
-                // The leader it is; only not now.
-                pending.has_answer = true;
-                pending.deadline = now + self.config.retry_interval;
-                self.pending = Some(pending);
-                ClientEvent::Ignored
-            }
-            ClientResult::NotLeader { leader } => {
-                let is_redirect =
-                    leader.is_some_and(|leader| leader != from && self.aim_at(leader));
-                // Two servers that take each other for the leader could keep us running in circles.
-                if is_redirect && pending.redirects < 2 {
-                    pending.redirects += 1;
-                    return ClientEvent::Send(self.send(now, pending));
+            | ClientResult::TooLarge { .. } => {
+                self.pending.remove(&sequence_number);
+                if result == ClientResult::SessionExpired
+                    && self.config.register
+                    && self.session == Some(session)
+                {
+                    self.session = None;
+                    self.register_if_needed(now);
                 }
-                if !is_redirect {
-                    self.aim_at_next();
+                ClientEvent::Refused { sequence_number, result }
+            }
+            ClientResult::NotLeader { .. } | ClientResult::Busy => {
+                let pending = self.pending.get_mut(&sequence_number).expect("it was just there");
+                let mut question = pending.question.clone();
+                let is_asked_now = self.refused(now, from, &result, &mut question);
+                let pending = self.pending.get_mut(&sequence_number).expect("it was just there");
+                pending.question = question;
+                match is_asked_now {
+                    true => ClientEvent::Send(self.send_request(now, sequence_number, session)),
+                    false => ClientEvent::Ignored,
                 }
-                pending.has_answer = true;
-                pending.deadline = now + self.config.retry_interval;
-                self.pending = Some(pending);
+            }
+            ClientResult::Registered { .. } => ClientEvent::Ignored,
+        }
+    }
+
+    /// An answer to the question for a session.
+    fn handle_registration(
+        &mut self,
+        now: Timestamp,
+        from: ServerId,
+        result: ClientResult,
+    ) -> ClientEvent {
+        let Some(mut asking) = self.registering.take() else { return ClientEvent::Ignored };
+        match result {
+            ClientResult::Registered { session } => {
+                self.session = Some(session);
+                self.aim_at(from);
+                // Whatever has waited is due; the first of it leaves at once.
+                let mut unsent = self.pending.iter_mut().filter(|(_, it)| it.session.is_none());
+                let Some((&first, _)) = unsent.next() else { return ClientEvent::Ignored };
+                unsent.for_each(|(_, pending)| pending.question = Question::due(now));
+                ClientEvent::Send(self.send_request(now, first, session))
+            }
+            ClientResult::NotLeader { .. } | ClientResult::Busy => {
+                let is_asked_now = self.refused(now, from, &result, &mut asking.question);
+                self.registering = Some(asking);
+                match is_asked_now {
+                    true => ClientEvent::Send(self.send_registration(now)),
+                    false => ClientEvent::Ignored,
+                }
+            }
+            ClientResult::Applied { .. }
+            | ClientResult::Superseded
+            | ClientResult::SessionExpired
+            | ClientResult::TooLarge { .. } => {
+                self.registering = Some(asking);
                 ClientEvent::Ignored
             }
         }
+    }
+
+    /// A server did not take it. True if another one is to be asked at once, else later.
+    fn refused(
+        &mut self,
+        now: Timestamp,
+        from: ServerId,
+        result: &ClientResult,
+        question: &mut Question,
+    ) -> bool {
+        // Between two questions nobody is asked, so late answers cannot put the next one off.
+        if question.has_answer {
+            return false;
+        }
+        if let ClientResult::NotLeader { leader } = *result {
+            // A no from a server that was given up already says nothing about the one asked now.
+            if question.asked != Some(from) {
+                return false;
+            }
+            let is_redirect = leader.is_some_and(|leader| leader != from && self.aim_at(leader));
+            // Two servers that take each other for the leader could keep us running in circles.
+            if is_redirect && question.redirects < 2 {
+                question.redirects += 1;
+                return true;
+            }
+            if !is_redirect {
+                self.aim_past(from);
+            }
+        }
+        // Or the leader is busy, which it says itself, whoever passed the request on to it: ask the
+        // same server, only not now.
+        question.has_answer = true;
+        question.deadline = now + self.config.retry_interval;
+        false
     }
 
     /// When to call [`Client::timer_elapsed`]; `None` while nothing is under way.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Timestamp> {
-        self.pending.as_ref().map(|pending| pending.deadline)
+        let has_session = self.session.is_some();
+        let can_be_sent = |pending: &&Pending| has_session || pending.session.is_some();
+        let requests = self.pending.values().filter(can_be_sent);
+        let registering = self.registering.iter().filter(|_| !self.pending.is_empty());
+        let registering = registering.map(|asking| asking.question.deadline);
+        requests.map(|pending| pending.question.deadline).chain(registering).min()
     }
 
-    /// Asks again if it is time. The envelope is to be sent.
+    /// Asks, or asks again, if it is time. The envelope is to be sent; then call again, as there may be
+    /// more.
     pub fn timer_elapsed(&mut self, now: Timestamp) -> Option<Envelope> {
-        let mut pending = self.pending.take_if(|pending| now >= pending.deadline)?;
-        if !pending.has_answer {
-            // Silence: the server may be gone, or the network between us.
-            self.aim_at_next();
+        if self.pending.is_empty() {
+            return None;
         }
-        pending.redirects = 0;
-        Some(self.send(now, pending))
+        if let Some(asking) = self.registering.as_mut().filter(|it| now >= it.question.deadline) {
+            let silent = asking.question.asked.filter(|_| !asking.question.has_answer);
+            asking.question.redirects = 0;
+            silent.into_iter().for_each(|server| self.aim_past(server));
+            return Some(self.send_registration(now));
+        }
+        let is_due = |(_, pending): &(&SequenceNumber, &mut Pending)| {
+            now >= pending.question.deadline && pending.session.or(self.session).is_some()
+        };
+        let (&number, pending) = self.pending.iter_mut().find(is_due)?;
+        let session = pending.session.or(self.session)?;
+        // Silence: the server may be gone, or the network between us.
+        let silent = pending.question.asked.filter(|_| !pending.question.has_answer);
+        pending.question.redirects = 0;
+        silent.into_iter().for_each(|server| self.aim_past(server));
+        Some(self.send_request(now, number, session))
     }
 
-    fn send(&mut self, now: Timestamp, mut pending: Pending) -> Envelope {
-        pending.deadline = now + self.config.answer_timeout;
-        pending.has_answer = false;
-        pending.attempts += 1;
-        let client_id = self.config.client_id;
-        let request = ClientRequest::new(client_id, self.last, pending.command.clone());
-        self.pending = Some(pending);
-        Envelope {
-            cluster_id: self.config.cluster_id,
-            from: client_id.into(),
-            to: self.config.servers[self.target].into(),
-            message: Message::ClientRequest(request),
+    /// Begins to open a session if a request waits for one.
+    fn register_if_needed(&mut self, now: Timestamp) {
+        let unsent = self.pending.iter().find(|(_, pending)| pending.session.is_none());
+        if let Some((&registration, _)) = unsent
+            && self.session.is_none()
+            && self.registering.is_none()
+        {
+            self.registering = Some(Registering { registration, question: Question::due(now) });
         }
+    }
+
+    fn send_registration(&mut self, now: Timestamp) -> Envelope {
+        let (server, deadline) = self.next_question(now);
+        let asking = self.registering.as_mut().expect("a request waits for a session");
+        asking.question.ask(server, deadline);
+        let (client_id, registration) = (self.config.client_id, asking.registration);
+        let message = Message::RegisterClient(RegisterClient { client_id, registration });
+        self.envelope(server, message)
+    }
+
+    fn send_request(
+        &mut self,
+        now: Timestamp,
+        sequence_number: SequenceNumber,
+        session: SessionId,
+    ) -> Envelope {
+        let (server, deadline) = self.next_question(now);
+        let first_incomplete = self.pending().unwrap_or(sequence_number);
+        let pending = self.pending.get_mut(&sequence_number).expect("it is under way");
+        pending.session = Some(session);
+        pending.question.ask(server, deadline);
+        let (client_id, command) = (self.config.client_id, pending.command.clone());
+        let request =
+            ClientRequest { client_id, session, sequence_number, first_incomplete, command };
+        self.envelope(server, Message::ClientRequest(request))
+    }
+
+    /// Whom to ask now, and until when.
+    fn next_question(&self, now: Timestamp) -> (ServerId, Timestamp) {
+        (self.config.servers[self.target], now + self.config.answer_timeout)
+    }
+
+    fn envelope(&self, to: ServerId, message: Message) -> Envelope {
+        let (cluster_id, from) = (self.config.cluster_id, self.config.client_id.into());
+        Envelope { cluster_id, from, to: to.into(), message }
     }
 
     fn aim_at(&mut self, server: ServerId) -> bool {
@@ -269,8 +486,18 @@ impl Client {
         place.is_some()
     }
 
-    fn aim_at_next(&mut self) {
-        self.target = (self.target + 1) % self.config.servers.len();
+    /// Asks another server from now on, unless this one was given up already.
+    fn aim_past(&mut self, server: ServerId) {
+        if self.config.servers[self.target] == server {
+            self.target = (self.target + 1) % self.config.servers.len();
+        }
+    }
+}
+
+impl Question {
+    fn ask(&mut self, server: ServerId, deadline: Timestamp) {
+        (self.asked, self.deadline, self.has_answer) = (Some(server), deadline, false);
+        self.attempts += 1;
     }
 }
 
@@ -279,8 +506,28 @@ mod tests {
     use super::*;
     use crate::types::{Index, Term};
 
+    /// One that does not register.
     fn client() -> Client {
-        Client::new(ClientConfig::new(ClientId(1), [1, 2, 3].map(ServerId)))
+        let config = ClientConfig::new(ClientId(1), [1, 2, 3].map(ServerId));
+        Client::new(ClientConfig { register: false, ..config })
+    }
+
+    fn registering(in_flight_max: usize) -> Client {
+        let config = ClientConfig::new(ClientId(1), [1, 2, 3].map(ServerId));
+        Client::new(ClientConfig { in_flight_max, ..config })
+    }
+
+    fn registered(session: u64) -> ClientResult {
+        ClientResult::Registered { session: SessionId(session) }
+    }
+
+    fn asked(envelope: &Envelope) -> (u64, u64, u64) {
+        match &envelope.message {
+            Message::ClientRequest(request) => {
+                (request.session.0, request.sequence_number.0, request.first_incomplete.0)
+            }
+            other => panic!("{other} is no request"),
+        }
     }
 
     fn answer(from: u64, number: u64, result: ClientResult) -> Envelope {
@@ -393,7 +640,8 @@ mod tests {
     fn the_first_number_is_as_configured() {
         let first_sequence_number = SequenceNumber(41);
         let config = ClientConfig::new(ClientId(1), [ServerId(1)]);
-        let mut client = Client::new(ClientConfig { first_sequence_number, ..config });
+        let mut client =
+            Client::new(ClientConfig { first_sequence_number, register: false, ..config });
         client.request(Timestamp::ZERO, "x".into()).unwrap();
         assert_eq!(client.pending(), Some(first_sequence_number));
     }
@@ -407,5 +655,139 @@ mod tests {
         client.abandon();
         let next = client.request(Timestamp::ZERO, "y".into()).unwrap();
         assert_eq!(next.to_string(), "c1 → s1 ClientRequest c1#2 (1 bytes)");
+    }
+
+    #[test]
+    fn a_session_is_opened_first_and_named_by_every_request() {
+        let mut client = registering(1);
+        let first = client.request(Timestamp::ZERO, "x".into()).unwrap();
+        assert_eq!(first.to_string(), "c1 → s1 RegisterClient c1#1");
+        assert!(!client.was_sent(), "the request itself has not left");
+        let event = client.handle(Timestamp::ZERO, answer(1, 1, not_leader(Some(2))));
+        assert_eq!(sent_to(event), 2);
+        let event = client.handle(Timestamp::ZERO, answer(2, 1, registered(7)));
+        let ClientEvent::Send(envelope) = event else { panic!("{event:?}") };
+        assert_eq!((asked(&envelope), envelope.to), ((7, 1, 1), ServerId(2).into()));
+        assert!(client.was_sent());
+        let event = client.handle(Timestamp::ZERO, answer(2, 1, registered(8)));
+        assert_eq!(event, ClientEvent::Ignored, "a late copy of the answer");
+        let again = client.timer_elapsed(Timestamp::from_millis(500)).unwrap();
+        assert_eq!(asked(&again), (7, 1, 1));
+        let event = client.handle(Timestamp::ZERO, answer(3, 1, applied()));
+        assert!(matches!(event, ClientEvent::Applied { .. }));
+        let next = client.request(Timestamp::ZERO, "y".into()).unwrap();
+        assert_eq!(asked(&next), (7, 2, 2));
+    }
+
+    #[test]
+    fn a_session_that_ended_is_told_and_the_next_request_opens_another() {
+        let mut client = registering(1);
+        client.request(Timestamp::ZERO, "x".into()).unwrap();
+        client.handle(Timestamp::ZERO, answer(1, 1, registered(7)));
+        let result = ClientResult::SessionExpired;
+        let event = client.handle(Timestamp::ZERO, answer(1, 1, result.clone()));
+        let sequence_number = SequenceNumber(1);
+        assert!(!result.is_definite(), "an earlier copy may have been applied");
+        assert_eq!(event, ClientEvent::Refused { sequence_number, result });
+        assert_eq!((client.session(), client.next_timeout()), (None, None));
+        let next = client.request(Timestamp::ZERO, "y".into()).unwrap();
+        assert_eq!(next.to_string(), "c1 → s1 RegisterClient c1#2", "later than the first");
+    }
+
+    #[test]
+    fn requests_are_pipelined_and_say_which_is_the_first_without_an_answer() {
+        let now = Timestamp::ZERO;
+        let mut client = registering(3);
+        for command in ["a", "b", "c"] {
+            client.submit(now, command.into()).unwrap();
+        }
+        let busy = client.submit(now, "d".into());
+        assert_eq!(busy, Err(ClientError::Busy { pending: SequenceNumber(1) }));
+        let register = client.timer_elapsed(now).unwrap();
+        assert_eq!(register.to_string(), "c1 → s1 RegisterClient c1#1");
+        assert_eq!(client.timer_elapsed(now), None, "the requests wait for the session");
+        let ClientEvent::Send(first) = client.handle(now, answer(1, 1, registered(7))) else {
+            panic!("the first leaves at once")
+        };
+        let rest: Vec<_> = std::iter::from_fn(|| client.timer_elapsed(now)).collect();
+        let all: Vec<_> = [first].iter().chain(&rest).map(asked).collect();
+        assert_eq!(all, [(7, 1, 1), (7, 2, 1), (7, 3, 1)]);
+
+        client.handle(now, answer(1, 2, applied()));
+        client.submit(now, "d".into()).unwrap();
+        assert_eq!(asked(&client.timer_elapsed(now).unwrap()), (7, 4, 1), "1 is not answered");
+        client.handle(now, answer(1, 1, applied()));
+        client.submit(now, "e".into()).unwrap();
+        assert_eq!(asked(&client.timer_elapsed(now).unwrap()), (7, 5, 3));
+    }
+
+    #[test]
+    fn all_that_are_under_way_follow_a_redirect_and_give_a_silent_server_up_once() {
+        let now = Timestamp::ZERO;
+        let mut client = registering(2);
+        client.submit(now, "a".into()).unwrap();
+        client.submit(now, "b".into()).unwrap();
+        client.timer_elapsed(now).unwrap();
+        client.handle(now, answer(1, 1, registered(7)));
+        client.timer_elapsed(now).unwrap();
+        for number in [1, 2] {
+            let event = client.handle(now, answer(1, number, not_leader(Some(2))));
+            assert_eq!(sent_to(event), 2);
+        }
+        let later = Timestamp::from_millis(500);
+        for _ in [1, 2] {
+            let again = client.timer_elapsed(later).unwrap();
+            assert_eq!(again.to, Address::Server(ServerId(3)), "only one step past the silent one");
+        }
+    }
+
+    #[test]
+    fn requests_of_a_session_that_ended_keep_to_it_and_those_that_wait_get_the_next() {
+        let now = Timestamp::ZERO;
+        let mut client = registering(3);
+        client.submit(now, "a".into()).unwrap();
+        client.submit(now, "b".into()).unwrap();
+        client.timer_elapsed(now).unwrap();
+        client.handle(now, answer(1, 1, registered(7)));
+        client.timer_elapsed(now).unwrap();
+        client.handle(now, answer(1, 1, ClientResult::SessionExpired));
+        client.submit(now, "c".into()).unwrap();
+        let register = client.timer_elapsed(now).unwrap();
+        assert_eq!(register.to_string(), "c1 → s1 RegisterClient c1#3");
+        let ClientEvent::Send(third) = client.handle(now, answer(1, 3, registered(9))) else {
+            panic!("it waited for the session")
+        };
+        assert_eq!(asked(&third), (9, 3, 2));
+        let second = client.timer_elapsed(Timestamp::from_millis(500)).unwrap();
+        assert_eq!(asked(&second), (7, 2, 2), "it may have been applied in the first session");
+        client.handle(now, answer(1, 2, ClientResult::SessionExpired));
+        assert_eq!(client.session(), Some(SessionId(9)), "which says nothing of the second");
+    }
+
+    #[test]
+    fn a_busy_leader_is_asked_again_later() {
+        let mut client = client();
+        client.request(Timestamp::ZERO, "x".into()).unwrap();
+        // The leader says so itself, also when another server passed the request on.
+        for from in [1, 3] {
+            let event = client.handle(Timestamp::ZERO, answer(from, 1, ClientResult::Busy));
+            assert_eq!(event, ClientEvent::Ignored);
+            assert_eq!(client.next_timeout(), Some(Timestamp::from_millis(100)));
+        }
+        let again = client.timer_elapsed(Timestamp::from_millis(100)).unwrap();
+        assert_eq!((asked(&again), again.to), ((0, 1, 1), ServerId(1).into()));
+    }
+
+    #[test]
+    fn a_registration_goes_on_for_the_next_request_when_one_is_given_up() {
+        let mut client = registering(1);
+        client.request(Timestamp::ZERO, "x".into()).unwrap();
+        client.abandon();
+        assert_eq!((client.next_timeout(), client.attempts()), (None, 0));
+        let again = client.request(Timestamp::ZERO, "y".into()).unwrap();
+        assert_eq!(again.to_string(), "c1 → s1 RegisterClient c1#1");
+        let event = client.handle(Timestamp::ZERO, answer(1, 1, registered(7)));
+        let ClientEvent::Send(envelope) = event else { panic!("{event:?}") };
+        assert_eq!(asked(&envelope), (7, 2, 2));
     }
 }

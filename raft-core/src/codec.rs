@@ -18,8 +18,11 @@
 //! Guarantees: decoding is total (never panics) and exact (no trailing bytes), and what was encoded
 //!             decodes to itself.
 //! Relies on:  a frame being at most [`FRAME_BYTES_MAX`] long; larger ones are refused unread.
+//! Elsewhere:  how a snapshot begins is in `codec/snapshot.rs`.
 
-use bincode::config::{self, Config, Fixint, Limit, LittleEndian, standard};
+mod snapshot;
+
+use bincode::config::{self, Config, Fixint, Limit, LittleEndian, NoLimit, standard};
 use bincode::de::{BorrowDecode, BorrowDecoder};
 use bincode::enc::write::Writer;
 use bincode::enc::{Encode, Encoder};
@@ -28,8 +31,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub(crate) use snapshot::{decode_snapshot_header, encode_snapshot_header};
 
 use crate::log::{Entry, Payload};
 use crate::membership::Configuration;
@@ -39,7 +43,6 @@ use crate::message::{
     InstallSnapshotResponse, Message, ReadIndexRequest, ReadIndexResponse, RegisterClient,
     TimeoutNow, VoteRequest, VoteResponse,
 };
-use crate::session::{Session, Sessions};
 use crate::snapshot::SnapshotId;
 use crate::types::{
     ClientId, ClusterId, Index, LogId, ReadId, Round, SequenceNumber, ServerId, SessionId, Term,
@@ -218,46 +221,6 @@ pub fn decode_entry(bytes: &Bytes) -> Result<Entry, DecodeError> {
     }
 }
 
-/// The first bytes of every snapshot.
-const SNAPSHOT_MAGIC: [u8; 4] = *b"SNAP";
-
-/// Encodes all of a snapshot but the state machine's state: magic, format version, the length of the
-/// rest in 4 bytes, and the rest.
-pub(crate) fn encode_snapshot_header(
-    last: LogId,
-    configuration: &Configuration,
-    sessions: &Sessions,
-) -> Bytes {
-    let mut buffer = SNAPSHOT_MAGIC.to_vec();
-    buffer.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-    let length_at = buffer.len();
-    buffer.extend_from_slice(&[0; 4]);
-    append_up_to(&(last, configuration, sessions), &mut buffer, VALUE_BYTES_MAX, VALUE_CONFIG)
-        .expect("what a server knows of its clients is bounded");
-    let length = (buffer.len() - length_at - 4) as u32;
-    buffer[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
-    buffer.into()
-}
-
-/// Reads what [`encode_snapshot_header`] wrote from the start of a snapshot, and says how long it is.
-pub(crate) fn decode_snapshot_header(
-    snapshot: &Bytes,
-) -> Result<(LogId, Configuration, Sessions, usize), DecodeError> {
-    let mut rest = snapshot.strip_prefix(&SNAPSHOT_MAGIC).ok_or(DecodeError::NotAFrame)?;
-    let version = u16::from_le_bytes(*take(&mut rest)?);
-    if version != FORMAT_VERSION {
-        return Err(DecodeError::UnknownVersion { found: version });
-    }
-    let length = u32::from_le_bytes(*take(&mut rest)?) as usize;
-    let body = rest.get(..length).ok_or_else(|| malformed("a snapshot is cut off"))?;
-    let ((last, configuration, sessions), read) =
-        bincode::borrow_decode_from_slice_with_context(body, VALUE_CONFIG, snapshot.clone())?;
-    if read != length {
-        return Err(DecodeError::Trailing { bytes: length - read });
-    }
-    Ok((last, configuration, sessions, snapshot.len() - rest.len() + length))
-}
-
 /// Encodes an application's value: a command, a response, a snapshot.
 #[must_use]
 pub fn encode_value<T: Serialize>(value: &T) -> Vec<u8> {
@@ -271,18 +234,27 @@ pub fn encode_value<T: Serialize>(value: &T) -> Vec<u8> {
 ///
 /// If they are anything else.
 pub fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let (value, read) = bincode::serde::decode_from_slice(bytes, VALUE_CONFIG)?;
+    let (value, read) = if bytes.len() <= VALUE_BYTES_MAX {
+        bincode::serde::decode_from_slice(bytes, VALUE_CONFIG)?
+    } else {
+        bincode::serde::decode_from_slice(bytes, UNLIMITED)?
+    };
     match bytes.len() - read {
         0 => Ok(value),
         bytes => Err(DecodeError::Trailing { bytes }),
     }
 }
 
-/// An application's values may be longer than a frame (a snapshot), so the limit only keeps a
-/// hostile length from asking for absurd memory.
+/// An application's values may be longer than a frame, so the limit only keeps a hostile length from
+/// asking for absurd memory. What is longer itself came in no frame: it is a snapshot, whose checksum
+/// was right.
 const VALUE_CONFIG: config::Configuration<LittleEndian, Fixint, Limit<VALUE_BYTES_MAX>> =
     standard().with_little_endian().with_fixed_int_encoding().with_limit::<VALUE_BYTES_MAX>();
 const VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// For what code of ours reads, which takes no memory before it has seen the bytes, and for snapshots.
+const UNLIMITED: config::Configuration<LittleEndian, Fixint, NoLimit> =
+    standard().with_little_endian().with_fixed_int_encoding().with_no_limit();
 
 /// Takes the next `N` bytes off.
 fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N], DecodeError> {
@@ -565,43 +537,6 @@ impl<'de> BorrowDecode<'de, Bytes> for Configuration {
         } else {
             Err(BincodeError::Other("a configuration out of order"))
         }
-    }
-}
-
-impl Encode for Sessions {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), BincodeEncodeError> {
-        (self.len() as u32).encode(encoder)?;
-        for (client_id, session) in self.iter() {
-            let Session { id, registration, floor, used_at, requests } = session;
-            (client_id, id, registration, floor, used_at).encode(encoder)?;
-            (requests.len() as u32).encode(encoder)?;
-            for (number, (log_id, response)) in requests {
-                // Everything handed out is applied when a snapshot is taken, so the answer is there.
-                let response = response.clone().unwrap_or_default();
-                (number, log_id).encode(encoder)?;
-                encode_bytes(&response, encoder)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<'de> BorrowDecode<'de, Bytes> for Sessions {
-    fn borrow_decode<D: BorrowDecoder<'de, Context = Bytes>>(
-        decoder: &mut D,
-    ) -> Result<Self, BincodeError> {
-        let count = u32::decode(decoder)?;
-        let mut sessions = Vec::new();
-        for _ in 0..count {
-            let (client_id, id, registration, floor, used_at) = Field::decode(decoder)?;
-            let mut requests = BTreeMap::new();
-            for _ in 0..u32::decode(decoder)? {
-                let (number, log_id) = Field::decode(decoder)?;
-                requests.insert(number, (log_id, Some(decode_bytes(decoder)?)));
-            }
-            sessions.push((client_id, Session { id, registration, floor, used_at, requests }));
-        }
-        Ok(sessions.into_iter().collect())
     }
 }
 

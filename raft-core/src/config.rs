@@ -91,8 +91,8 @@ pub struct Config {
     pub in_flight_messages_max: usize,
     /// How many bytes of entries may be on their way to one follower. One entry is always sent.
     pub in_flight_bytes_max: usize,
-    /// How many bytes of entries the leader takes that are not committed yet; beyond, it is busy. One
-    /// entry is always taken.
+    /// How many bytes of entries ([`Entry::size_bytes`](crate::Entry::size_bytes)) the leader takes
+    /// that are not committed yet; beyond, it is busy. One entry is always taken.
     pub uncommitted_bytes_max: usize,
     /// The size of the largest command the leader takes, in bytes.
     pub command_bytes_max: usize,

@@ -2,54 +2,65 @@
 //! out. No decision of the protocol is made here.
 //!
 //! Guarantees: effects are carried out in order; saves are durable before they are confirmed, and
-//!             those that pile up while one is under way share the next (group commit).
+//!             those that pile up while one is under way share the next (group commit). Whatever has
+//!             arrived when the server wakes up is one step.
 //! Relies on:  the host delivering what arrives for the server, by [`Handle::deliver`].
 //! Elsewhere:  what to do is decided in [`crate::Server`] and [`crate::Client`] alone.
 
 mod client;
+mod handle;
+mod waiting;
 
-use std::collections::VecDeque;
 use std::fmt;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 pub use client::{Answer, ClientDriver, RequestError};
+pub use handle::{ChangeError, Handle, ProposeError, QueryError, Stopped, TransferError};
 
 use crate::cluster_manager::ClusterManager;
+use crate::codec;
 use crate::config::Config;
-use crate::effect::{Effect, Effects, Save};
-use crate::error::StepError;
+use crate::effect::{Apply, Effect, Effects, Save};
+use crate::error::{NewServerError, StepError};
 use crate::log::Payload;
-use crate::message::Envelope;
-use crate::server::{Input, NewServerError, Server};
+use crate::role::Role;
+use crate::server::{Input, Server};
 use crate::server_manager::{RoleChange, ServerManager};
-use crate::state_machine::{RestoreError, StateMachine, apply_encoded};
-use crate::status::Status;
+use crate::state_machine::{RestoreError, StateMachine, decode_command};
 use crate::storage::{Storage, StorageError};
-use crate::types::{Index, SaveNumber, Timestamp};
+use crate::types::{Index, ReadId, SaveNumber, Timestamp};
+use handle::{Look, Request};
+use waiting::{Asked, Round, Waiting};
 
 /// How many inputs may wait for a server before [`Handle::deliver`] waits too.
 const INPUTS_MAX: usize = 4096;
-/// How many inputs are taken before their saves are started together.
-const INPUTS_PER_ROUND: usize = 256;
+/// How many of them are taken as one step.
+const INPUTS_PER_ROUND: usize = 512;
 
 /// Runs one server.
 ///
 /// [`Driver::new`] reads the storage, [`Driver::run`] is the task; [`Handle`]s talk to it meanwhile.
-pub struct Driver<M, S, C, H> {
+pub struct Driver<M: StateMachine, S, C, H> {
     server: Server,
     machine: M,
     storage: StorageSlot<S>,
     cluster_manager: C,
     host: H,
     requests: mpsc::Receiver<Request<M>>,
+    /// What has arrived; empty between rounds, and kept for its memory, like the next three.
+    arrived: Vec<Request<M>>,
+    round: Round<M>,
+    looks: Vec<Look<M>>,
     effects: Effects,
-    /// Inputs that an effect caused, taken before anything from outside.
-    follow_ups: VecDeque<Input>,
+    /// Inputs that effects caused, taken before anything from outside.
+    follow_ups: Vec<Input>,
+    waiting: Waiting<M>,
     /// Saves that wait for the storage.
     saves: Vec<Save>,
     /// The last entry the host was told of.
@@ -64,6 +75,9 @@ enum StorageSlot<S> {
     /// Only while it moves from one to the other.
     Moving,
 }
+
+/// Far enough away to never come, near enough not to overflow.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Time since the driver was made.
 #[derive(Clone, Copy, Debug)]
@@ -81,114 +95,7 @@ impl Clock {
     }
 
     fn instant(self, at: Timestamp) -> Instant {
-        // Far enough away to never come, near enough not to overflow.
-        const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
         self.origin + at.since(Timestamp::ZERO).min(NEVER)
-    }
-}
-
-/// What a handle asks of its driver.
-enum Request<M> {
-    Input(Input),
-    Inspect(Look<M>),
-    Stop,
-}
-
-/// Looks at a server and its state machine, and keeps what it saw to itself.
-type Look<M> = Box<dyn FnOnce(&Server, &M) + Send>;
-
-/// Talks to a running server; clones talk to the same one. When the last is dropped, the server stops.
-pub struct Handle<M> {
-    requests: mpsc::Sender<Request<M>>,
-}
-
-impl<M> Clone for Handle<M> {
-    fn clone(&self) -> Self {
-        Self { requests: self.requests.clone() }
-    }
-}
-
-impl<M> fmt::Debug for Handle<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").finish_non_exhaustive()
-    }
-}
-
-/// The server is not running any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the server has stopped")]
-pub struct Stopped;
-
-impl<M: StateMachine> Handle<M> {
-    /// Tells the server that it has joined its cluster: now the protocol begins.
-    ///
-    /// # Errors
-    ///
-    /// If the server has stopped.
-    pub async fn notify_joined_service(&self) -> Result<(), Stopped> {
-        self.ask(Request::Input(Input::NotifyJoinedService)).await
-    }
-
-    /// Delivers a message that arrived for the server; waits while the server is busy.
-    ///
-    /// # Errors
-    ///
-    /// If the server has stopped.
-    pub async fn deliver(&self, envelope: Envelope) -> Result<(), Stopped> {
-        self.ask(Request::Input(Input::Message(envelope))).await
-    }
-
-    /// Looks at the server and its state machine, between two steps.
-    ///
-    /// # Errors
-    ///
-    /// If the server has stopped.
-    pub async fn inspect<R: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Server, &M) -> R + Send + 'static,
-    ) -> Result<R, Stopped> {
-        let (answer, answered) = oneshot::channel();
-        let look = move |server: &Server, machine: &M| {
-            // Whoever asked may have gone away since.
-            let _ = answer.send(look(server, machine));
-        };
-        self.ask(Request::Inspect(Box::new(look))).await?;
-        answered.await.map_err(|_| Stopped)
-    }
-
-    /// What an operator sees of the server now.
-    ///
-    /// # Errors
-    ///
-    /// If the server has stopped.
-    pub async fn status(&self) -> Result<Status, Stopped> {
-        self.inspect(|server, _| server.status()).await
-    }
-
-    /// Asks the state machine of this server, which may be behind others.
-    ///
-    /// # Errors
-    ///
-    /// If the server has stopped.
-    pub async fn query_stale(&self, query: M::Query) -> Result<M::Answer, Stopped>
-    where
-        M::Query: Send,
-        M::Answer: Send,
-    {
-        self.inspect(move |_, machine| machine.query(query)).await
-    }
-
-    /// Asks the server to stop: it finishes the saves under way, and [`Driver::run`] returns.
-    ///
-    /// # Errors
-    ///
-    /// If the server has stopped already.
-    pub async fn stop(&self) -> Result<(), Stopped> {
-        self.ask(Request::Stop).await
-    }
-
-    async fn ask(&self, request: Request<M>) -> Result<(), Stopped> {
-        self.requests.send(request).await.map_err(|_| Stopped)
     }
 }
 
@@ -243,8 +150,12 @@ where
             cluster_manager,
             host,
             requests,
+            arrived: Vec::new(),
+            round: Round::new(),
+            looks: Vec::new(),
             effects: Effects::new(),
-            follow_ups: VecDeque::new(),
+            follow_ups: Vec::new(),
+            waiting: Waiting::new(first_read()),
             saves: Vec::new(),
             notified: Index::ZERO,
             clock: Clock::start(),
@@ -258,74 +169,145 @@ where
     ///
     /// If the storage fails, or the cluster turns out to be broken. The server must not go on then.
     pub async fn run(mut self) -> Result<(), DriverError> {
+        let mut timer = pin!(tokio::time::sleep_until(self.clock.instant(Timestamp::ZERO)));
         let mut is_stopping = false;
-        while !is_stopping {
-            let wake_at = self.server.next_timeout().map(|at| self.clock.instant(at));
+        loop {
+            self.arm(timer.as_mut());
+            let mut is_over = false;
             tokio::select! {
                 biased;
-                saved = self.storage.written() => self.confirm(saved)?,
-                request = self.requests.recv() => match request {
-                    Some(request) => {
-                        is_stopping = self.take(request)?;
-                        // Whatever else has arrived shares the save.
-                        for _ in 1..INPUTS_PER_ROUND {
-                            match self.requests.try_recv() {
-                                Ok(request) if !is_stopping => is_stopping = self.take(request)?,
-                                _ => break,
-                            }
-                        }
-                    }
-                    None => is_stopping = true,
-                },
-                () = sleep_until(wake_at) => {}
+                saved = self.storage.written() => self.round.push(Input::Saved(saved?)),
+                count = self.requests.recv_many(&mut self.arrived, INPUTS_PER_ROUND) => {
+                    is_over = count == 0;
+                }
+                () = &mut timer => {
+                    #[cfg(feature = "metrics")]
+                    self.server.status().record();
+                }
+            }
+            is_stopping |= self.sort_arrivals();
+            if is_over || is_stopping {
+                self.hand_over();
             }
             // After what has arrived, so that a server that was stopped for a while hears its leader
             // before it calls an election; and in every round, so that no flood can silence it.
             if self.server.next_timeout().is_some_and(|at| self.clock.now() >= at) {
-                self.step(Input::TimerElapsed)?;
+                self.round.push(Input::TimerElapsed);
             }
-            self.start_save()?;
+            self.take_round()?;
+            self.start_save();
+            if is_over || is_stopping && !self.is_handing_over() {
+                return self.flush().await;
+            }
         }
-        self.flush().await
     }
 
-    /// Takes a request. True if it is to stop.
-    fn take(&mut self, request: Request<M>) -> Result<bool, DriverError> {
-        match request {
-            Request::Input(input) => {
-                // Before the first thing happens that the host is told of; and only once.
-                if matches!(input, Input::NotifyJoinedService) && !self.server.has_joined() {
-                    self.host.start();
+    /// Has the timer fire no later than the server wants to be woken. Most rounds only put that off,
+    /// and then the timer stays as it is: to wake up early does no harm.
+    fn arm(&self, timer: Pin<&mut Sleep>) {
+        let wake_at = self.server.next_timeout().map(|at| self.clock.instant(at));
+        if timer.is_elapsed() || wake_at.is_some_and(|at| at < timer.deadline()) {
+            timer.reset(wake_at.unwrap_or(self.clock.origin + NEVER));
+        }
+    }
+
+    /// Turns what has arrived into the inputs of a round. True if the server is to stop.
+    fn sort_arrivals(&mut self) -> bool {
+        let mut is_stopping = false;
+        let mut has_joined = self.server.has_joined();
+        for request in self.arrived.drain(..) {
+            let round = &mut self.round;
+            match request {
+                Request::Join => {
+                    // Before the first thing happens that the host is told of; and only once.
+                    if !has_joined {
+                        self.host.start();
+                        has_joined = true;
+                    }
+                    round.push(Input::NotifyJoinedService);
                 }
-                self.step(input)?;
+                Request::Deliver(envelope) => round.push(Input::Message(envelope)),
+                Request::Propose(command, proposer) if has_joined => {
+                    round.push_asked(Input::Propose(command), Asked::Proposal(proposer));
+                }
+                Request::Query(query, mode, asker) if has_joined => {
+                    self.waiting.query(round, query, mode, asker);
+                }
+                Request::Change(changes, changer) if has_joined => {
+                    round.push_asked(Input::ChangeMembership(changes), Asked::Change(changer));
+                }
+                Request::Transfer(to, transferrer) if has_joined => {
+                    let input = Input::TransferLeadership { to };
+                    round.push_asked(input, Asked::Transfer(transferrer));
+                }
+                // The server would defer them; but who is in no cluster leads none.
+                Request::Propose(_, proposer) => {
+                    let _ = proposer.send(Err(ProposeError::NotLeader { leader: None }));
+                }
+                Request::Query(_, _, asker) => {
+                    let _ = asker.send(Err(QueryError::NoLeader));
+                }
+                Request::Change(_, changer) => {
+                    let _ = changer.send(Err(ChangeError::NotLeader { leader: None }));
+                }
+                Request::Transfer(_, transferrer) => {
+                    let _ = transferrer.send(Err(TransferError::NotLeader { leader: None }));
+                }
+                Request::Inspect(look) => self.looks.push(look),
+                Request::Stop => is_stopping = true,
             }
-            Request::Inspect(look) => look(&self.server, &self.machine),
-            Request::Stop => return Ok(true),
         }
-        Ok(false)
+        is_stopping
     }
 
-    /// One step, and everything that follows from it without waiting.
-    fn step(&mut self, input: Input) -> Result<(), DriverError> {
-        let mut next = Some(input);
-        while let Some(input) = next {
-            let before = RoleChange::none(&self.server);
-            match self.server.step(self.clock.now(), input, &mut self.effects) {
-                Ok(()) => {}
-                Err(error) if error.is_fatal() => return Err(error.into()),
-                // Counted by the server; whoever sent it gets no answer.
-                Err(_) => {}
-            }
-            if let Some(change) = before.until(&self.server) {
-                self.host.notify_role_change(change);
-            }
-            let mut effects = std::mem::take(&mut self.effects);
-            for effect in effects.drain() {
-                self.carry_out(effect)?;
-            }
-            self.effects = effects;
-            next = self.follow_ups.pop_front();
+    /// Has another server lead before this one goes, so that nobody has to wait for an election.
+    fn hand_over(&mut self) {
+        if self.server.role().is_leader() && !self.is_handing_over() {
+            // If there is nobody who could lead, that is refused.
+            self.round.push(Input::TransferLeadership { to: None });
         }
+    }
+
+    /// True as long as it is worth waiting for: the server gives up by itself after a while.
+    fn is_handing_over(&self) -> bool {
+        matches!(self.server.role(), Role::Leader(leader) if leader.transfer.is_some())
+    }
+
+    /// One step for all inputs of the round, and everything that follows without waiting.
+    fn take_round(&mut self) -> Result<(), DriverError> {
+        let mut inputs = std::mem::take(&mut self.round.inputs);
+        while !inputs.is_empty() {
+            self.step(&mut inputs)?;
+            self.save_at_once()?;
+            // The buffer that was just emptied is the next one to be filled.
+            std::mem::swap(&mut inputs, &mut self.follow_ups);
+        }
+        self.round.inputs = inputs;
+        for look in self.looks.drain(..) {
+            look(&self.server, &self.machine);
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, inputs: &mut Vec<Input>) -> Result<(), DriverError> {
+        let before = RoleChange::none(&self.server);
+        let now = self.clock.now();
+        let taken = self.waiting.begin(&mut self.round);
+        match self.server.step_each(now, inputs.drain(..), &mut self.effects, taken) {
+            Ok(()) => {}
+            Err(error) if error.is_fatal() => return Err(error.into()),
+            // Counted by the server; whoever asked is told, and whoever sent a message is not.
+            Err(_) => {}
+        }
+        if let Some(change) = before.until(&self.server) {
+            self.host.notify_role_change(change);
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain() {
+            self.carry_out(effect)?;
+        }
+        self.effects = effects;
+        self.waiting.look(&self.server);
         Ok(())
     }
 
@@ -333,27 +315,17 @@ where
         match effect {
             Effect::Save(save) => self.saves.push(save),
             Effect::Send(envelope) => self.cluster_manager.dispatch(envelope),
-            Effect::Apply(apply) => {
-                let mut responses = Vec::new();
-                for entry in apply.commands() {
-                    let Some(command) = entry.payload.command() else { continue };
-                    let response = apply_encoded(&mut self.machine, entry.index, command);
-                    if let Payload::Command(_) = &entry.payload {
-                        responses.push(Bytes::from(response));
-                    }
-                }
-                // Applies of one step come in log order, and are confirmed in that order.
-                self.follow_ups.push_back(Input::Applied { through: apply.through, responses });
-            }
+            Effect::Apply(apply) => self.apply(&apply),
             Effect::TakeSnapshot { through } => {
                 let data = self.machine.snapshot().into();
-                self.follow_ups.push_back(Input::SnapshotTaken { through, data });
+                self.follow_ups.push(Input::SnapshotTaken { through, data });
             }
             Effect::RestoreSnapshot(snapshot) => {
                 self.machine.restore(snapshot.data())?;
                 let through = snapshot.last().index;
                 self.notified = self.notified.max(through);
-                self.follow_ups.push_back(Input::Applied { through, responses: Vec::new() });
+                self.waiting.applied_through(through);
+                self.follow_ups.push(Input::Applied { through, responses: Vec::new() });
             }
             Effect::NotifyElectedLeader { term } => self.host.notify_elected_leader(term),
             Effect::NotifyCommit { index } => {
@@ -365,58 +337,81 @@ where
                 }
                 self.notified = index;
             }
-            Effect::NotifyConfiguration { .. }
-            | Effect::ReadReady { .. }
-            | Effect::ReadFailed { .. }
-            | Effect::NotifyTransferAborted { .. } => {}
+            Effect::ReadReady { id, .. } => self.waiting.read_ready(id, &self.machine),
+            Effect::ReadFailed { id, failure } => self.waiting.read_failed(id, failure),
+            Effect::NotifyTransferAborted { target } => self.waiting.transfer_aborted(target),
+            Effect::NotifyConfiguration { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Hands a stretch of the log to the state machine, and tells who proposed a part of it.
+    fn apply(&mut self, apply: &Apply) {
+        let mut responses = Vec::new();
+        for entry in apply.commands() {
+            let Some(command) = entry.payload.command() else { continue };
+            let outcome = decode_command::<M>(command);
+            let outcome = outcome.map(|command| self.machine.apply(entry.index, command));
+            match &entry.payload {
+                Payload::Command(_) => {
+                    responses.push(Bytes::from(codec::encode_value(&outcome)));
+                }
+                _ => self.waiting.applied(entry, outcome),
+            }
+        }
+        self.waiting.applied_through(apply.through);
+        // Applies of one step come in log order, and are confirmed in that order.
+        self.follow_ups.push(Input::Applied { through: apply.through, responses });
+    }
+
+    /// Writes what waits, if that takes no time.
+    fn save_at_once(&mut self) -> Result<(), DriverError> {
+        if let StorageSlot::Idle(storage) = &mut self.storage
+            && let Some(last) = self.saves.last()
+            && storage.is_instant()
+        {
+            let number = last.number;
+            storage.save(&self.saves)?;
+            self.saves.clear();
+            self.follow_ups.push(Input::Saved(number));
         }
         Ok(())
     }
 
     /// Starts to write what waits, unless a write is under way.
-    fn start_save(&mut self) -> Result<(), DriverError> {
-        while !self.saves.is_empty() {
-            let mut storage = match std::mem::replace(&mut self.storage, StorageSlot::Moving) {
-                StorageSlot::Idle(storage) => storage,
-                busy @ (StorageSlot::Writing(_) | StorageSlot::Moving) => {
-                    self.storage = busy;
-                    return Ok(());
-                }
-            };
-            let saves = std::mem::take(&mut self.saves);
-            let number = saves.last().expect("there is one").number;
-            if storage.is_instant() {
-                let result = storage.save(&saves);
-                self.storage = StorageSlot::Idle(storage);
-                result?;
-                // The step may ask for another save, which is written in the next round.
-                self.step(Input::Saved(number))?;
-            } else {
+    fn start_save(&mut self) {
+        let Some(number) = self.saves.last().map(|save| save.number) else { return };
+        match std::mem::replace(&mut self.storage, StorageSlot::Moving) {
+            StorageSlot::Idle(mut storage) => {
+                let saves = std::mem::take(&mut self.saves);
                 let write = move || {
                     let result = storage.save(&saves);
                     (storage, result.map(|()| number))
                 };
                 self.storage = StorageSlot::Writing(tokio::task::spawn_blocking(write));
             }
+            busy @ (StorageSlot::Writing(_) | StorageSlot::Moving) => self.storage = busy,
         }
-        Ok(())
-    }
-
-    fn confirm(&mut self, saved: Result<SaveNumber, DriverError>) -> Result<(), DriverError> {
-        self.step(Input::Saved(saved?))
     }
 
     /// Finishes the saves, and sends what depended on them.
     async fn flush(mut self) -> Result<(), DriverError> {
-        loop {
-            self.start_save()?;
-            if !matches!(self.storage, StorageSlot::Writing(_)) {
-                return Ok(());
-            }
-            let saved = self.storage.written().await;
-            self.confirm(saved)?;
+        while let StorageSlot::Writing(_) = self.storage {
+            let saved = self.storage.written().await?;
+            self.round.push(Input::Saved(saved));
+            self.take_round()?;
+            self.start_save();
         }
+        Ok(())
     }
+}
+
+/// Where the numbers of this life's reads begin: past those of every earlier life, to whose reads a
+/// late answer may come. The clock only has to be past what it was when this server last started.
+#[expect(clippy::disallowed_methods, reason = "the driver owns the clocks")]
+fn first_read() -> ReadId {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    ReadId(since_1970.map_or(0, |since| since.as_nanos() as u64))
 }
 
 impl<S> StorageSlot<S> {
@@ -441,7 +436,7 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-impl<M, S, C, H> fmt::Debug for Driver<M, S, C, H> {
+impl<M: StateMachine, S, C, H> fmt::Debug for Driver<M, S, C, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Driver").field("server", &self.server.status()).finish_non_exhaustive()
     }

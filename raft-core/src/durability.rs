@@ -84,7 +84,7 @@ impl Durability {
         self.latency
     }
 
-    /// Numbers a new save. An installed snapshot counts as the last entry it stands for.
+    /// Numbers a new save. An installed snapshot counts as all entries that it stands for.
     pub(crate) fn issue(
         &mut self,
         now: Timestamp,

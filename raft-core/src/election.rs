@@ -51,6 +51,13 @@ impl Server {
             self.fail_reads_of_leader(step);
         }
         self.fail_forwarded_reads(step, true);
+        // A later term forgets the leader, but not the promise that its lease rests on.
+        if let Role::Follower(Follower { leader: Some(_), heard_at, .. }) = &self.role
+            && self.config.lease_reads
+        {
+            let promised = *heard_at + self.config.election_timeout_min;
+            self.sticky_until = self.sticky_until.max(promised);
+        }
         let heard_at = step.now;
         self.change_role(Role::Follower(Follower { leader, heard_at, answered: None }));
     }
@@ -58,6 +65,7 @@ impl Server {
     /// Nothing was heard of a leader for too long.
     pub(crate) fn call_election(&mut self, step: &mut Step<'_>) {
         self.fail_forwarded_reads(step, true);
+        self.fail_reads_ahead_of_commit(step);
         if !self.may_campaign() || self.is_disk_stalled(step.now) {
             // It could not lead: nobody counts on it, or it could promise nothing.
             self.reset_election_timeout(step.now);
@@ -155,7 +163,7 @@ impl Server {
     /// election timeout of hearing from a current leader".
     fn hears_leader(&self, now: Timestamp) -> bool {
         match &self.role {
-            // It may have heard one before it was started again.
+            // It may have heard one before it was started again, or in an earlier term.
             Role::Follower(Follower { leader: None, .. }) if now < self.sticky_until => true,
             Role::Follower(Follower { leader: Some(_), heard_at, .. }) => {
                 now < *heard_at + self.config.election_timeout_min
@@ -173,10 +181,10 @@ impl Server {
     pub(crate) fn is_disruptive(&self, now: Timestamp, message: &Message) -> bool {
         let Message::VoteRequest(request) = message else { return false };
         let is_wanted = request.is_transfer;
-        !is_wanted
-            && self.config.check_quorum
-            && request.term > self.current_term()
-            && self.hears_leader(now)
+        // A term whose leader has spoken elects nobody else; one that this server was only told of may.
+        let is_open = request.term > self.current_term()
+            || request.term == self.current_term() && self.leader_hint().is_none();
+        !is_wanted && self.config.check_quorum && is_open && self.hears_leader(now)
     }
 
     /// Starts an election: a new term, a vote for itself, and a request to all others.
@@ -309,9 +317,11 @@ impl Server {
         // What earlier leaders left in the log may still commit and be answered here.
         for Entry { payload, .. } in self.log.from(self.applying.next()) {
             if let Payload::Command(request) = payload {
-                leader.in_flight.insert((request.client_id, request.sequence_number));
+                leader.in_flight.insert(request.key());
             }
         }
+        let uncommitted = self.log.from(self.commit_index.next());
+        leader.uncommitted_bytes = uncommitted.map(Entry::size_bytes).sum();
         self.change_role(Role::Leader(leader));
         self.watch_followers(step.now, self.log.last_index());
         self.deadline = step.now + self.config.heartbeat_interval;

@@ -49,6 +49,13 @@ impl Entries {
         Self { list: self.list.clone(), start: at(places.start), end: at(places.end) }
     }
 
+    /// The same entries, in a list of their own if they are a small part of this one: so few must not
+    /// keep all the others in memory.
+    pub(crate) fn without_the_rest(self) -> Self {
+        let is_small = self.list.as_ref().is_some_and(|list| 2 * self.len() < list.len());
+        if is_small { self.iter().cloned().collect() } else { self }
+    }
+
     /// Shares what is in `entries`, and leaves the buffer empty.
     pub(crate) fn share(entries: &mut Vec<Entry>) -> Self {
         if entries.is_empty() {
@@ -132,6 +139,15 @@ mod tests {
         assert!(entries(0).list.is_none());
         assert!(entries(3).slice(2..2).list.is_none());
         assert!(Entries::share(&mut Vec::new()).list.is_none());
+    }
+
+    #[test]
+    fn a_small_part_does_not_keep_the_rest_in_memory() {
+        let whole = entries(9);
+        let [large, small] = [0..5, 5..9].map(|part| whole.slice(part));
+        assert_eq!(large.clone().without_the_rest().list.unwrap().len(), 9);
+        let kept = small.clone().without_the_rest();
+        assert_eq!((kept.list.as_ref().unwrap().len(), &kept), (4, &small));
     }
 
     #[test]

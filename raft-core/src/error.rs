@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::Address;
+use crate::config::ConfigError;
 use crate::membership::MembershipError;
 use crate::types::{ClusterId, Index, LogId, SaveNumber, ServerId, Term};
 
@@ -163,6 +164,43 @@ impl StepError {
             Self::TwoLeaders { .. } | Self::CommittedConflict { .. } | Self::PayloadConflict { .. }
         )
     }
+}
+
+/// Why a server cannot start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NewServerError {
+    /// The configuration makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The recovered entries are not contiguous, or their terms decrease.
+    #[error("recovered entry {found} cannot follow {after}")]
+    BrokenLog {
+        /// The entry before.
+        after: LogId,
+        /// The entry that does not follow.
+        found: LogId,
+    },
+    /// The recovered log was compacted, and what stands for its beginning is missing.
+    #[error("the log starts after {start}, but there is no snapshot")]
+    NoSnapshot {
+        /// Where the log was compacted to.
+        start: LogId,
+    },
+    /// The recovered term is older than the recovered log: a part of the storage is missing.
+    #[error("recovered term {current_term} is older than the last entry {last}")]
+    TermBehindLog {
+        /// The recovered term.
+        current_term: Term,
+        /// The last recovered entry.
+        last: LogId,
+    },
+    /// Elections cannot have brought the recovered term about, and few more would end all of them.
+    #[error("recovered term {current_term} is higher than any cluster lives to see")]
+    AbsurdTerm {
+        /// The recovered term.
+        current_term: Term,
+    },
 }
 
 /// How often a server refused an input, by [`StepError::reason`].

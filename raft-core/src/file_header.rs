@@ -1,7 +1,7 @@
 //! The header of a log file: whose log it is (feature `file-storage`).
 //!
-//! Guarantees: a file of another server, cluster or set of voters, and one that is damaged, is never
-//!             taken for this server's.
+//! Guarantees: a file of another server or cluster, and one that is damaged, is never taken for this
+//!             server's; and it is told which voters the cluster began with.
 //! Elsewhere:  when a header is made, and what follows it, is in [`crate::file_storage`].
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use bytes::Buf;
 use crate::types::{ClusterId, ServerId};
 
 /// The first bytes of every file; the last one is the format version.
-const MAGIC: [u8; 8] = *b"RAFTLOG\x02";
+const MAGIC: [u8; 8] = *b"RAFTLOG\x03";
 /// Magic, cluster, server, number of voters. The voters follow, and the CRC-32 of all these.
 const HEADER_START_BYTES: usize = 8 + 8 + 8 + 4;
 
@@ -22,7 +22,7 @@ const HEADER_START_BYTES: usize = 8 + 8 + 8 + 4;
 pub(crate) struct Owner {
     cluster_id: ClusterId,
     server_id: ServerId,
-    /// Sorted, each once.
+    /// Those that the cluster began with. Sorted, each once.
     voters: Vec<ServerId>,
 }
 
@@ -47,16 +47,17 @@ impl Owner {
     }
 
     /// Reads the header at the start of `file`, or says what is wrong with it.
-    pub(crate) fn read(file: &mut File) -> io::Result<Result<Self, &'static str>> {
+    pub(crate) fn read(file: &mut File) -> io::Result<Result<Self, String>> {
         let mut header = Vec::new();
         Read::by_ref(file).take(HEADER_START_BYTES as u64).read_to_end(&mut header)?;
         if !header.starts_with(&MAGIC[..7]) {
-            return Ok(Err("it does not start like the log of a server"));
+            return Ok(Err("it does not start like the log of a server".to_owned()));
         }
         if !header.starts_with(&MAGIC) {
-            return Ok(Err("it was written by another version of this program"));
+            let (found, ours) = (header.get(7).copied().unwrap_or_default(), MAGIC[7]);
+            return Ok(Err(format!("it is of format {found}, and only {ours} can be read here")));
         }
-        let damaged = Ok(Err("its header is damaged"));
+        let damaged = Ok(Err("its header is damaged".to_owned()));
         if header.len() < HEADER_START_BYTES {
             return damaged;
         }
@@ -72,14 +73,19 @@ impl Owner {
         if owner.encode() == header { Ok(Ok(owner)) } else { damaged }
     }
 
+    /// True if both are one server of one cluster.
+    pub(crate) fn is_same_server(&self, other: &Self) -> bool {
+        (self.cluster_id, self.server_id) == (other.cluster_id, other.server_id)
+    }
+
     /// In which way this owner and another one differ, in words.
     pub(crate) fn difference(&self, other: &Self) -> (String, String) {
         let words = |owner: &Self| {
-            if (self.cluster_id, self.server_id) != (other.cluster_id, other.server_id) {
+            if !self.is_same_server(other) {
                 return format!("{} of cluster {}", owner.server_id, owner.cluster_id);
             }
             let voters: Vec<_> = owner.voters.iter().map(ToString::to_string).collect();
-            format!("a cluster of {}", voters.join(", "))
+            format!("a cluster that began with {}", voters.join(", "))
         };
         (words(self), words(other))
     }

@@ -67,6 +67,18 @@ impl Followers {
     }
 }
 
+impl<'a> IntoIterator for &'a Followers {
+    type Item = (ServerId, &'a Progress);
+    type IntoIter = std::iter::Map<
+        std::slice::Iter<'a, (ServerId, Progress)>,
+        fn(&'a (ServerId, Progress)) -> (ServerId, &'a Progress),
+    >;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.iter().map(|(server, progress)| (*server, progress))
+    }
+}
+
 impl Index<&ServerId> for Followers {
     type Output = Progress;
 

@@ -40,6 +40,9 @@ impl Server {
                     assert!(progress.match_index <= last_index, "nobody has more than the leader");
                     assert!(progress.next_index <= last_index.next(), "nothing unknown is sent");
                 }
+                if self.commit_index == last_index {
+                    assert!(leader.uncommitted_bytes == 0, "what is committed counts no more");
+                }
             }
         }
     }

@@ -90,10 +90,13 @@ mod invariant;
 mod log;
 mod membership;
 mod message;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod progress;
 mod quorum;
 mod read;
 mod replication;
+mod request;
 mod rng;
 mod role;
 mod server;
@@ -113,7 +116,7 @@ pub use config::{Config, ConfigError};
 pub use defect::{Defect, UnknownDefect};
 pub use effect::{Apply, Effect, Effects, Save};
 pub use entries::Entries;
-pub use error::{Refusals, StepError};
+pub use error::{NewServerError, Refusals, StepError};
 #[cfg(feature = "file-storage")]
 pub use file_storage::FileStorage;
 pub use followers::Followers;
@@ -129,7 +132,7 @@ pub use progress::{Progress, ProgressState, Transfer};
 pub use quorum::Quorum;
 pub use read::{ReadFailure, ReadMode};
 pub use role::{Candidate, Follower, Leader, LeadershipTransfer, PreCandidate, Role};
-pub use server::{Input, NewServerError, Server};
+pub use server::{Input, Server};
 pub use server_manager::{RoleChange, ServerManager};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotId};
 pub use state_machine::{

@@ -71,6 +71,20 @@ impl Payload {
             Self::Noop | Self::RegisterClient { .. } | Self::Configuration(_) => None,
         }
     }
+
+    /// [`Entry::size_bytes`] of an entry with this payload.
+    pub(crate) fn entry_bytes(&self) -> usize {
+        /// Term, index, tag, and what a client's command has besides its bytes, as
+        /// [`crate::codec`] writes them.
+        const FIXED_BYTES: usize = 56;
+        let payload = match self {
+            Self::Noop | Self::RegisterClient { .. } => 0,
+            Self::Command(request) => request.command.len(),
+            Self::Proposal(command) => command.len(),
+            Self::Configuration(configuration) => 8 * configuration.size(),
+        };
+        FIXED_BYTES + payload
+    }
 }
 
 impl Entry {
@@ -83,16 +97,7 @@ impl Entry {
     /// The bytes the entry takes in a message or a file, within a few: payload and fixed fields.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        /// Term, index, tag, and what a client's command has besides its bytes, as
-        /// [`crate::codec`] writes them.
-        const FIXED_BYTES: usize = 56;
-        let payload = match &self.payload {
-            Payload::Noop | Payload::RegisterClient { .. } => 0,
-            Payload::Command(request) => request.command.len(),
-            Payload::Proposal(command) => command.len(),
-            Payload::Configuration(configuration) => 8 * configuration.size(),
-        };
-        FIXED_BYTES + payload
+        self.payload.entry_bytes()
     }
 }
 
@@ -404,7 +409,7 @@ impl Log {
         while let Some(list) = self.lists.pop_front() {
             let gone = usize::try_from(through.next() - list[0].index).expect("it is in memory");
             if gone < list.len() {
-                self.lists.push_front(list.slice(gone..list.len()));
+                self.lists.push_front(list.slice(gone..list.len()).without_the_rest());
                 break;
             }
         }

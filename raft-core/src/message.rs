@@ -299,12 +299,20 @@ pub struct ClientRequest {
     pub command: Bytes,
 }
 
+/// What tells a request from every other.
+pub(crate) type RequestKey = (ClientId, SessionId, SequenceNumber);
+
 impl ClientRequest {
     /// A request of a client that did not register, and sends one at a time.
     #[must_use]
     pub fn new(client_id: ClientId, sequence_number: SequenceNumber, command: Bytes) -> Self {
         let (session, first_incomplete) = (SessionId::NONE, sequence_number);
         Self { client_id, session, sequence_number, first_incomplete, command }
+    }
+
+    /// Tells it from every other request: a client that begins a new session may count anew.
+    pub(crate) fn key(&self) -> RequestKey {
+        (self.client_id, self.session, self.sequence_number)
     }
 
     /// The client asks for nothing below this one again.

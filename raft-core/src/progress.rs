@@ -49,6 +49,25 @@ pub struct Transfer {
     pub(crate) sent_in: Round,
 }
 
+impl Transfer {
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
+        Self { snapshot, offset: 0, is_waiting: false, sent_in: Round::default() }
+    }
+
+    /// The follower said in this round that it has all bytes before `offset`.
+    ///
+    /// Of the answers that come twice or late, none makes the leader send a chunk twice: the same
+    /// answer again finds its chunk on its way, and one that goes back counts only if it is newer
+    /// than the chunk under way, since the follower has lost what it had then.
+    pub(crate) fn answered(&mut self, round: Round, offset: u64) {
+        let is_known = if self.is_waiting { offset == self.offset } else { false };
+        let is_late = offset < self.offset && round < self.sent_in;
+        if !is_known && !is_late {
+            (self.offset, self.is_waiting) = (offset, false);
+        }
+    }
+}
+
 /// What a leader knows of one follower's log.
 ///
 /// Invariants:
@@ -91,6 +110,16 @@ impl Progress {
             told_commit: Index::ZERO,
             under_way: VecDeque::new(),
             bytes_under_way: 0,
+        }
+    }
+
+    /// True if the follower needs entries up to `start`, which are gone, and gets no snapshot that
+    /// stands for them. The one on its way does not if the follower was not heard of for so long that
+    /// the log did not wait for it.
+    pub(crate) fn needs_snapshot(&self, start: Index) -> bool {
+        match &self.state {
+            ProgressState::Snapshot(transfer) => transfer.snapshot.last().index < start,
+            ProgressState::Probe { .. } | ProgressState::Replicate => self.next_index <= start,
         }
     }
 

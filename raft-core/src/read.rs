@@ -7,6 +7,7 @@
 //! Elsewhere:  rounds of heartbeats are sent in `replication.rs`.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::effect::{Effect, Step};
 use crate::error::StepError;
@@ -43,6 +44,8 @@ struct Reader {
     id: ReadId,
     /// The server that asked; `None` for this one.
     from: Option<ServerId>,
+    /// When, on this server's clock.
+    asked_at: Timestamp,
 }
 
 /// What a leader knows of reads, and since when it is sure to lead.
@@ -70,14 +73,33 @@ pub(crate) struct Reads {
 }
 
 impl LeaderReads {
-    /// Begins a round of heartbeats.
-    pub(crate) fn begin_round(&mut self, now: Timestamp, commit_index: Option<Index>) {
+    /// Begins a round of heartbeats. One whose lease would be over by now has nothing to confirm, so
+    /// a leader that nobody answers does not remember all of them.
+    pub(crate) fn begin_round(
+        &mut self,
+        now: Timestamp,
+        lease: Duration,
+        commit_index: Option<Index>,
+    ) {
         self.round = self.round.next();
+        while self.sent_at.front().is_some_and(|&(_, at)| at + lease <= now) {
+            self.sent_at.pop_front();
+        }
         self.sent_at.push_back((self.round, now));
         if let Some(index) = commit_index.filter(|_| !self.waiting.is_empty()) {
             let readers = std::mem::take(&mut self.waiting);
             self.asked.push_back((self.round, index, readers));
         }
+    }
+
+    /// Takes out the readers that have waited since before `since`.
+    fn take_overdue(&mut self, since: impl Fn(Timestamp) -> bool) -> Vec<Reader> {
+        let is_overdue = |reader: &mut Reader| since(reader.asked_at);
+        let mut overdue: Vec<_> = self.waiting.extract_if(.., is_overdue).collect();
+        for (_, _, readers) in &mut self.asked {
+            overdue.extend(readers.extract_if(.., is_overdue));
+        }
+        overdue
     }
 
     /// True if reads wait and no round is under way that they could have shared.
@@ -97,7 +119,8 @@ impl Server {
         let is_lease_enough = mode == ReadMode::Lease;
         match (&self.role, self.leader_hint()) {
             (Role::Leader(_), _) => {
-                self.lead_read(step, Reader { id, from: None }, is_lease_enough);
+                let reader = Reader { id, from: None, asked_at: step.now };
+                self.lead_read(step, reader, is_lease_enough);
                 Ok(())
             }
             (_, Some(leader)) => {
@@ -119,7 +142,8 @@ impl Server {
     ) {
         let ReadIndexRequest { id, is_lease_enough } = request;
         if self.role.is_leader() {
-            self.lead_read(step, Reader { id, from: Some(from) }, is_lease_enough);
+            let reader = Reader { id, from: Some(from), asked_at: step.now };
+            self.lead_read(step, reader, is_lease_enough);
         } else {
             let response = ReadIndexResponse { id, index: None };
             step.send(from, Message::ReadIndexResponse(response));
@@ -187,7 +211,7 @@ impl Server {
     }
 
     fn finish_read(&mut self, step: &mut Step<'_>, reader: Reader, index: Index) {
-        let Reader { id, from } = reader;
+        let Reader { id, from, .. } = reader;
         match from {
             None => self.reads.applying.push((index, id)),
             Some(server) => {
@@ -232,17 +256,18 @@ impl Server {
     /// This server leads no more: what was not confirmed fails.
     pub(crate) fn fail_reads_of_leader(&mut self, step: &mut Step<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let asked = std::mem::take(&mut leader.reads.asked).into_iter();
-        let waiting = std::mem::take(&mut leader.reads.waiting);
-        for Reader { id, from } in asked.flat_map(|(_, _, readers)| readers).chain(waiting) {
-            match from {
-                None => step.push(Effect::ReadFailed { id, failure: ReadFailure::LeaderChanged }),
-                Some(server) => {
-                    let response = ReadIndexResponse { id, index: None };
-                    step.send(server, Message::ReadIndexResponse(response));
-                }
-            }
-        }
+        let readers = leader.reads.take_overdue(|_| true);
+        leader.reads.asked.clear();
+        fail_readers(step, readers, ReadFailure::LeaderChanged);
+    }
+
+    /// As a leader, gives up on reads that no majority has confirmed for `election_timeout_max`. With
+    /// check-quorum the leader would give itself up then; without, they would wait for ever.
+    pub(crate) fn fail_overdue_reads(&mut self, step: &mut Step<'_>) {
+        let patience = self.config.election_timeout_max;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let readers = leader.reads.take_overdue(|asked_at| step.now >= asked_at + patience);
+        fail_readers(step, readers, ReadFailure::Timeout);
     }
 
     /// Gives up on reads whose leader is no more, or has not answered for `election_timeout_max`.
@@ -262,5 +287,30 @@ impl Server {
             step.push(Effect::ReadFailed { id, failure });
             false
         });
+    }
+
+    /// Gives up on reads whose entry has not come, because nobody is heard who would send it.
+    pub(crate) fn fail_reads_ahead_of_commit(&mut self, step: &mut Step<'_>) {
+        let commit_index = self.commit_index;
+        self.reads.applying.retain(|&(index, id)| {
+            let can_be_served = index <= commit_index;
+            if !can_be_served {
+                step.push(Effect::ReadFailed { id, failure: ReadFailure::LeaderChanged });
+            }
+            can_be_served
+        });
+    }
+}
+
+/// Tells whoever asked that a read cannot be served.
+fn fail_readers(step: &mut Step<'_>, readers: Vec<Reader>, failure: ReadFailure) {
+    for Reader { id, from, .. } in readers {
+        match from {
+            None => step.push(Effect::ReadFailed { id, failure }),
+            Some(server) => {
+                let response = ReadIndexResponse { id, index: None };
+                step.send(server, Message::ReadIndexResponse(response));
+            }
+        }
     }
 }

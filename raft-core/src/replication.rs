@@ -8,8 +8,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::config::Config;
 use crate::effect::{Apply, Effect, Step};
 use crate::entries::Entries;
@@ -20,8 +18,9 @@ use crate::message::{
     ConflictHint, InstallSnapshotRequest, Message,
 };
 use crate::progress::{Progress, ProgressState};
+use crate::request::PendingApply;
 use crate::role::Role;
-use crate::server::{PendingApply, Server};
+use crate::server::Server;
 use crate::session::Known;
 use crate::snapshot::Snapshots;
 use crate::types::{Index, LogId, Round, ServerId, Term};
@@ -33,7 +32,7 @@ impl Server {
     /// Appends a client's command to the leader's log and starts to replicate it.
     pub(crate) fn propose(&mut self, step: &mut Step<'_>, request: ClientRequest) {
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.in_flight.insert((request.client_id, request.sequence_number));
+        leader.in_flight.insert(request.key());
         self.append(step, Payload::Command(Arc::new(request)));
     }
 
@@ -46,7 +45,7 @@ impl Server {
             _ => None,
         };
         if let Role::Leader(leader) = &mut self.role {
-            leader.uncommitted_bytes += payload.command().map_or(0, Bytes::len);
+            leader.uncommitted_bytes += payload.entry_bytes();
         }
         let index = self.log.append(self.current_term(), payload);
         step.save_entries(index);
@@ -76,6 +75,7 @@ impl Server {
             return self.become_follower(step, None);
         }
         self.maybe_end_farewell(step.now);
+        self.fail_overdue_reads(step);
         self.maybe_abort_transfer(step);
         self.maybe_defer_to_preferred(step);
         self.deadline = step.now + self.config.heartbeat_interval;
@@ -94,7 +94,7 @@ impl Server {
         if step.is_heartbeat || needs_round {
             step.is_heartbeat = true;
             let commit_index = Some(self.commit_index).filter(|_| has_committed);
-            leader.reads.begin_round(step.now, commit_index);
+            leader.reads.begin_round(step.now, self.config.lease(), commit_index);
         } else if !step.is_news {
             return;
         }
@@ -124,9 +124,16 @@ impl Server {
     /// Refuses a snapshot that contradicts what is committed here.
     pub(crate) fn admit_snapshot(&self, request: &InstallSnapshotRequest) -> Result<(), StepError> {
         let last = request.id.last;
+        let commit_index = self.commit_index;
         let is_current = request.term >= self.current_term();
-        if is_current && last.index <= self.commit_index && !self.log.matches(last) {
-            let (leader, commit_index) = (request.leader_id, self.commit_index);
+        // Terms never decrease along a log, and every leader's holds what is committed here.
+        let is_other = if last.index <= commit_index {
+            !self.log.matches(last)
+        } else {
+            self.log.term_at(commit_index).is_some_and(|term| last.term < term)
+        };
+        if is_current && is_other {
+            let leader = request.leader_id;
             return Err(StepError::CommittedConflict { leader, index: last.index, commit_index });
         }
         Ok(())
@@ -370,18 +377,17 @@ impl Server {
             return;
         }
         if let Role::Leader(leader) = &mut self.role {
-            let committed = match self.log.last_index() {
+            leader.uncommitted_bytes -= match self.log.last_index() {
                 last if last == index => leader.uncommitted_bytes,
                 _ => {
                     let committed = self.log.from(self.commit_index.next());
                     let committed = committed.take_while(|entry| entry.index <= index);
-                    committed.filter_map(|entry| entry.payload.command()).map(Bytes::len).sum()
+                    committed.map(Entry::size_bytes).sum()
                 }
             };
-            // Entries of earlier terms were never counted.
-            leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_sub(committed);
         }
         let before = std::mem::replace(&mut self.commit_index, index);
+        self.snapshots.committed(index);
         step.push(Effect::NotifyCommit { index });
         step.replicate();
         self.maybe_apply(step);
@@ -419,10 +425,11 @@ impl Server {
         }
     }
 
-    /// Where to stop handing out, so that a snapshot by policy is of one place on every server.
+    /// Where to stop handing out, so that a snapshot by policy is of one place on every server, as long
+    /// as their state machines keep up: a transfer then goes on when another server leads.
     fn stop_at(&self, through: Index) -> Index {
         let policy =
-            self.config.snapshot_entries.map(|entries| self.snapshots.last().index + entries);
+            self.config.snapshot_entries.map(|entries| self.snapshots.last_asked() + entries);
         policy.filter(|&due| due > self.applying).map_or(through, |due| due.min(through))
     }
 
@@ -435,7 +442,7 @@ impl Server {
             match &entry.payload {
                 Payload::Noop | Payload::Proposal(_) | Payload::Configuration(_) => {}
                 Payload::Command(request) => {
-                    let key = (request.client_id, request.sequence_number);
+                    let key = request.key();
                     // A second copy of a request, by a leader that did not know of the first.
                     let known = self.sessions.start(request, log_id);
                     let is_new = known == Known::New;
@@ -449,7 +456,7 @@ impl Server {
                     if let Known::Finished(result) = known {
                         let is_asked_again = leader.asked_again.remove(&key);
                         if entry.index > recovered_index || is_asked_again {
-                            Self::answer(step, key.0, key.1, result);
+                            Self::answer(step, key.0, key.2, result);
                         }
                     }
                 }
@@ -512,7 +519,7 @@ impl Sender<'_> {
         while !progress.has_lost_log
             && (progress.next_index <= self.log.last_index() || progress.is_in_snapshot())
         {
-            if progress.next_index <= self.log.start().index && !progress.is_in_snapshot() {
+            if progress.needs_snapshot(self.log.start().index) {
                 self.snapshots.begin_transfer(progress);
             }
             if let ProgressState::Snapshot(transfer) = &mut progress.state {

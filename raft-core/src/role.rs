@@ -6,11 +6,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::followers::Followers;
-use crate::message::ClientRequest;
+use crate::message::{ClientRequest, RequestKey};
 use crate::read::LeaderReads;
-use crate::types::{
-    ClientId, Index, Round, SaveNumber, SequenceNumber, ServerId, SessionId, Timestamp,
-};
+use crate::types::{Index, Round, SaveNumber, SequenceNumber, ServerId, SessionId, Timestamp};
 
 /// What a server is at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,13 +61,13 @@ pub struct Leader {
     /// What it knows of every other server.
     pub progress: Followers,
     /// Requests of clients in the log that are not applied yet, so that a retry adds no second copy.
-    pub(crate) in_flight: BTreeSet<(ClientId, SequenceNumber)>,
+    pub(crate) in_flight: BTreeSet<RequestKey>,
     /// Requests that were in the log before they were asked for here, and whose answer someone waits
     /// for now.
-    pub(crate) asked_again: BTreeSet<(ClientId, SequenceNumber)>,
+    pub(crate) asked_again: BTreeSet<RequestKey>,
     /// The entry that opened its term.
     pub(crate) first_index: Index,
-    /// The bytes of its own entries that are not committed yet.
+    /// The bytes of the entries in its log that are not committed yet.
     pub(crate) uncommitted_bytes: usize,
     /// Reads, and the rounds of heartbeats that confirm them.
     pub(crate) reads: LeaderReads,
@@ -82,15 +80,12 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// True if the request is in the log and not applied yet; without a session, also if a later one
-    /// is, which replaces it.
-    pub(crate) fn has_in_flight(&self, request: &ClientRequest) -> bool {
-        let (client, number) = (request.client_id, request.sequence_number);
-        let last = match request.session {
-            SessionId::NONE => SequenceNumber(u64::MAX),
-            _ => number,
-        };
-        self.in_flight.range((client, number)..=(client, last)).next().is_some()
+    /// True if its log holds this request of a client that sends one at a time, or one that replaces
+    /// it.
+    pub(crate) fn has_later_in_flight(&self, request: &ClientRequest) -> bool {
+        let key @ (client, session, _) = request.key();
+        let last = (client, session, SequenceNumber(u64::MAX));
+        session == SessionId::NONE && self.in_flight.range(key..=last).next().is_some()
     }
 }
 

@@ -3,8 +3,8 @@
 //! Guarantees: the same inputs at the same times give the same effects; a refused input changes
 //!             nothing but its count.
 //! Relies on:  the driver carrying out effects in order (see [`crate::effect`]).
-//! Elsewhere:  elections in `election.rs`, replication in `replication.rs`; here are the doors, the
-//!             term rule (Raft §5.1) and the dispatch.
+//! Elsewhere:  elections in `election.rs`, replication in `replication.rs`, clients in `request.rs`;
+//!             here are the doors, the term rule (Raft §5.1) and the dispatch.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,26 +12,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::durability::Durability;
-use crate::effect::{Apply, Effect, Effects, Save, Step};
+use crate::effect::{Effect, Effects, Save, Step};
 use crate::entries::Entries;
-use crate::error::{Refusals, StepError};
+use crate::error::{NewServerError, Refusals, StepError};
 use crate::log::{Log, Payload};
 use crate::membership::{Configuration, Members, MembershipChange};
-use crate::message::{
-    ABSURD, Address, ClientRequest, ClientResponse, ClientResult, Envelope, Message, RegisterClient,
-};
-use crate::read::{ReadMode, Reads};
+use crate::message::{ABSURD, Address, Envelope, Message};
+use crate::read::{ReadFailure, ReadMode, Reads};
+use crate::request::PendingApply;
 use crate::rng::Rng;
 use crate::role::{Follower, Role};
-use crate::session::{Known, Sessions};
+use crate::session::Sessions;
 use crate::snapshot::Snapshots;
 use crate::storage::{HardState, Recovered};
 use crate::transfer::Deferrals;
-use crate::types::{
-    ClientId, Index, LogId, ReadId, SaveNumber, SequenceNumber, ServerId, Term, Timestamp,
-};
+use crate::types::{Index, LogId, ReadId, SaveNumber, ServerId, Term, Timestamp};
 
 /// No server falls behind by more terms than this. A message that says so would, if it were believed,
 /// bring the cluster close to the last term there is.
@@ -94,6 +91,7 @@ pub enum Input {
 /// - Terms in the log are at most `current_term`.
 /// - A candidate voted for itself; a leader has progress for every other server, and for no one else.
 /// - `next_index > match_index` for every follower, and no `match_index` is past the log's end.
+/// - A leader counts the bytes of exactly what stands in its log past `commit_index`.
 ///
 /// ```
 /// use raft_core::{Config, Effects, Input, Recovered, Server, ServerId, Timestamp};
@@ -131,6 +129,8 @@ pub struct Server {
     pub(crate) sessions: Sessions,
     pub(crate) snapshots: Snapshots,
     pub(crate) reads: Reads,
+    /// When the last input came.
+    pub(crate) now: Timestamp,
     /// When to call an election, or as a leader, when to send heartbeats.
     pub(crate) deadline: Timestamp,
     /// How long to wait without a leader, chosen at random before each election.
@@ -139,36 +139,13 @@ pub struct Server {
     /// The last entry found in storage when this server started. Whoever asked for what stands up to
     /// here was answered by another life of this server, or by another leader, or asks again.
     pub(crate) recovered_index: Index,
-    /// Until when a server that just started protects a leader it may have heard before.
+    /// Until when this server elects nobody for the lease of a leader that it forgot: one it may have
+    /// heard before it started, or in an earlier term. Only with lease reads.
     pub(crate) sticky_until: Timestamp,
     pub(crate) deferrals: Deferrals,
     /// Inputs that came before the server joined; `None` once it has.
     deferred: Option<VecDeque<Input>>,
     refusals: Refusals,
-}
-
-/// What was handed to the state machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PendingApply {
-    Commands(Apply),
-    Restore { through: Index },
-}
-
-impl PendingApply {
-    fn through(&self) -> Index {
-        match self {
-            Self::Commands(apply) => apply.through,
-            Self::Restore { through } => *through,
-        }
-    }
-
-    /// How many responses are to come.
-    fn requests(&self) -> usize {
-        match self {
-            Self::Commands(apply) => apply.requests().count(),
-            Self::Restore { .. } => 0,
-        }
-    }
 }
 
 impl Server {
@@ -182,16 +159,18 @@ impl Server {
     pub fn new(config: Config, recovered: Recovered) -> Result<Self, NewServerError> {
         config.validate()?;
         let Recovered { hard_state, snapshot, mut start, mut entries } = recovered;
+        let mut is_behind_snapshot = false;
         if let Some(snapshot) = &snapshot {
-            // A crash may have come between the snapshot and the entries it stands for.
-            let base = Recovered { start, entries, ..Recovered::default() };
-            let is_kept = base.kept_behind(snapshot.last()).is_some();
-            entries = base.entries;
-            if start.index > snapshot.last().index {
+            let last = snapshot.last();
+            if start.index > last.index || start.index == last.index && start != last {
                 return Err(NewServerError::NoSnapshot { start });
             }
-            if !is_kept {
-                (start, entries) = (snapshot.last(), Vec::new());
+            let base = Recovered { start, entries, ..Recovered::default() };
+            is_behind_snapshot = base.kept_behind(last).is_none();
+            entries = base.entries;
+            if is_behind_snapshot {
+                // A crash came between an installed snapshot and the end of the log it replaces.
+                (start, entries) = (last, Vec::new());
             }
         } else if start != LogId::ZERO {
             return Err(NewServerError::NoSnapshot { start });
@@ -238,10 +217,11 @@ impl Server {
             last_applied: Index::ZERO,
             applies: VecDeque::new(),
             sessions: Sessions::default(),
-            snapshots: Snapshots::recovered(snapshot),
+            snapshots: Snapshots::recovered(snapshot, is_behind_snapshot),
             reads: Reads::default(),
             sticky_until: Timestamp::ZERO,
             deferrals: Deferrals::default(),
+            now: Timestamp::ZERO,
             deadline: Timestamp::ZERO,
             election_timeout: config.election_timeout_max,
             rng: Rng::new(config.seed, config.server_id.0),
@@ -268,6 +248,7 @@ impl Server {
         effects: &mut Effects,
     ) -> Result<(), StepError> {
         let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
+        self.now = now;
         let mut step = Step::new(now, cluster_id, server_id, effects);
         let result = self.take(&mut step, input);
         self.finish(&mut step);
@@ -291,13 +272,49 @@ impl Server {
         inputs: impl IntoIterator<Item = Input>,
         effects: &mut Effects,
     ) -> Result<(), StepError> {
+        self.step_each(now, inputs, effects, |_| ())
+    }
+
+    /// As [`Server::step_all`], and says of each input in turn what became of it: where the log ends
+    /// after it, or why it was refused. A command that was proposed stands at that place.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::step_all`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::step`].
+    ///
+    /// ```
+    /// # use raft_core::*;
+    /// # let mut server = Server::new(Config::new(ServerId(1), [ServerId(1)]), Recovered::default())?;
+    /// let mut effects = Effects::new();
+    /// let inputs = [Input::NotifyJoinedService, Input::Propose("x".into())];
+    /// let mut outcomes = Vec::new();
+    /// let taken = |outcome: Result<LogId, StepError>| outcomes.push(outcome);
+    /// let result = server.step_each(Timestamp::ZERO, inputs, &mut effects, taken);
+    ///
+    /// let refused = StepError::NotLeader { leader: None };
+    /// assert_eq!((result, outcomes), (Err(refused), vec![Ok(LogId::ZERO), Err(refused)]));
+    /// # Ok::<(), NewServerError>(())
+    /// ```
+    pub fn step_each(
+        &mut self,
+        now: Timestamp,
+        inputs: impl IntoIterator<Item = Input>,
+        effects: &mut Effects,
+        mut taken: impl FnMut(Result<LogId, StepError>),
+    ) -> Result<(), StepError> {
         let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
+        self.now = now;
         let mut step = Step::new(now, cluster_id, server_id, effects);
         let mut result = Ok(());
         for input in inputs {
-            if let Err(error) = self.take(&mut step, input) {
-                let is_worse = error.is_fatal() || result.is_ok();
-                if is_worse {
+            let outcome = self.take(&mut step, input);
+            taken(outcome.map(|()| self.log.last()));
+            if let Err(error) = outcome {
+                if error.is_fatal() || result.is_ok() {
                     result = Err(error);
                 }
                 if error.is_fatal() {
@@ -431,13 +448,22 @@ impl Server {
             self.sticky_until = step.now + self.config.election_timeout_min;
         }
         let deferred = self.deferred.take().unwrap_or_default();
+        self.finish_install(step);
         // The state machine starts from the snapshot, if there is one.
         self.maybe_apply(step);
         let mut result = Ok(());
         for input in deferred {
+            let read = match &input {
+                Input::Read { id, .. } => Some(*id),
+                _ => None,
+            };
             match self.take(step, input) {
-                // Nobody waits for the answer any more, but the refusal is counted.
-                Err(error) if !error.is_fatal() => {}
+                // Nobody waits for the answer any more, but the refusal is counted; and whoever reads
+                // waits for an effect.
+                Err(error) if !error.is_fatal() => {
+                    let failure = ReadFailure::LeaderChanged;
+                    read.into_iter().for_each(|id| step.push(Effect::ReadFailed { id, failure }));
+                }
                 outcome => result = result.and(outcome),
             }
         }
@@ -618,129 +644,6 @@ impl Server {
         }
     }
 
-    /// Makes sure that this server may append a command of so many bytes now.
-    fn admit_proposal(&self, command_bytes: usize) -> Result<(), StepError> {
-        let command_bytes_max = self.config.command_bytes_max;
-        let Role::Leader(leader) = &self.role else {
-            return Err(StepError::NotLeader { leader: self.leader_hint() });
-        };
-        if command_bytes > command_bytes_max {
-            return Err(StepError::TooLarge { command_bytes, command_bytes_max });
-        }
-        let bytes = leader.uncommitted_bytes;
-        let is_full = bytes > 0 && bytes + command_bytes > self.config.uncommitted_bytes_max;
-        if is_full || leader.transfer.is_some() {
-            return Err(StepError::Busy);
-        }
-        Ok(())
-    }
-
-    /// Answers a client.
-    pub(crate) fn answer(
-        step: &mut Step<'_>,
-        client_id: ClientId,
-        sequence_number: SequenceNumber,
-        result: ClientResult,
-    ) {
-        let response = ClientResponse { client_id, sequence_number, result };
-        step.send(client_id, Message::ClientResponse(response));
-    }
-
-    /// What to tell a client whose command may not be appended now.
-    fn refusal(error: StepError) -> ClientResult {
-        match error {
-            StepError::NotLeader { leader } => ClientResult::NotLeader { leader },
-            StepError::TooLarge { command_bytes, command_bytes_max } => ClientResult::TooLarge {
-                command_bytes: command_bytes as u64,
-                command_bytes_max: command_bytes_max as u64,
-            },
-            _ => ClientResult::Busy,
-        }
-    }
-
-    /// The leader to pass a client's message on to, if that is wanted; never one that was passed on.
-    fn forward_to(&self, from: Address) -> Option<ServerId> {
-        let is_clients = matches!(from, Address::Client(_));
-        let is_wanted = self.config.forward_requests && is_clients && !self.role.is_leader();
-        self.leader_hint().filter(|_| is_wanted)
-    }
-
-    /// Opens a session for a client.
-    ///
-    /// Source: dissertation §6.3, RegisterClient RPC.
-    fn handle_register_client(
-        &mut self,
-        step: &mut Step<'_>,
-        from: Address,
-        request: RegisterClient,
-    ) {
-        if let Some(leader) = self.forward_to(from) {
-            return step.send(leader, Message::RegisterClient(request));
-        }
-        let RegisterClient { client_id, registration } = request;
-        if let Some(session) = self.sessions.registered(client_id, registration)
-            && self.role.is_leader()
-        {
-            let result = ClientResult::Registered { session };
-            return Self::answer(step, client_id, registration, result);
-        }
-        match self.admit_proposal(0) {
-            Err(error) => Self::answer(step, client_id, registration, Self::refusal(error)),
-            Ok(()) => {
-                let sessions_max = self.config.sessions_max;
-                let payload = Payload::RegisterClient { client_id, registration, sessions_max };
-                self.append(step, payload);
-            }
-        }
-    }
-
-    /// Appends a client's command if this server leads and has never seen it.
-    ///
-    /// Source: Raft §5.3, §8; dissertation §6.3.
-    fn handle_client_request(
-        &mut self,
-        step: &mut Step<'_>,
-        from: Address,
-        request: ClientRequest,
-    ) {
-        if let Some(leader) = self.forward_to(from) {
-            return step.send(leader, Message::ClientRequest(request));
-        }
-        let ClientRequest { client_id, sequence_number, .. } = request;
-        let applying = self.applying;
-        let leader_hint = self.leader_hint();
-        let Role::Leader(leader) = &mut self.role else {
-            let result = ClientResult::NotLeader { leader: leader_hint };
-            return Self::answer(step, client_id, sequence_number, result);
-        };
-        // A session that was opened further on in the log than this server has read may well exist.
-        let is_known = request.session.0 <= applying.0;
-        let known = if is_known { self.sessions.look_up(&request) } else { Known::New };
-        let is_in_log = match known {
-            Known::Finished(result) => {
-                return Self::answer(step, client_id, sequence_number, result);
-            }
-            Known::Started => true,
-            Known::New => leader.has_in_flight(&request),
-        };
-        if is_in_log {
-            // The answer leaves when the state machine has given it; a second copy would only take
-            // space.
-            leader.asked_again.insert((client_id, sequence_number));
-            return;
-        }
-        let is_full = is_known && self.sessions.is_pipeline_full(&request);
-        let refused = match self.admit_proposal(request.command.len()) {
-            Ok(()) if is_full => Some(ClientResult::Busy),
-            Ok(()) => None,
-            Err(error) => Some(Self::refusal(error)),
-        };
-        match refused {
-            Some(result) => Self::answer(step, client_id, sequence_number, result),
-            None => self.propose(step, request),
-        }
-    }
-
     fn handle_saved(&mut self, step: &mut Step<'_>, number: SaveNumber) -> Result<(), StepError> {
         if !self.durability.confirm(step.now, number) {
             let issued = self.durability.issued();
@@ -758,53 +661,6 @@ impl Server {
         self.maybe_count_own_vote(step);
         self.maybe_advance_commit_index(step);
         self.maybe_apply(step);
-    }
-
-    /// Remembers the state machine's answers, and as a leader passes them on to the clients.
-    fn handle_applied(
-        &mut self,
-        step: &mut Step<'_>,
-        through: Index,
-        responses: Vec<Bytes>,
-    ) -> Result<(), StepError> {
-        let is_asked = self.applies.front().is_some_and(|pending| {
-            pending.through() == through && pending.requests() == responses.len()
-        });
-        if !is_asked {
-            return Err(StepError::UnknownApply { through, responses: responses.len() });
-        }
-        let pending = self.applies.pop_front().expect("the front was just seen");
-        self.last_applied = through;
-        if let PendingApply::Commands(apply) = pending {
-            for ((log_id, request), response) in apply.requests().zip(responses) {
-                self.sessions.finish(request, response.clone());
-                let Role::Leader(leader) = &mut self.role else { continue };
-                let key = (request.client_id, request.sequence_number);
-                let is_asked_again = leader.asked_again.remove(&key);
-                if log_id.index > self.recovered_index || is_asked_again {
-                    let result = ClientResult::Applied { log_id, response };
-                    Self::answer(step, key.0, key.1, result);
-                }
-            }
-        }
-        self.confirm_applies();
-        // A snapshot may have waited for this.
-        self.maybe_apply(step);
-        Ok(())
-    }
-
-    /// A synchronous driver has done what needs no answer.
-    pub(crate) fn confirm_applies(&mut self) {
-        if !self.config.synchronous_driver {
-            return;
-        }
-        while let Some(pending) = self.applies.pop_front() {
-            if pending.requests() > 0 {
-                self.applies.push_front(pending);
-                return;
-            }
-            self.last_applied = pending.through();
-        }
     }
 
     /// Turns what a step asked into effects: its save first, then what followers lack, then the
@@ -852,7 +708,9 @@ impl Server {
         let range = entries.first().zip(entries.last());
         let mut range = range.map(|(first, last)| (first.index, last.index));
         if let Some(last) = compacted.filter(|_| is_install) {
-            range = Some((last.index, range.map_or(last.index, |(_, end)| end)));
+            // Nothing that was durable is a part of this log any more, and what the snapshot stands
+            // for is not yet.
+            range = Some((Index(1), range.map_or(last.index, |(_, end)| end)));
         }
         let number = if self.config.synchronous_driver {
             self.durability.issue_durable(range)
@@ -866,41 +724,4 @@ impl Server {
         }
         step.push_save(Save { number, hard_state, snapshot, compacted, entries });
     }
-}
-
-/// Why a server cannot start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NewServerError {
-    /// The configuration makes no sense.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The recovered entries are not contiguous, or their terms decrease.
-    #[error("recovered entry {found} cannot follow {after}")]
-    BrokenLog {
-        /// The entry before.
-        after: LogId,
-        /// The entry that does not follow.
-        found: LogId,
-    },
-    /// The recovered log was compacted, and what stands for its beginning is missing.
-    #[error("the log starts after {start}, but there is no snapshot")]
-    NoSnapshot {
-        /// Where the log was compacted to.
-        start: LogId,
-    },
-    /// The recovered term is older than the recovered log: a part of the storage is missing.
-    #[error("recovered term {current_term} is older than the last entry {last}")]
-    TermBehindLog {
-        /// The recovered term.
-        current_term: Term,
-        /// The last recovered entry.
-        last: LogId,
-    },
-    /// Elections cannot have brought the recovered term about, and few more would end all of them.
-    #[error("recovered term {current_term} is higher than any cluster lives to see")]
-    AbsurdTerm {
-        /// The recovered term.
-        current_term: Term,
-    },
 }

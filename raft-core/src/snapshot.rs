@@ -18,8 +18,9 @@ use crate::log::Log;
 use crate::membership::{Configuration, Members};
 use crate::message::{InstallSnapshotRequest, InstallSnapshotResponse, Message};
 use crate::progress::{Progress, ProgressState, Transfer};
+use crate::request::PendingApply;
 use crate::role::Role;
-use crate::server::{PendingApply, Server};
+use crate::server::Server;
 use crate::session::Sessions;
 use crate::types::{Index, LogId, Round, SaveNumber, ServerId, Term};
 
@@ -148,15 +149,16 @@ impl Snapshot {
         [&self.inner.header, &self.inner.data]
     }
 
-    /// The bytes from `offset` on, at most this many; fewer where one part ends.
+    /// The bytes from `offset` on, at most this many.
     fn chunk(&self, offset: u64, bytes_max: usize) -> Bytes {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let [header, data] = self.parts();
-        let (part, from) = match offset.checked_sub(header.len()) {
-            None => (header, offset),
-            Some(from) => (data, from.min(data.len())),
-        };
-        part.slice(from..part.len().min(from.saturating_add(bytes_max)))
+        let in_data = offset.saturating_sub(header.len()).min(data.len());
+        let head = header.get(offset..).unwrap_or_default();
+        let head = &head[..head.len().min(bytes_max)];
+        let tail =
+            data.slice(in_data..data.len().min(in_data.saturating_add(bytes_max - head.len())));
+        if head.is_empty() { tail } else { [head, &tail[..]].concat().into() }
     }
 }
 
@@ -180,8 +182,13 @@ pub(crate) struct Snapshots {
     taking: Option<Taking>,
     /// What may be compacted once a save is durable.
     compactions: VecDeque<(SaveNumber, Index)>,
-    /// What has arrived of one that a leader sends.
+    /// What has arrived of one that a leader sends, and goes on where it stopped if the next leader
+    /// sends the same.
     arriving: Option<(SnapshotId, BytesMut)>,
+    /// One that arrived whole and cannot be read here: it is not worth sending again.
+    unreadable: Option<SnapshotId>,
+    /// The storage holds the latest, and still the log that it replaced.
+    is_half_installed: bool,
 }
 
 /// All but the state machine's own state, as of the entry it was asked for.
@@ -193,8 +200,8 @@ struct Taking {
 }
 
 impl Snapshots {
-    pub(crate) fn recovered(latest: Option<Snapshot>) -> Self {
-        Self { latest, ..Self::default() }
+    pub(crate) fn recovered(latest: Option<Snapshot>, is_half_installed: bool) -> Self {
+        Self { latest, is_half_installed, ..Self::default() }
     }
 
     /// True if entries wait for a save before they are forgotten.
@@ -206,6 +213,18 @@ impl Snapshots {
     pub(crate) fn last(&self) -> LogId {
         self.latest.as_ref().map_or(LogId::ZERO, Snapshot::last)
     }
+
+    /// The last entry of the latest snapshot, or of the one being taken.
+    pub(crate) fn last_asked(&self) -> Index {
+        self.taking.as_ref().map_or(self.last().index, |taking| taking.last.index)
+    }
+
+    /// Everything up to here is committed, so a snapshot of less would come too late.
+    pub(crate) fn committed(&mut self, index: Index) {
+        if self.arriving.as_ref().is_some_and(|(id, _)| id.last.index <= index) {
+            self.arriving = None;
+        }
+    }
 }
 
 impl Snapshots {
@@ -213,12 +232,7 @@ impl Snapshots {
     pub(crate) fn begin_transfer(&self, progress: &mut Progress) {
         let snapshot = self.latest.clone();
         let snapshot = snapshot.expect("entries are compacted only behind a snapshot");
-        progress.state = ProgressState::Snapshot(Transfer {
-            snapshot,
-            offset: 0,
-            is_waiting: false,
-            sent_in: Round::default(),
-        });
+        progress.state = ProgressState::Snapshot(Transfer::new(snapshot));
     }
 }
 
@@ -251,7 +265,7 @@ impl Server {
 
     /// Takes a snapshot as soon as everything handed out is applied.
     pub(crate) fn request_snapshot(&mut self, step: &mut Step<'_>) {
-        self.snapshots.is_wanted = self.commit_index > self.snapshots.last().index;
+        self.snapshots.is_wanted = self.commit_index > self.snapshots.last_asked();
         self.maybe_apply(step);
     }
 
@@ -299,6 +313,8 @@ impl Server {
             let term = self.log.term_at(through).expect("what is applied is in the log");
             step.save_snapshot(LogId::new(term, through));
         }
+        // Meanwhile the next one may have become due.
+        self.maybe_apply(step);
         Ok(())
     }
 
@@ -350,10 +366,14 @@ impl Server {
         if self.log.matches(id.last) {
             // Nothing is missing: what the snapshot stands for is here, so it is not needed, and
             // entries after it stay (Fig. 13, step 6).
-            self.snapshots.arriving = None;
+            self.snapshots.committed(id.last.index);
             self.advance_commit_index(step, id.last.index);
             let match_index = id.last.index;
             return self.acknowledge(step, leader_id, round, match_index);
+        }
+        if self.snapshots.unreadable == Some(id) {
+            // Without an answer, the leader asks again with each heartbeat only.
+            return self.count_refusal(UNREADABLE_SNAPSHOT);
         }
         let is_other = self.snapshots.arriving.as_ref().is_none_or(|(known, _)| *known != id);
         if is_other {
@@ -376,12 +396,17 @@ impl Server {
                 self.install(step, snapshot);
                 self.acknowledge(step, leader_id, round, id.last.index);
             }
-            Ok(_) | Err(_) => {
-                // Damaged on its way: begin again.
+            Err(SnapshotError::Damaged { .. }) => {
+                // On its way, so it may well arrive next time: begin again.
                 self.count_refusal(DAMAGED_SNAPSHOT);
                 let term = self.current_term();
                 let response = InstallSnapshotResponse { term, round, id, offset: 0 };
                 step.send(leader_id, Message::InstallSnapshotResponse(response));
+            }
+            Ok(_) | Err(SnapshotError::Unreadable(_)) => {
+                // These are the bytes that the leader has: they would be the same next time.
+                self.count_refusal(UNREADABLE_SNAPSHOT);
+                self.snapshots.unreadable = Some(id);
             }
         }
     }
@@ -394,11 +419,18 @@ impl Server {
         self.log = Log::starting_at(last);
         self.members = Members::new(last.index, snapshot.inner.configuration.clone());
         self.snapshots.latest = Some(snapshot);
-        self.snapshots.taking = None;
+        (self.snapshots.taking, self.snapshots.is_wanted) = (None, false);
         self.snapshots.compactions.clear();
         step.install_snapshot(last);
         self.follow_configuration(step);
         self.advance_commit_index(step, last.index);
+    }
+
+    /// Has the storage forget a log that a recovered snapshot replaced: no new entry would fit on it.
+    pub(crate) fn finish_install(&mut self, step: &mut Step<'_>) {
+        if std::mem::take(&mut self.snapshots.is_half_installed) {
+            step.save_snapshot(self.log.start());
+        }
     }
 
     /// Hands an installed or recovered snapshot to the state machine, once it is durable. False as long
@@ -436,12 +468,8 @@ impl Server {
         progress.heard(step.now, round);
         if let ProgressState::Snapshot(transfer) = &mut progress.state
             && transfer.snapshot.id() == id
-            && offset < id.size_bytes
-            // The same answer again: the chunk it asks for is on its way.
-            && !(transfer.is_waiting && transfer.offset == offset && round <= transfer.sent_in)
         {
-            transfer.offset = offset;
-            transfer.is_waiting = false;
+            transfer.answered(round, offset);
         }
         self.confirm_rounds(step);
         step.replicate();
@@ -450,3 +478,5 @@ impl Server {
 
 /// What a server's refusals call a snapshot that was damaged on its way.
 const DAMAGED_SNAPSHOT: &str = "damaged-snapshot";
+/// What they call one that arrived as it was sent, and is none.
+const UNREADABLE_SNAPSHOT: &str = "unreadable-snapshot";

@@ -52,13 +52,13 @@ use crate::types::Index;
 /// ```
 pub trait StateMachine: Send + 'static {
     /// What clients ask for.
-    type Command: Serialize + DeserializeOwned;
+    type Command: Serialize + DeserializeOwned + Send;
     /// What they are answered.
-    type Response: Serialize + DeserializeOwned;
+    type Response: Serialize + DeserializeOwned + Send + 'static;
     /// What is asked without changing anything.
-    type Query;
+    type Query: Send + 'static;
     /// What such a question is answered.
-    type Answer;
+    type Answer: Send + 'static;
 
     /// Applies a committed command: once for each, in log order. `index` is its place in the log.
     fn apply(&mut self, index: Index, command: Self::Command) -> Self::Response;
@@ -92,11 +92,14 @@ pub struct UnreadableCommand {
 
 /// Applies an encoded command and encodes the outcome.
 pub fn apply_encoded<S: StateMachine>(machine: &mut S, index: Index, command: &[u8]) -> Vec<u8> {
-    let outcome: CommandOutcome<S::Response> = match codec::decode_value(command) {
-        Ok(command) => Ok(machine.apply(index, command)),
-        Err(error) => Err(UnreadableCommand { reason: error.to_string() }),
-    };
+    let outcome: CommandOutcome<S::Response> =
+        decode_command::<S>(command).map(|command| machine.apply(index, command));
     codec::encode_value(&outcome)
+}
+
+/// Reads a command as it stands in the log.
+pub(crate) fn decode_command<S: StateMachine>(command: &[u8]) -> CommandOutcome<S::Command> {
+    codec::decode_value(command).map_err(|error| UnreadableCommand { reason: error.to_string() })
 }
 
 /// Reads what [`apply_encoded`] wrote.

@@ -23,6 +23,8 @@ use crate::types::{Index, LogId, ServerId, Term, Timestamp};
 pub struct Status {
     /// The server.
     pub server_id: ServerId,
+    /// When it last took an input, on its own clock, as all times here are.
+    pub now: Timestamp,
     /// Its role's name.
     pub role: &'static str,
     /// The latest term it has seen.
@@ -57,6 +59,9 @@ pub struct Status {
     pub save_pending_since: Option<Timestamp>,
     /// How many sessions of clients are open.
     pub sessions: usize,
+    /// The bytes of entries that are not committed yet, if it leads: see
+    /// [`Config::uncommitted_bytes_max`](crate::Config::uncommitted_bytes_max).
+    pub uncommitted_bytes: usize,
     /// How often it refused an input, by reason.
     pub refusals: Refusals,
 }
@@ -65,17 +70,19 @@ impl Server {
     /// What an operator sees of the server now.
     #[must_use]
     pub fn status(&self) -> Status {
-        let (progress, transfer) = match self.role() {
+        let (progress, transfer, uncommitted_bytes) = match self.role() {
             Role::Leader(leader) => {
                 let progress = leader.progress.iter();
-                (progress.map(|(&id, known)| (id, known.clone())).collect(), leader.transfer)
+                let progress = progress.map(|(&id, known)| (id, known.clone())).collect();
+                (progress, leader.transfer, leader.uncommitted_bytes)
             }
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                (BTreeMap::new(), None)
+                (BTreeMap::new(), None, 0)
             }
         };
         Status {
             server_id: self.id(),
+            now: self.now,
             role: self.role().name(),
             current_term: self.current_term(),
             voted_for: self.hard_state().voted_for,
@@ -93,8 +100,24 @@ impl Server {
             save_latency: self.durability.latency(),
             save_pending_since: self.durability.pending_since(),
             sessions: self.sessions.len(),
+            uncommitted_bytes,
             refusals: self.refusals().clone(),
         }
+    }
+}
+
+impl Status {
+    /// How many entries a follower lacks, as far as this leader knows; `None` if this server does not
+    /// lead, or not that one.
+    #[must_use]
+    pub fn lag(&self, follower: ServerId) -> Option<u64> {
+        self.progress.get(&follower).map(|progress| self.last.index - progress.match_index)
+    }
+
+    /// For how long this leader has heard nothing of a follower.
+    #[must_use]
+    pub fn silence(&self, follower: ServerId) -> Option<Duration> {
+        self.progress.get(&follower).map(|progress| self.now.since(progress.heard_at))
     }
 }
 

@@ -1,5 +1,4 @@
 //! The client as a function, over more than one question.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use raft_core::{
     Address, Client, ClientConfig, ClientEvent, ClientId, ClientResponse, ClientResult, ClusterId,

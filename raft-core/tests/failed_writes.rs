@@ -1,6 +1,5 @@
 //! A disk that does not take what it was given: nobody is told that it did.
 #![cfg(all(feature = "driver", feature = "file-storage"))]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use bytes::Bytes;
 use raft_core::codec::FRAME_BYTES_MAX;

@@ -39,18 +39,20 @@ pub struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// It was not taken and never will be.
+    /// It is refused for good, and [`ClientResult::is_definite`] tells whether it ever was applied.
     #[error("refused: {0}")]
     Refused(ClientResult),
-    /// Nobody answered in time. It may still be applied, once.
+    /// Nobody answered in time. If it was sent, it may still be applied, once.
     #[error("no answer to {sequence_number} within {within:?}, after asking {attempts} times")]
     TimedOut {
         /// Which request.
         sequence_number: SequenceNumber,
         /// How long it was tried.
         within: Duration,
-        /// How often it was sent.
+        /// How often it, or the session it needs, was asked for.
         attempts: u32,
+        /// True if it was sent, and not only a session asked for.
+        was_sent: bool,
     },
     /// Whatever brought the answers has gone. It may still be applied, once.
     #[error("the way back to this client is closed")]
@@ -58,6 +60,20 @@ pub enum RequestError {
     /// The client could not start it.
     #[error(transparent)]
     NotStarted(#[from] ClientError),
+}
+
+impl RequestError {
+    /// True if nobody knows whether the request was or will be applied; else it never will be, and may
+    /// be made again.
+    #[must_use]
+    pub fn may_have_been_applied(&self) -> bool {
+        match self {
+            Self::Refused(result) => !result.is_definite(),
+            Self::TimedOut { was_sent, .. } => *was_sent,
+            Self::Closed => true,
+            Self::NotStarted(_) => false,
+        }
+    }
 }
 
 impl<C: ClusterManager> ClientDriver<C> {
@@ -109,8 +125,14 @@ impl<C: ClusterManager> ClientDriver<C> {
                     }
                 },
                 () = tokio::time::sleep_until(give_up_at) => {
+                    let was_sent = self.client.was_sent();
                     self.client.abandon();
-                    return Err(RequestError::TimedOut { sequence_number, within, attempts });
+                    return Err(RequestError::TimedOut {
+                        sequence_number,
+                        within,
+                        attempts,
+                        was_sent,
+                    });
                 }
                 () = sleep_until(retry_at) => {
                     match self.client.timer_elapsed(self.clock.now()) {

@@ -89,11 +89,13 @@ fn every_topic_has_a_test_and_every_script_opens_with_its_claim() {
     assert_eq!(
         names,
         [
+            "backpressure",
             "clients",
             "commit",
             "disk-stall",
             "durability",
             "elections",
+            "forwarding",
             "joining",
             "lost-log",
             "membership",
@@ -101,7 +103,9 @@ fn every_topic_has_a_test_and_every_script_opens_with_its_claim() {
             "reads",
             "replication",
             "restart",
+            "sessions",
             "small",
+            "snapshots",
             "transfer"
         ]
     );
@@ -157,6 +161,26 @@ fn clients_are_answered_as_written() {
 }
 
 #[test]
+fn sessions_open_and_end_as_written() {
+    check_topic("sessions");
+}
+
+#[test]
+fn requests_are_passed_on_as_written() {
+    check_topic("forwarding");
+}
+
+#[test]
+fn a_leader_slows_others_down_as_written() {
+    check_topic("backpressure");
+}
+
+#[test]
+fn reads_are_served_as_written() {
+    check_topic("reads");
+}
+
+#[test]
 fn clusters_of_one_and_two_work_as_written() {
     check_topic("small");
 }
@@ -197,6 +221,6 @@ fn servers_restart_as_written() {
 }
 
 #[test]
-fn reads_go_as_written() {
-    check_topic("reads");
+fn snapshots_are_taken_and_sent_as_written() {
+    check_topic("snapshots");
 }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use raft_core::{
     Client, ClientConfig, ClientError, ClientEvent, ClientId, ClientResponse, ClientResult,
-    ClusterId, Envelope, Index, LogId, Message, SequenceNumber, ServerId, Term, Timestamp,
+    ClusterId, Envelope, Index, LogId, Message, SequenceNumber, ServerId, SessionId, Term,
+    Timestamp,
 };
 
 #[derive(Clone, Debug)]
@@ -52,7 +53,8 @@ proptest! {
         events in prop::collection::vec(event(), 1..60),
     ) {
         let servers = [1, 2, 3].map(ServerId);
-        let mut client = Client::new(ClientConfig::new(ClientId(1), servers));
+        let config = ClientConfig::new(ClientId(1), servers);
+        let mut client = Client::new(ClientConfig { register: false, ..config });
         let mut now = Timestamp::ZERO;
         let mut asked: BTreeMap<u64, Bytes> = BTreeMap::new();
         let mut answered: Vec<u64> = Vec::new();
@@ -140,6 +142,134 @@ proptest! {
     }
 }
 
+/// What happens to a client that registers: a server takes something off the network, or is silent.
+#[derive(Clone, Debug)]
+enum Happening {
+    Submit,
+    Abandon,
+    Wait(u64),
+    /// A server answers one of the questions so far, however old: so, or with a no.
+    Answer(usize, bool),
+    /// All sessions end.
+    Expire,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        6 => Just(Happening::Submit),
+        1 => Just(Happening::Abandon),
+        4 => (0..600_u64).prop_map(Happening::Wait),
+        12 => (any::<prop::sample::Index>(), any::<bool>())
+            .prop_map(|(which, is_taken)| Happening::Answer(which.index(64), is_taken)),
+        1 => Just(Happening::Expire),
+    ]
+}
+
+proptest! {
+    #![proptest_config(crate::cases(256))]
+
+    #[test]
+    fn a_request_keeps_its_session_and_none_that_is_unanswered_is_below_the_first_incomplete(
+        in_flight_max in 1..5_usize,
+        happenings in prop::collection::vec(happening(), 1..80),
+    ) {
+        let config = ClientConfig::new(ClientId(1), [1, 2, 3].map(ServerId));
+        let mut client = Client::new(ClientConfig { in_flight_max, ..config });
+        let mut now = Timestamp::ZERO;
+        let mut sent: Vec<Envelope> = Vec::new();
+        let mut sessions: BTreeMap<u64, SessionId> = BTreeMap::new();
+        let mut registrations: BTreeMap<u64, SessionId> = BTreeMap::new();
+        let mut open: Vec<SessionId> = Vec::new();
+        let mut unanswered: Vec<u64> = Vec::new();
+        let mut last = 0;
+        for happening in happenings {
+            let mut event = ClientEvent::Ignored;
+            match happening {
+                Happening::Submit => match client.submit(now, Bytes::from(vec![last as u8 + 1])) {
+                    Ok(number) => {
+                        last += 1;
+                        prop_assert_eq!(number.0, last);
+                        unanswered.push(last);
+                    }
+                    Err(error) => {
+                        prop_assert_eq!(unanswered.len(), in_flight_max);
+                        let pending = SequenceNumber(unanswered[0]);
+                        prop_assert_eq!(error, ClientError::Busy { pending });
+                    }
+                },
+                Happening::Abandon => {
+                    client.abandon();
+                    unanswered.clear();
+                }
+                Happening::Wait(millis) => now = now + std::time::Duration::from_millis(millis),
+                Happening::Expire => open.clear(),
+                Happening::Answer(which, is_taken) => {
+                    let Some(question) = sent.iter().rev().nth(which % sent.len().max(1)) else {
+                        continue;
+                    };
+                    let (sequence_number, result) = match &question.message {
+                        Message::RegisterClient(request) => {
+                            let session = SessionId(1000 + registrations.len() as u64);
+                            let session =
+                                *registrations.entry(request.registration.0).or_insert(session);
+                            if Some(&session) == registrations.values().last() {
+                                open = vec![session];
+                            }
+                            (request.registration, ClientResult::Registered { session })
+                        }
+                        Message::ClientRequest(request) if open.contains(&request.session) => {
+                            let log_id = LogId::new(Term(1), Index(1));
+                            let response = request.command.clone();
+                            let result = ClientResult::Applied { log_id, response };
+                            (request.sequence_number, result)
+                        }
+                        Message::ClientRequest(request) => {
+                            (request.sequence_number, ClientResult::SessionExpired)
+                        }
+                        other => return Err(TestCaseError::fail(format!("a client sent {other}"))),
+                    };
+                    let no = ClientResult::NotLeader { leader: Some(ServerId(2)) };
+                    let result = if is_taken { result } else { no };
+                    let response = ClientResponse { client_id: ClientId(1), sequence_number, result };
+                    let message = Message::ClientResponse(response);
+                    let (cluster_id, from) = (question.cluster_id, question.to);
+                    let envelope = Envelope { cluster_id, from, to: ClientId(1).into(), message };
+                    event = client.handle(now, envelope);
+                }
+            }
+            let mut leaving = Vec::new();
+            match event {
+                ClientEvent::Ignored => {}
+                ClientEvent::Send(envelope) => leaving.push(envelope),
+                ClientEvent::Applied { sequence_number, response, .. } => {
+                    let place = unanswered.iter().position(|&it| it == sequence_number.0);
+                    prop_assert!(place.is_some(), "{} is answered once", sequence_number);
+                    unanswered.remove(place.unwrap());
+                    prop_assert_eq!(response[0], sequence_number.0 as u8, "the answer to this one");
+                }
+                ClientEvent::Refused { sequence_number, result } => {
+                    prop_assert_eq!(result, ClientResult::SessionExpired);
+                    unanswered.retain(|&it| it != sequence_number.0);
+                }
+            }
+            leaving.extend(std::iter::from_fn(|| client.timer_elapsed(now)));
+            prop_assert!(client.next_timeout().is_none_or(|at| at > now));
+            prop_assert_eq!(client.pending().map(|it| it.0), unanswered.first().copied());
+            for envelope in leaving {
+                if let Message::ClientRequest(request) = &envelope.message {
+                    let number = request.sequence_number.0;
+                    prop_assert!(unanswered.contains(&number), "nothing is asked again for nothing");
+                    prop_assert_eq!(request.command[0], number as u8);
+                    let first = *sessions.entry(number).or_insert(request.session);
+                    prop_assert_eq!(first, request.session, "the session of {}", number);
+                    prop_assert_eq!(request.first_incomplete.0, unanswered[0]);
+                }
+                sent.push(envelope);
+            }
+        }
+    }
+}
+
 /// Each part of an answer's address is checked: it may be for someone else in every one of them.
 #[test]
 fn an_answer_for_someone_else_is_ignored() {
@@ -167,7 +297,8 @@ fn an_answer_for_someone_else_is_ignored() {
         with(ClientResponse { sequence_number: SequenceNumber(0), ..response.clone() }),
         with(ClientResponse { sequence_number: SequenceNumber(2), ..response }),
     ];
-    let mut client = Client::new(ClientConfig::new(ClientId(1), [ServerId(1)]));
+    let config = ClientConfig::new(ClientId(1), [ServerId(1)]);
+    let mut client = Client::new(ClientConfig { register: false, ..config });
     client.request(Timestamp::ZERO, Bytes::new()).unwrap();
     for envelope in wrong {
         assert_eq!(client.handle(Timestamp::ZERO, envelope.clone()), ClientEvent::Ignored);

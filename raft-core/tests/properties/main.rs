@@ -17,6 +17,7 @@ mod log;
 mod quorum;
 mod server;
 mod simulation;
+mod snapshots;
 
 /// This many cases, or as many as `PROPTEST_CASES` asks for; and no file with seeds: what a failure
 /// shrinks to is printed, and becomes a test.

@@ -17,7 +17,7 @@ use crate::cluster::{Cluster, request};
 
 /// What happens next, and two numbers that say to whom and how.
 #[derive(Clone, Copy, Debug)]
-enum Event {
+pub(crate) enum Event {
     Deliver(u16),
     DeliverOldest(u8),
     Drop(u16),
@@ -36,9 +36,11 @@ enum Event {
     Heal,
     Change(u8, u8, u8),
     Transfer(Option<u8>),
+    TakeSnapshot(u8),
 }
 
-fn event() -> impl Strategy<Value = Event> {
+/// Any event but a snapshot.
+pub(crate) fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         30 => any::<u16>().prop_map(Event::Deliver),
         30 => any::<u8>().prop_map(Event::DeliverOldest),
@@ -65,6 +67,15 @@ fn event() -> impl Strategy<Value = Event> {
 
 const CLIENTS: u64 = 3;
 
+/// Whoever watches a simulation.
+pub(crate) trait Observe {
+    /// Looks at the cluster after something happened.
+    fn look(&mut self, cluster: &Cluster) -> Result<(), TestCaseError>;
+
+    /// True if the client has got an answer.
+    fn is_answered(&self, client: ClientId, number: SequenceNumber) -> bool;
+}
+
 /// Knows everything that ever happened.
 #[derive(Default)]
 struct Observer {
@@ -88,7 +99,7 @@ struct Observer {
 }
 
 /// The configurations in a log, the first one before its first entry.
-fn configurations<'a>(
+pub(crate) fn configurations<'a>(
     first: &Arc<Configuration>,
     log: impl Iterator<Item = &'a Entry>,
 ) -> Vec<Arc<Configuration>> {
@@ -109,7 +120,11 @@ fn overlap(one: &Configuration, two: &Configuration) -> bool {
     })
 }
 
-impl Observer {
+impl Observe for Observer {
+    fn is_answered(&self, client: ClientId, number: SequenceNumber) -> bool {
+        self.answers.contains_key(&(client, number))
+    }
+
     fn look(&mut self, cluster: &Cluster) -> Result<(), TestCaseError> {
         let ids = cluster.ids();
         for &(term, leader) in &cluster.elected[self.seen.0..] {
@@ -189,7 +204,9 @@ impl Observer {
         self.seen.1 = cluster.answers.len();
         Ok(())
     }
+}
 
+impl Observer {
     fn commit(&mut self, entry: Entry, term: u64) {
         self.changes += usize::from(matches!(entry.payload, Payload::Configuration(_)));
         if let Payload::Command(request) = &entry.payload {
@@ -203,14 +220,14 @@ impl Observer {
     }
 }
 
-struct World {
+pub(crate) struct World<O> {
     cluster: Cluster,
-    observer: Observer,
+    observer: O,
     /// The number of the request each client has under way.
     numbers: [u64; CLIENTS as usize],
 }
 
-impl World {
+impl<O: Observe> World<O> {
     fn some(&self, choice: u8) -> ServerId {
         let ids = self.cluster.ids();
         ids[usize::from(choice) % ids.len()]
@@ -316,6 +333,12 @@ impl World {
                 let to = to.map(|choice| self.some(choice));
                 self.ask_leader(Input::TransferLeadership { to });
             }
+            Event::TakeSnapshot(id) => {
+                let id = self.some(id);
+                if self.cluster.is_up(id) {
+                    let _ = self.cluster.step(id, Input::TakeSnapshot);
+                }
+            }
         }
     }
 
@@ -339,8 +362,7 @@ impl World {
     fn read_answers(&mut self) {
         for client in 0..CLIENTS {
             let number = &mut self.numbers[client as usize];
-            let key = (ClientId(client), SequenceNumber(*number));
-            if self.observer.answers.contains_key(&key) {
+            if self.observer.is_answered(ClientId(client), SequenceNumber(*number)) {
                 *number += 1;
             }
         }
@@ -375,10 +397,9 @@ impl World {
                 (s.last, s.commit_index, s.last_applied, s.leader)
                     == (first.last, first.last.index, first.last.index, first.leader)
             };
-            let key = (ClientId(0), SequenceNumber(self.numbers[0] - 1));
             if first.leader.is_some()
                 && is_finished
-                && self.observer.answers.contains_key(&key)
+                && self.observer.is_answered(ClientId(0), SequenceNumber(self.numbers[0] - 1))
                 && self.numbers[0] >= 1_000
                 && statuses.iter().all(is_level)
             {
@@ -408,7 +429,7 @@ fn simulate(
     seed: u64,
     events: &[Event],
 ) -> Result<Observer, TestCaseError> {
-    let mut cluster = Cluster::new(voters + spares, |config| {
+    let cluster = Cluster::new(voters + spares, |config| {
         config.voters = (1..=voters).map(ServerId).collect();
         config.catch_up_entries_max = 4;
         config.in_flight_entries_max = in_flight;
@@ -418,11 +439,19 @@ fn simulate(
         config.pre_vote = seed & 1 == 0;
         config.check_quorum = seed & 2 == 0;
     });
+    run(cluster, Observer::default(), events)
+}
+
+/// Lets these events happen to servers that have not joined yet, and gives back who watched.
+pub(crate) fn run<O: Observe>(
+    mut cluster: Cluster,
+    observer: O,
+    events: &[Event],
+) -> Result<O, TestCaseError> {
     for id in cluster.ids() {
         cluster.join(id).expect("nothing was deferred");
     }
-    let mut world =
-        World { cluster, observer: Observer::default(), numbers: [1; CLIENTS as usize] };
+    let mut world = World { cluster, observer, numbers: [1; CLIENTS as usize] };
     let result = (|| {
         for &event in events {
             world.act(event);

@@ -34,6 +34,11 @@ pub(crate) struct Cluster {
     pub(crate) reads: Vec<(ReadId, Option<Index>)>,
     /// The configuration before the first entry of every log.
     pub(crate) first: Arc<Configuration>,
+    /// What each server said to be committed, in the order in which it was said: the entries since it
+    /// last said so, as far as it had not forgotten them for a snapshot.
+    pub(crate) commits: Vec<(ServerId, Vec<Entry>)>,
+    /// Snapshots that were handed to a state machine, and by whose server.
+    pub(crate) restores: Vec<(ServerId, Snapshot)>,
     /// Who was elected in each term, as the servers told.
     pub(crate) elected: Vec<(u64, ServerId)>,
 }
@@ -54,6 +59,8 @@ pub(crate) struct Host {
     pub(crate) holds_applies: bool,
     /// The state machine: every command applied since the server started.
     pub(crate) applied: Vec<Entry>,
+    /// The last entry that the server said to be committed.
+    notified: Index,
 }
 
 /// What a state machine is asked for, in order.
@@ -84,6 +91,7 @@ impl Cluster {
                 unapplied: VecDeque::new(),
                 holds_applies: false,
                 applied: Vec::new(),
+                notified: Index::ZERO,
             };
             (id, host)
         };
@@ -99,6 +107,8 @@ impl Cluster {
             transcript: Vec::new(),
             reads: Vec::new(),
             first: Arc::new(first),
+            commits: Vec::new(),
+            restores: Vec::new(),
             elected: Vec::new(),
         }
     }
@@ -160,15 +170,22 @@ impl Cluster {
                     self.host_mut(id).unapplied.push_back(Task::TakeSnapshot(*through));
                 }
                 Effect::RestoreSnapshot(snapshot) => {
-                    self.host_mut(id).unapplied.push_back(Task::Restore(snapshot.clone()));
+                    let host = self.host_mut(id);
+                    host.notified = host.notified.max(snapshot.last().index);
+                    host.unapplied.push_back(Task::Restore(snapshot.clone()));
+                    self.restores.push((id, snapshot.clone()));
                 }
                 Effect::Send(envelope) => self.post(envelope),
                 Effect::NotifyElectedLeader { term } => self.elected.push((term.0, id)),
                 Effect::ReadReady { id: read, index } => self.reads.push((*read, Some(*index))),
                 Effect::ReadFailed { id: read, .. } => self.reads.push((*read, None)),
-                Effect::NotifyCommit { .. }
-                | Effect::NotifyConfiguration { .. }
-                | Effect::NotifyTransferAborted { .. } => {}
+                Effect::NotifyCommit { index } => {
+                    let notified = std::mem::replace(&mut self.host_mut(id).notified, *index);
+                    let entries = self.server(id).log().from(notified.next()).cloned();
+                    let entries = entries.take_while(|entry| entry.index <= *index).collect();
+                    self.commits.push((id, entries));
+                }
+                Effect::NotifyConfiguration { .. } | Effect::NotifyTransferAborted { .. } => {}
             }
         }
         if !self.host(id).holds_saves {
@@ -313,6 +330,7 @@ impl Cluster {
         host.unsaved.clear();
         host.unapplied.clear();
         host.applied.clear();
+        host.notified = Index::ZERO;
     }
 
     /// Starts a server again from what is durable. It still has to join.
