@@ -58,7 +58,7 @@ pub enum ServerError {
 
 /// A server on the bus.
 #[derive(Debug)]
-pub struct AzureServer<M> {
+pub struct AzureServer<M: StateMachine> {
     handle: Handle<M>,
     bus: Bus,
     publisher: Publisher,

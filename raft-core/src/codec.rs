@@ -179,8 +179,7 @@ pub fn decode_frame(frame: &Bytes) -> Result<Vec<Envelope>, DecodeError> {
     if count == 0 {
         return Err(malformed("no envelope"));
     }
-    // The shortest envelope is its length, a receiver and a message's tag.
-    if count > rest.len() / 8 {
+    if count > rest.len() / ENVELOPE_BYTES_MIN {
         return Err(malformed("more envelopes than bytes"));
     }
     let mut envelopes = Vec::with_capacity(count);
@@ -255,6 +254,9 @@ const VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// For what code of ours reads, which takes no memory before it has seen the bytes, and for snapshots.
 const UNLIMITED: config::Configuration<LittleEndian, Fixint, NoLimit> =
     standard().with_little_endian().with_fixed_int_encoding().with_no_limit();
+
+/// The shortest envelope: its length, the receiver that all servers are, and a vote.
+const ENVELOPE_BYTES_MIN: usize = 4 + 1 + 10;
 
 /// Takes the next `N` bytes off.
 fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N], DecodeError> {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::codec::FRAME_BYTES_MAX;
+use crate::error::NewServerError;
+use crate::storage::Recovered;
 use crate::types::{ClusterId, ServerId};
 
 /// What a frame needs besides the entries of one request: far less than this.
@@ -29,6 +31,8 @@ pub struct Config {
     pub voters: Vec<ServerId>,
     /// Every server without a vote when the cluster begins (dissertation §4.2.1).
     pub learners: Vec<ServerId>,
+    /// Whether the server may find nothing in its storage, and what it is then.
+    pub start: Start,
     /// A follower that hears nothing for a random time from this on becomes a candidate (Raft §5.2).
     pub election_timeout_min: Duration,
     /// The random time stays below this. Twice the minimum spreads candidates well.
@@ -111,6 +115,7 @@ impl Config {
             server_id,
             voters: voters.into_iter().collect(),
             learners: Vec::new(),
+            start: Start::Any,
             election_timeout_min: Duration::from_millis(300),
             election_timeout_max: Duration::from_millis(600),
             heartbeat_interval: Duration::from_millis(50),
@@ -203,6 +208,20 @@ impl Config {
         }
     }
 
+    /// Refuses a server that has lost its storage, as far as its host can tell.
+    pub(crate) fn check_start(&self, recovered: &Recovered) -> Result<(), NewServerError> {
+        let server_id = self.server_id;
+        let is_new = *recovered == Recovered::default();
+        let is_named = self.voters.contains(&server_id) || self.learners.contains(&server_id);
+        match self.start {
+            Start::Found if !is_new => Err(NewServerError::AlreadyRan { server_id }),
+            Start::Found if !is_named => Err(NewServerError::NotAFounder { server_id }),
+            Start::Join if is_new && is_named => Err(NewServerError::JoinsAsFounder { server_id }),
+            Start::Rejoin if is_new => Err(NewServerError::StorageLost { server_id }),
+            Start::Any | Start::Found | Start::Join | Start::Rejoin => Ok(()),
+        }
+    }
+
     /// How long a leader may trust its clock after a round of heartbeats that a majority answered: what
     /// voters wait on the fastest clock, measured on the slowest.
     pub(crate) fn lease(&self) -> Duration {
@@ -219,6 +238,33 @@ impl Config {
     pub(crate) fn has_defect(&self, defect: crate::defect::Defect) -> bool {
         self.defect == Some(defect)
     }
+}
+
+/// Whether a server may find nothing in its storage, and what it is then. A server that lost its disk
+/// must not come back under its old id, and only the host can know whether it ran before; for the other
+/// lines of defence see [`crate::recovery`].
+///
+/// | | storage holds nothing | storage holds something |
+/// | --- | --- | --- |
+/// | `Any` | a founder, if it is named among the servers, else one that joins | goes on |
+/// | `Found` | a founder; refused if it is not named among the servers | refused |
+/// | `Join` | one that joins; refused if it is named among the servers | goes on |
+/// | `Rejoin` | refused | goes on |
+///
+/// A storage holds nothing until the server has voted or heard a leader; before that there is nothing
+/// to lose, and it may be started as for the first time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// The storage is trusted: it holds nothing if and only if the server never ran.
+    #[default]
+    Any,
+    /// This start founds a cluster, with the servers that the configuration names.
+    Found,
+    /// The server has an id that nobody had before, and joins a cluster that runs. It is in no
+    /// configuration until the log says so, and calls no election before that.
+    Join,
+    /// The server has run before.
+    Rejoin,
 }
 
 /// Why settings make no sense together.

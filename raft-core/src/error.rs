@@ -173,6 +173,32 @@ pub enum NewServerError {
     /// The configuration makes no sense.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The server has run before, but its storage holds nothing. It may have promised what it no longer
+    /// knows; let it join under a new id, and take the old one out of the cluster.
+    #[error("{server_id} has run before, but its storage is empty: let it join under a new id")]
+    StorageLost {
+        /// The server.
+        server_id: ServerId,
+    },
+    /// The start is to found a cluster, but the storage is that of one.
+    #[error("{server_id} cannot found a cluster: its storage is not empty")]
+    AlreadyRan {
+        /// The server.
+        server_id: ServerId,
+    },
+    /// The start is to found a cluster that the server does not belong to.
+    #[error("{server_id} cannot found a cluster that it is not named in")]
+    NotAFounder {
+        /// The server.
+        server_id: ServerId,
+    },
+    /// A server that joins is in no configuration until the log says so; if it is named in one, an
+    /// earlier server had its id.
+    #[error("{server_id} cannot join as one of the servers that the cluster began with")]
+    JoinsAsFounder {
+        /// The server.
+        server_id: ServerId,
+    },
     /// The recovered entries are not contiguous, or their terms decrease.
     #[error("recovered entry {found} cannot follow {after}")]
     BrokenLog {
@@ -194,6 +220,12 @@ pub enum NewServerError {
         current_term: Term,
         /// The last recovered entry.
         last: LogId,
+    },
+    /// No log is so long, or the entry has no term.
+    #[error("there cannot be an entry {log_id}")]
+    AbsurdEntry {
+        /// Where the recovered log begins.
+        log_id: LogId,
     },
     /// Elections cannot have brought the recovered term about, and few more would end all of them.
     #[error("recovered term {current_term} is higher than any cluster lives to see")]

@@ -86,6 +86,7 @@ mod file_header;
 #[cfg(feature = "file-storage")]
 mod file_storage;
 mod followers;
+mod input;
 mod invariant;
 mod log;
 mod membership;
@@ -95,6 +96,7 @@ mod metrics;
 mod progress;
 mod quorum;
 mod read;
+pub mod recovery;
 mod replication;
 mod request;
 mod rng;
@@ -111,7 +113,7 @@ mod types;
 
 pub use client::{Client, ClientConfig, ClientError, ClientEvent};
 pub use cluster_manager::ClusterManager;
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Start};
 #[cfg(feature = "defects")]
 pub use defect::{Defect, UnknownDefect};
 pub use effect::{Apply, Effect, Effects, Save};
@@ -120,6 +122,7 @@ pub use error::{NewServerError, Refusals, StepError};
 #[cfg(feature = "file-storage")]
 pub use file_storage::FileStorage;
 pub use followers::Followers;
+pub use input::Input;
 pub use log::{Entry, Log, Payload};
 pub use membership::{Configuration, MembershipChange, MembershipError};
 pub use message::{
@@ -132,7 +135,7 @@ pub use progress::{Progress, ProgressState, Transfer};
 pub use quorum::Quorum;
 pub use read::{ReadFailure, ReadMode};
 pub use role::{Candidate, Follower, Leader, LeadershipTransfer, PreCandidate, Role};
-pub use server::{Input, Server};
+pub use server::Server;
 pub use server_manager::{RoleChange, ServerManager};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotId};
 pub use state_machine::{

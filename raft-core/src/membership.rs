@@ -2,7 +2,8 @@
 //!
 //! Guarantees: any two majorities that decide have a server in common, also while the voters change:
 //!             in between, the old and the new majority must both agree (joint consensus).
-//! Relies on:  every server using the last configuration in its log, committed or not (Raft §6).
+//! Relies on:  every server using the last configuration in its log, committed or not (Raft §6); one
+//!             change at a time, and none before the leader has committed an entry of its term.
 //! Elsewhere:  one majority is counted in [`crate::quorum`].
 
 use std::collections::{BTreeSet, VecDeque};
@@ -216,7 +217,28 @@ impl fmt::Display for Configuration {
     }
 }
 
-/// One change of the cluster. Several are made together, or not at all.
+/// One change of the cluster. Several are made together, or not at all; each is about another server.
+///
+/// ```
+/// use raft_core::{
+///     Config, Effects, Input, MembershipChange, Recovered, SaveNumber, Server, ServerId, Timestamp,
+/// };
+///
+/// // A cluster of one elects itself, and commits its first entry once that is saved.
+/// let mut server = Server::new(Config::new(ServerId(1), [ServerId(1)]), Recovered::default())?;
+/// let mut effects = Effects::new();
+/// server.step(Timestamp::ZERO, Input::NotifyJoinedService, &mut effects)?;
+/// let now = server.next_timeout().expect("it has joined");
+/// server.step(now, Input::TimerElapsed, &mut effects)?;
+/// server.step(now, Input::Saved(SaveNumber(1)), &mut effects)?;
+/// server.step(now, Input::Saved(SaveNumber(2)), &mut effects)?;
+///
+/// // From now on server 2 receives everything. It gets a vote by a second change, when it has caught up.
+/// let changes = vec![MembershipChange::AddLearner(ServerId(2))];
+/// server.step(now, Input::ChangeMembership(changes), &mut effects)?;
+/// assert_eq!(server.configuration().to_string(), "voters s1 learners s2");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MembershipChange {
     /// Adds a server that receives everything and decides nothing, until it has caught up

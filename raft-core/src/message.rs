@@ -484,7 +484,7 @@ impl Envelope {
 }
 
 /// An index and a term that an entry can have, or those before the first one.
-fn check_log_id(LogId { term, index }: LogId) -> Result<(), &'static str> {
+pub(crate) fn check_log_id(LogId { term, index }: LogId) -> Result<(), &'static str> {
     if index.0 >= ABSURD || term.0 >= ABSURD {
         return Err("no such entry");
     }

@@ -83,7 +83,12 @@ pub struct Progress {
     /// When the follower was last heard of in this term, on the leader's clock.
     pub heard_at: Timestamp,
     /// True if the follower was caught saying that it lacks what it confirmed: it came back without
-    /// its log. It counts for nothing any more, and must leave the cluster.
+    /// its log. It confirms no entry and no read any more, is sent nothing but heartbeats, and neither
+    /// gets leadership nor a vote, until it was removed and added again.
+    ///
+    /// Only this leader knows: a later one takes it for a server that is behind, and a candidate counts
+    /// its vote like any other. So remove it soon. In the term in which it hears this leader it votes for
+    /// nobody, whatever it may have forgotten.
     pub has_lost_log: bool,
     /// The last round of heartbeats that the follower answered.
     pub(crate) round: Round,

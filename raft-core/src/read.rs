@@ -314,3 +314,48 @@ fn fail_readers(step: &mut Step<'_>, readers: Vec<Reader>, failure: ReadFailure)
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader(id: u64, asked_at: u64) -> Reader {
+        Reader { id: ReadId(id), from: None, asked_at: Timestamp::from_millis(asked_at) }
+    }
+
+    #[test]
+    fn rounds_whose_lease_would_be_over_are_forgotten() {
+        let mut reads = LeaderReads::default();
+        let lease = Duration::from_millis(270);
+        for beat in 0..1000 {
+            reads.begin_round(Timestamp::from_millis(50 * beat), lease, None);
+        }
+        let rounds: Vec<_> = reads.sent_at.iter().map(|(round, _)| round.0).collect();
+        assert_eq!(rounds, [995, 996, 997, 998, 999, 1000]);
+    }
+
+    #[test]
+    fn a_round_takes_all_readers_that_wait_and_a_leader_that_may_not_read_keeps_them() {
+        let mut reads = LeaderReads::default();
+        let lease = Duration::from_millis(270);
+        reads.waiting.extend([reader(1, 0), reader(2, 0)]);
+        reads.begin_round(Timestamp::ZERO, lease, None);
+        assert!(reads.needs_round());
+        reads.begin_round(Timestamp::ZERO, lease, Some(Index(4)));
+        assert_eq!(reads.asked, [(Round(2), Index(4), vec![reader(1, 0), reader(2, 0)])]);
+        reads.waiting.push(reader(3, 0));
+        assert!(!reads.needs_round(), "it waits until that round is answered");
+    }
+
+    #[test]
+    fn only_readers_that_have_waited_for_too_long_are_taken_out() {
+        let mut reads = LeaderReads::default();
+        reads.waiting.extend([reader(1, 10), reader(2, 20)]);
+        reads.begin_round(Timestamp::ZERO, Duration::ZERO, Some(Index(4)));
+        reads.waiting.extend([reader(3, 10), reader(4, 20)]);
+        let overdue = reads.take_overdue(|asked_at| asked_at <= Timestamp::from_millis(10));
+        assert_eq!(overdue, [reader(3, 10), reader(1, 10)]);
+        assert_eq!(reads.waiting, [reader(4, 20)]);
+        assert_eq!(reads.asked, [(Round(1), Index(4), vec![reader(2, 20)])]);
+    }
+}

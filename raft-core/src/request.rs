@@ -220,3 +220,51 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::effect::Effects;
+    use crate::input::Input;
+    use crate::message::{Envelope, VoteResponse};
+    use crate::storage::Recovered;
+    use crate::types::{ClusterId, SaveNumber, Term, Timestamp};
+
+    fn leader() -> Server {
+        let config = Config::new(ServerId(1), [1, 2, 3].map(ServerId));
+        let config = Config { pre_vote: false, ..config };
+        let mut server = Server::new(config, Recovered::default()).unwrap();
+        let mut effects = Effects::new();
+        let mut step = |now, input| server.step(now, input, &mut effects).unwrap();
+        step(Timestamp::ZERO, Input::NotifyJoinedService);
+        let now = Timestamp::from_millis(600);
+        step(now, Input::TimerElapsed);
+        step(now, Input::Saved(SaveNumber(1)));
+        let vote = VoteResponse { term: Term(1), vote_granted: true };
+        step(now, message(ServerId(2).into(), Message::VoteResponse(vote)));
+        assert!(server.role().is_leader());
+        server
+    }
+
+    fn message(from: Address, message: Message) -> Input {
+        let (cluster_id, to) = (ClusterId::default(), ServerId(1).into());
+        Input::Message(Envelope { cluster_id, from, to, message })
+    }
+
+    /// A client may repeat what it gave up, as often as it likes: nothing is remembered of it.
+    #[test]
+    fn a_late_request_that_another_replaces_is_forgotten() {
+        let mut server = leader();
+        let client_id = ClientId(7);
+        for number in [9, 1, 2, 3, 9] {
+            let request = ClientRequest::new(client_id, SequenceNumber(number), Bytes::new());
+            let input = message(client_id.into(), Message::ClientRequest(request));
+            server.step(Timestamp::from_millis(600), input, &mut Effects::new()).unwrap();
+        }
+        let Role::Leader(leader) = server.role() else { panic!("it leads") };
+        assert_eq!(leader.in_flight.len(), 1);
+        assert_eq!(leader.asked_again.len(), 1, "only who asked for 9 again waits");
+        assert_eq!(server.log().len(), 2);
+    }
+}

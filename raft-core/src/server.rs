@@ -10,17 +10,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::config::Config;
 use crate::durability::Durability;
 use crate::effect::{Effect, Effects, Save, Step};
 use crate::entries::Entries;
 use crate::error::{NewServerError, Refusals, StepError};
+use crate::input::Input;
 use crate::log::{Log, Payload};
-use crate::membership::{Configuration, Members, MembershipChange};
-use crate::message::{ABSURD, Address, Envelope, Message};
-use crate::read::{ReadFailure, ReadMode, Reads};
+use crate::membership::{Configuration, Members};
+use crate::message::{ABSURD, Address, Envelope, Message, check_log_id};
+use crate::read::{ReadFailure, Reads};
 use crate::request::PendingApply;
 use crate::rng::Rng;
 use crate::role::{Follower, Role};
@@ -28,61 +27,11 @@ use crate::session::Sessions;
 use crate::snapshot::Snapshots;
 use crate::storage::{HardState, Recovered};
 use crate::transfer::Deferrals;
-use crate::types::{Index, LogId, ReadId, SaveNumber, ServerId, Term, Timestamp};
+use crate::types::{Index, LogId, SaveNumber, ServerId, Term, Timestamp};
 
 /// No server falls behind by more terms than this. A message that says so would, if it were believed,
 /// bring the cluster close to the last term there is.
 const TERM_JUMP_MAX: u64 = 1 << 32;
-
-/// Something that happened to a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// The server has joined the service that carries its messages. Until then every other input is
-    /// deferred, in order, and none is lost: the order of registration is never a race.
-    NotifyJoinedService,
-    /// A message arrived.
-    Message(Envelope),
-    /// The moment [`Server::next_timeout`] named has come. Too early, it changes nothing.
-    TimerElapsed,
-    /// All saves up to this one are durable.
-    Saved(SaveNumber),
-    /// The state machine has applied what one [`Effect::Apply`] asked for, or was restored as one
-    /// [`Effect::RestoreSnapshot`] asked.
-    Applied {
-        /// Its last entry.
-        through: Index,
-        /// What the state machine answered to each of [`Apply::requests`], in order. Commands that were
-        /// proposed here have none: their proposer saw them applied.
-        responses: Vec<Bytes>,
-    },
-    /// The embedding application wants this command replicated, if this server leads. It stands where
-    /// [`Server::log`] ends after the step, and is applied there or never: compare term and index.
-    Propose(Bytes),
-    /// The operator wants these changes made together, if this server leads.
-    ChangeMembership(Vec<MembershipChange>),
-    /// The operator wants another server to lead: this one, or the one that has caught up best.
-    TransferLeadership {
-        /// Who; a voter.
-        to: Option<ServerId>,
-    },
-    /// The operator wants a snapshot taken now, whatever the policy says.
-    TakeSnapshot,
-    /// The state machine gave its state for [`Effect::TakeSnapshot`].
-    SnapshotTaken {
-        /// Its `through`.
-        through: Index,
-        /// The state, in the state machine's own encoding.
-        data: Bytes,
-    },
-    /// The application wants to read what every earlier write has left:
-    /// [`Effect::ReadReady`] says when.
-    Read {
-        /// Tells this read from every other.
-        id: ReadId,
-        /// How to make sure.
-        mode: ReadMode,
-    },
-}
 
 /// One Raft server.
 ///
@@ -129,7 +78,7 @@ pub struct Server {
     pub(crate) sessions: Sessions,
     pub(crate) snapshots: Snapshots,
     pub(crate) reads: Reads,
-    /// When the last input came.
+    /// When the last input was taken.
     pub(crate) now: Timestamp,
     /// When to call an election, or as a leader, when to send heartbeats.
     pub(crate) deadline: Timestamp,
@@ -158,6 +107,7 @@ impl Server {
     /// ever saved.
     pub fn new(config: Config, recovered: Recovered) -> Result<Self, NewServerError> {
         config.validate()?;
+        config.check_start(&recovered)?;
         let Recovered { hard_state, snapshot, mut start, mut entries } = recovered;
         let mut is_behind_snapshot = false;
         if let Some(snapshot) = &snapshot {
@@ -174,6 +124,10 @@ impl Server {
             }
         } else if start != LogId::ZERO {
             return Err(NewServerError::NoSnapshot { start });
+        }
+        // Only what no other server sends can be stored either, and it leaves room to count on.
+        if check_log_id(start).is_err() {
+            return Err(NewServerError::AbsurdEntry { log_id: start });
         }
         let mut last = start;
         for entry in &entries {
@@ -307,12 +261,12 @@ impl Server {
         mut taken: impl FnMut(Result<LogId, StepError>),
     ) -> Result<(), StepError> {
         let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
-        self.now = now;
         let mut step = Step::new(now, cluster_id, server_id, effects);
         let mut result = Ok(());
         for input in inputs {
             let outcome = self.take(&mut step, input);
             taken(outcome.map(|()| self.log.last()));
+            self.now = if outcome.is_ok() { now } else { self.now };
             if let Err(error) = outcome {
                 if error.is_fatal() || result.is_ok() {
                     result = Err(error);

@@ -10,9 +10,10 @@ use bench::{
     success, vote, vote_request,
 };
 use raft_core::{
-    Address, ClientId, ClientResponse, ClientResult, ClusterId, Envelope, Index, Input, LogId,
-    Message, NewServerError, Recovered, SequenceNumber, Server, ServerId, StepError, Term,
-    VoteRequest, VoteResponse,
+    Address, ClientId, ClientResponse, ClientResult, ClusterId, Envelope, Index, Input,
+    InstallSnapshotRequest, InstallSnapshotResponse, LogId, Message, NewServerError, ReadId,
+    ReadIndexRequest, ReadIndexResponse, Recovered, RegisterClient, Round, SequenceNumber, Server,
+    ServerId, SnapshotId, StepError, Term, TimeoutNow, VoteRequest, VoteResponse,
 };
 
 /// No number of a message reaches this.
@@ -207,6 +208,79 @@ fn messages_of_strangers_are_refused() {
             assert_eq!(error.to_string(), reason);
             assert!(!error.is_fatal());
             assert_eq!(bench.server.refusals()["unknown-sender"], 1);
+        }
+    }
+}
+
+/// One message of each kind, as server 2 or client 1 would send it to server 1.
+fn one_of_each() -> Vec<Envelope> {
+    let request_of_2 = |is_transfer| VoteRequest {
+        term: Term(9),
+        candidate_id: ServerId(2),
+        last_log_index: Index(8),
+        last_log_term: Term(8),
+        is_transfer,
+    };
+    let id = SnapshotId { last: LogId::new(Term(2), Index(2)), size_bytes: 9, checksum: 0 };
+    let (leader_id, round) = (ServerId(2), Round(1));
+    let (client_id, registration) = (ClientId(1), SequenceNumber(1));
+    let install = InstallSnapshotRequest {
+        term: Term(9),
+        leader_id,
+        round,
+        id,
+        offset: 0,
+        data: "data".into(),
+    };
+    let of_servers = [
+        Message::PreVoteRequest(request_of_2(false)),
+        Message::PreVoteResponse(VoteResponse { term: Term(4), vote_granted: true }),
+        Message::VoteRequest(request_of_2(true)),
+        vote(3, true),
+        append(9, 2, (0, 0), &[], 0),
+        success(9, 1),
+        Message::InstallSnapshotRequest(Box::new(install)),
+        Message::InstallSnapshotResponse(InstallSnapshotResponse {
+            term: Term(9),
+            round,
+            id,
+            offset: 0,
+        }),
+        Message::TimeoutNow(TimeoutNow { term: Term(9), leader_id, last: id.last }),
+        Message::ReadIndexRequest(ReadIndexRequest { id: ReadId(1), is_lease_enough: true }),
+        Message::ReadIndexResponse(ReadIndexResponse { id: ReadId(1), index: Some(Index(1)) }),
+    ];
+    let of_clients = [
+        Message::RegisterClient(RegisterClient { client_id, registration }),
+        Message::ClientRequest(request(1, 1, "x")),
+        Message::ClientResponse(ClientResponse {
+            client_id,
+            sequence_number: registration,
+            result: ClientResult::Superseded,
+        }),
+    ];
+    let of_servers = of_servers.map(|message| envelope(2, message)).into_iter();
+    let of_clients = of_clients
+        .map(|message| Envelope { from: Address::Client(client_id), ..envelope(2, message) });
+    of_servers.chain(of_clients).collect()
+}
+
+#[test]
+fn nothing_that_another_cluster_says_is_taken() {
+    let messages = one_of_each();
+    let names: std::collections::BTreeSet<_> =
+        messages.iter().map(|envelope| envelope.message.name()).collect();
+    assert_eq!(names.len(), 14, "every kind of message");
+    for envelope in messages {
+        for mut bench in everyone() {
+            for (cluster, to) in [(7, envelope.to), (u64::MAX, Address::AllServers)] {
+                let cluster_id = ClusterId(cluster);
+                let error = bench.refuse_envelope(Envelope { cluster_id, to, ..envelope.clone() });
+                let expected = ClusterId::default();
+                assert_eq!(error, StepError::ForeignCluster { found: cluster_id, expected });
+                assert!(!error.is_fatal());
+            }
+            assert_eq!(bench.server.refusals()["foreign-cluster"], 2);
         }
     }
 }

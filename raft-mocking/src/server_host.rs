@@ -50,7 +50,7 @@ pub type Outbound =
 /// # Ok(())
 /// # }
 /// ```
-pub struct MockServerHost<M = CommandList> {
+pub struct MockServerHost<M: StateMachine = CommandList> {
     config: Config,
     cluster_manager: MockClusterManager,
     monitor: SafetyMonitor,
@@ -61,7 +61,7 @@ pub struct MockServerHost<M = CommandList> {
 }
 
 /// The tasks of a server that was launched.
-struct Running<M> {
+struct Running<M: StateMachine> {
     handle: Handle<Monitored<M>>,
     server: JoinHandle<Result<(), DriverError>>,
     delivery: JoinHandle<()>,
@@ -306,7 +306,7 @@ impl<M: StateMachine> MockServerHost<M> {
     }
 }
 
-impl<M> Drop for Running<M> {
+impl<M: StateMachine> Drop for Running<M> {
     fn drop(&mut self) {
         // A dropped host leaves no task behind.
         self.delivery.abort();
@@ -314,7 +314,7 @@ impl<M> Drop for Running<M> {
     }
 }
 
-impl<M> fmt::Debug for MockServerHost<M> {
+impl<M: StateMachine> fmt::Debug for MockServerHost<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MockServerHost")
             .field("server_id", &self.config.server_id)

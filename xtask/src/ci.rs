@@ -21,7 +21,7 @@ pub(crate) struct CiArgs {
 /// A step: its name, and what it runs.
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     ("fmt", fmt),
     ("tidy", crate::tidy::run),
     ("mutants", crate::score::check),
@@ -29,6 +29,7 @@ const STEPS: [Step; 10] = [
     ("clippy", clippy),
     ("docs", docs),
     ("crates", crates_alone),
+    ("fuzz", crate::fuzz::run_briefly),
     ("deny", deny),
     ("demo", demo),
     ("python", python),

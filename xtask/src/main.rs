@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod demo;
 mod fix;
+mod fuzz;
 mod score;
 mod tidy;
 
@@ -26,6 +27,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measure it: what the core costs, beside other consensus libraries and our goals.
     Bench(bench::BenchArgs),
+    /// Feed the protocol and the codec what nobody would send, for a bounded time.
+    Fuzz(fuzz::FuzzArgs),
     /// Check everything that must hold before a change lands, and change nothing.
     Ci(ci::CiArgs),
     /// Rewrite what a program can: formatting and simple lints.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(args),
         Command::Bench(args) => bench::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Fix => fix::run(),
         Command::Tidy => tidy::run(),

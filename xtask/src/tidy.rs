@@ -76,7 +76,8 @@ fn check_rust(path: &str, text: &str, findings: &mut Vec<String>) {
 }
 
 fn check_manifest(path: &str, text: &str, findings: &mut Vec<String>) {
-    if path == "Cargo.toml" {
+    // The manifest of a workspace has nothing to inherit from.
+    if text.lines().any(|line| line == "[workspace]") {
         return;
     }
     if path == OUTSIDE {

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::error::StepError;
+use crate::input::Input;
 use crate::log::Entry;
 use crate::read::{ReadFailure, ReadMode};
-use crate::server::{Input, Server};
+use crate::server::Server;
 use crate::state_machine::{StateMachine, UnreadableCommand};
 use crate::types::{Index, LogId, ReadId, ServerId};
 
@@ -219,6 +220,62 @@ impl<M: StateMachine> Waiting<M> {
         }
         if !is_leader && let Some(transferrer) = self.transfer.take() {
             let _ = transferrer.send(Ok(()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use tokio::sync::oneshot::Receiver;
+
+    use super::*;
+    use crate::log::Payload;
+    use crate::state_machine::CommandList;
+    use crate::types::Term;
+
+    type Outcome = Result<u64, ProposeError>;
+
+    fn proposed(at: &[(u64, u64)]) -> (Waiting<CommandList>, Vec<Receiver<Outcome>>) {
+        let (mut waiting, mut outcomes) = (Waiting::new(ReadId(0)), Vec::new());
+        let mut round = Round::new();
+        for _ in at {
+            let (proposer, outcome) = oneshot::channel();
+            round.push_asked(Input::Propose("x".into()), Asked::Proposal(proposer));
+            outcomes.push(outcome);
+        }
+        {
+            let mut taken = waiting.begin(&mut round);
+            at.iter().for_each(|&(index, term)| taken(Ok(LogId::new(Term(term), Index(index)))));
+        }
+        (waiting, outcomes)
+    }
+
+    fn entry(index: u64, term: u64) -> Entry {
+        let payload = Payload::Proposal("x".into());
+        Entry { index: Index(index), term: Term(term), payload }
+    }
+
+    #[test]
+    fn each_proposal_is_answered_by_its_own_entry() {
+        let (mut waiting, mut outcomes) = proposed(&[(3, 1), (5, 1)]);
+        waiting.applied(&entry(2, 1), Ok(20));
+        waiting.applied(&entry(3, 1), Ok(30));
+        waiting.applied(&entry(4, 1), Ok(40));
+        assert_eq!(outcomes[0].try_recv(), Ok(Ok(30)));
+        assert!(outcomes[1].try_recv().is_err(), "it still waits");
+        waiting.applied(&entry(5, 1), Ok(50));
+        assert_eq!(outcomes[1].try_recv(), Ok(Ok(50)));
+    }
+
+    #[test]
+    fn an_entry_of_another_term_in_its_place_does_not_answer_a_proposal() {
+        let (mut waiting, mut outcomes) = proposed(&[(3, 1), (4, 1)]);
+        waiting.applied(&entry(3, 2), Ok(30));
+        // What the next entry is the state machine never sees: a no-op.
+        waiting.applied_through(Index(4));
+        for outcome in &mut outcomes {
+            assert_eq!(outcome.try_recv(), Ok(Err(ProposeError::LeadershipLost)));
         }
     }
 }

@@ -281,3 +281,24 @@ fn a_learner_is_promoted_once_it_has_caught_up() {
     behind.receive(4, success(1, 2));
     assert_eq!(behind.step(promote()).unwrap()[0], "save entry=1027@1");
 }
+
+/// A leader that inherits a committed `C_old,new` puts the last step of the change behind its first
+/// own entry, so before that it tells nobody where its log ends.
+#[test]
+fn a_target_is_told_after_the_last_step_of_an_inherited_change() {
+    let mut bench = Bench::follower(3, 1, &[1]);
+    let joint = Configuration::joint(voters(&[1, 2, 3]), voters(&[1, 2, 4, 5]), []);
+    bench.receive(2, append_all(1, 2, (1, 1), vec![configuration(2, 1, joint)], 2));
+    bench.elapse();
+    for voter in [2, 3, 4] {
+        bench.receive(voter, vote(2, true));
+    }
+    assert_eq!((bench.role(), bench.commit_index()), ("leader", 2));
+    bench.step(Input::TransferLeadership { to: Some(ServerId(2)) }).unwrap();
+    assert_eq!(bench.receive(2, success(2, 3)), NOTHING, "it has everything so far");
+    let lines = bench.receive(4, success(2, 3));
+    assert!(lines.contains(&"configuration 4: voters s1 s2 s4 s5".to_owned()), "{lines:?}");
+    bench.receive(4, success(2, 4));
+    let lines = bench.receive(2, success(2, 4));
+    assert!(lines.contains(&"→ s2 TimeoutNow last=4@2".to_owned()), "{lines:?}");
+}

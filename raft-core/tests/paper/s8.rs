@@ -1,5 +1,10 @@
 //! Client interaction (§8).
 
+use raft_core::{
+    AppendEntriesResponse, AppendEntriesResult, Index, Input, Message, ReadId, ReadMode, Round,
+    Term,
+};
+
 use crate::bench::{Bench, append, append_all, command, success};
 
 /// "If the client's first choice is not the leader, that server will reject the client's request and
@@ -86,4 +91,60 @@ fn only_the_leader_answers() {
             "→ s2 AppendEntriesResponse match=1"
         ]
     );
+}
+
+fn read(bench: &mut Bench, id: u64) -> Vec<String> {
+    bench.step(Input::Read { id: ReadId(id), mode: ReadMode::ReadIndex }).unwrap()
+}
+
+/// Server `from` holds everything up to `match_index`, and answers the leader's round.
+fn answered(round: u64, match_index: u64) -> Message {
+    let result = AppendEntriesResult::Success { match_index: Index(match_index) };
+    let (term, round) = (Term(1), Round(round));
+    Message::AppendEntriesResponse(AppendEntriesResponse { term, round, result })
+}
+
+/// "Read-only operations can be handled without writing anything into the log."
+#[test]
+fn a_read_writes_nothing() {
+    let mut bench = Bench::leader(3, 0, &[]);
+    bench.receive(2, answered(1, 1));
+    read(&mut bench, 7);
+    assert_eq!(bench.receive(2, answered(2, 1)), ["read 7 ready at 1"]);
+    assert_eq!(bench.log(), [1]);
+}
+
+/// "First, a leader must have the latest information on which entries are committed. … at the start
+/// of its term, it may not know which those are. To find out, it needs to commit an entry from its
+/// term."
+#[test]
+fn a_leader_that_has_committed_nothing_of_its_term_serves_no_read() {
+    let mut bench = Bench::leader(3, 0, &[]);
+    assert_eq!(read(&mut bench, 7), crate::bench::NOTHING);
+    // A majority follows, but holds nothing yet.
+    let follows = bench.receive(2, answered(1, 0));
+    let committed = bench.receive(2, answered(1, 1));
+    assert!(committed.contains(&"commit 1".to_owned()), "{committed:?}");
+    let mut effects = follows.iter().chain(&committed);
+    assert!(!effects.any(|effect| effect.contains("ready")), "{follows:?} {committed:?}");
+    assert_eq!(bench.receive(2, answered(2, 1)), ["read 7 ready at 1"]);
+}
+
+/// "Second, a leader must check whether it has been deposed before processing a read-only request …
+/// Raft handles this by having the leader exchange heartbeat messages with a majority of the cluster
+/// before responding to read-only requests."
+#[test]
+fn a_read_waits_for_a_majority_of_answers_to_heartbeats_sent_after_it() {
+    let mut bench = Bench::leader(5, 0, &[]);
+    for follower in [2, 3] {
+        bench.receive(follower, answered(1, 1));
+    }
+    let asked = read(&mut bench, 7);
+    assert_eq!(asked.len(), 4, "a heartbeat to each follower: {asked:?}");
+    // Late answers to the round before, and one server twice.
+    for (follower, round) in [(4, 1), (5, 1), (2, 2), (2, 2)] {
+        let effects = bench.receive(follower, answered(round, 1));
+        assert!(!effects.iter().any(|effect| effect.contains("ready")), "{effects:?}");
+    }
+    assert_eq!(bench.receive(3, answered(2, 1)), ["read 7 ready at 1"]);
 }

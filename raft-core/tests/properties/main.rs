@@ -13,6 +13,7 @@ mod any;
 mod client;
 mod codec;
 mod elections;
+mod leases;
 mod log;
 mod quorum;
 mod server;

@@ -46,7 +46,7 @@ pub(crate) struct Cluster {
 /// One server's machine: what a crash destroys, and what survives it.
 #[derive(Debug)]
 pub(crate) struct Host {
-    config: Config,
+    pub(crate) config: Config,
     /// `None` while crashed.
     pub(crate) server: Option<Server>,
     /// What is durable.
@@ -71,6 +71,23 @@ pub(crate) enum Task {
     Restore(Snapshot),
 }
 
+impl Host {
+    /// A server that never ran.
+    fn new(config: Config) -> Self {
+        Self {
+            server: Some(Server::new(config.clone(), Recovered::default()).unwrap()),
+            config,
+            disk: Recovered::default(),
+            unsaved: VecDeque::new(),
+            holds_saves: false,
+            unapplied: VecDeque::new(),
+            holds_applies: false,
+            applied: Vec::new(),
+            notified: Index::ZERO,
+        }
+    }
+}
+
 impl Cluster {
     /// Servers 1 to `count`, none of them joined.
     pub(crate) fn new(count: u64, change: impl Fn(&mut Config)) -> Self {
@@ -81,19 +98,7 @@ impl Cluster {
             config.pre_vote = false;
             config.check_quorum = false;
             change(&mut config);
-            let server = Server::new(config.clone(), Recovered::default()).unwrap();
-            let host = Host {
-                config,
-                server: Some(server),
-                disk: Recovered::default(),
-                unsaved: VecDeque::new(),
-                holds_saves: false,
-                unapplied: VecDeque::new(),
-                holds_applies: false,
-                applied: Vec::new(),
-                notified: Index::ZERO,
-            };
-            (id, host)
+            (id, Host::new(config))
         };
         let hosts: BTreeMap<_, _> = ids().map(host).collect();
         let first = hosts.values().next().and_then(|host: &Host| host.server.as_ref());
@@ -111,6 +116,11 @@ impl Cluster {
             restores: Vec::new(),
             elected: Vec::new(),
         }
+    }
+
+    /// Puts one more server on the network; it has not joined.
+    pub(crate) fn add(&mut self, config: Config) {
+        self.hosts.insert(config.server_id, Host::new(config));
     }
 
     pub(crate) fn ids(&self) -> Vec<ServerId> {
