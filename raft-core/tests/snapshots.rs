@@ -7,8 +7,8 @@ mod bench;
 use bench::{Bench, append};
 use bytes::{Bytes, BytesMut};
 use raft_core::{
-    Config, Index, Input, InstallSnapshotRequest, LogId, Message, Round, ServerId, Snapshot,
-    SnapshotError, SnapshotId, StepError, Term,
+    Config, Effects, Index, Input, InstallSnapshotRequest, LogId, Message, Round, ServerId,
+    Snapshot, SnapshotError, SnapshotId, StepError, Term,
 };
 
 /// What the server in the middle of the table has committed is entry 2 of term 1.
@@ -58,5 +58,17 @@ fn a_snapshot_that_ends_in_another_committed_entry_is_refused() {
         } else {
             follower().receive(3, message);
         }
+    }
+}
+
+#[test]
+fn a_state_that_was_not_asked_for_is_refused() {
+    let mut server = follower();
+    let mut effects = Effects::new();
+    server.server.step(server.now, Input::TakeSnapshot, &mut effects).unwrap();
+    for (through, is_asked) in [(1, false), (3, false), (2, true), (2, false)] {
+        let input = Input::SnapshotTaken { through: Index(through), data: Bytes::new() };
+        let result = server.server.step(server.now, input, &mut effects);
+        assert_eq!(result.is_ok(), is_asked, "through {through}: {result:?}");
     }
 }
