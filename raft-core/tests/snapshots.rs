@@ -4,11 +4,12 @@
 #[path = "support/bench.rs"]
 mod bench;
 
-use bench::{Bench, append};
+use bench::{Bench, append, entries};
 use bytes::{Bytes, BytesMut};
 use raft_core::{
-    Config, Effects, Index, Input, InstallSnapshotRequest, LogId, Message, Round, ServerId,
-    Snapshot, SnapshotError, SnapshotId, StepError, Term,
+    Config, Effects, HardState, Index, Input, InstallSnapshotRequest, LogId, Message,
+    NewServerError, Recovered, Round, Server, ServerId, Snapshot, SnapshotError, SnapshotId,
+    StepError, Term,
 };
 
 /// What the server in the middle of the table has committed is entry 2 of term 1.
@@ -38,23 +39,37 @@ fn a_snapshot_with_a_damaged_byte_is_none() {
     }
 }
 
+/// Terms never decrease along a log, so one that ends in an older term cannot hold what is committed.
+#[test]
+fn a_snapshot_of_an_older_term_than_what_is_committed_is_refused() {
+    let mut server = Bench::with(3, 2, None, Vec::new(), |_: &mut Config| {});
+    server.receive(2, append(2, 2, (0, 0), &[2, 2], 2));
+    let error = server.refuse(3, chunk((3, 1)));
+    assert!(matches!(error, StepError::CommittedConflict { .. }), "{error}");
+    server.receive(3, chunk((3, 2)));
+}
+
+/// The first byte of a snapshot of a leader of term 3.
+fn chunk((index, term): (u64, u64)) -> Message {
+    let last = LogId::new(Term(term), Index(index));
+    Message::InstallSnapshotRequest(Box::new(InstallSnapshotRequest {
+        term: Term(3),
+        leader_id: ServerId(3),
+        round: Round(1),
+        id: SnapshotId { last, size_bytes: 9, checksum: 7 },
+        offset: 0,
+        data: Bytes::from_static(b"x"),
+    }))
+}
+
 /// Every leader has what is committed, so one that sends another entry in that place is none.
 #[test]
 fn a_snapshot_that_ends_in_another_committed_entry_is_refused() {
     for (last, is_refused) in [((1, 2), true), ((2, 2), true), ((3, 2), false)] {
-        let last = LogId::new(Term(last.1), Index(last.0));
-        let request = InstallSnapshotRequest {
-            term: Term(3),
-            leader_id: ServerId(3),
-            round: Round(1),
-            id: SnapshotId { last, size_bytes: 9, checksum: 7 },
-            offset: 0,
-            data: Bytes::from_static(b"x"),
-        };
-        let message = Message::InstallSnapshotRequest(Box::new(request));
+        let message = chunk(last);
         if is_refused {
             let error = follower().refuse(3, message);
-            assert!(matches!(error, StepError::CommittedConflict { .. }), "{last}: {error}");
+            assert!(matches!(error, StepError::CommittedConflict { .. }), "{last:?}: {error}");
         } else {
             follower().receive(3, message);
         }
@@ -70,5 +85,34 @@ fn a_state_that_was_not_asked_for_is_refused() {
         let input = Input::SnapshotTaken { through: Index(through), data: Bytes::new() };
         let result = server.server.step(server.now, input, &mut effects);
         assert_eq!(result.is_ok(), is_asked, "through {through}: {result:?}");
+    }
+}
+
+/// What storage recovered of a server of three in term 2, and what becomes of it.
+fn restart(recovered: Recovered) -> Result<Server, NewServerError> {
+    let hard_state = HardState { current_term: Term(2), voted_for: None };
+    let config = Config::new(ServerId(1), [1, 2, 3].map(ServerId));
+    Server::new(config, Recovered { hard_state, ..recovered })
+}
+
+#[test]
+fn a_log_whose_beginning_is_gone_needs_its_snapshot() {
+    let start = LogId::new(Term(1), Index(2));
+    for entries in [Vec::new(), entries(3, &[1])] {
+        let result = restart(Recovered { start, entries, ..Recovered::default() });
+        assert_eq!(result.map(|_| ()), Err(NewServerError::NoSnapshot { start }));
+    }
+}
+
+/// A crash may come between an installed snapshot and the end of the log that it replaces.
+#[test]
+fn a_log_that_contradicts_the_recovered_snapshot_is_gone() {
+    let mut server = follower();
+    server.step(Input::TakeSnapshot).unwrap();
+    let snapshot = server.server.snapshot().cloned();
+    for (terms, kept) in [(&[1, 2, 2][..], 0), (&[1], 0), (&[1, 1, 2], 3)] {
+        let (snapshot, entries) = (snapshot.clone(), entries(1, terms));
+        let server = restart(Recovered { snapshot, entries, ..Recovered::default() }).unwrap();
+        assert_eq!(server.log().len(), kept, "{terms:?}");
     }
 }
