@@ -383,8 +383,12 @@ async fn a_leader_that_stops_hands_over_first() {
     let mut servers = cluster(&network, |_| {}).await;
     let leader = servers.remove(0);
     let stopped_at = Instant::now();
+    // Nobody else has this yet, so the server cannot go at once.
+    let proposal = propose(&leader, "last");
+    tokio::task::yield_now().await;
     leader.handle.stop().await.unwrap();
     leader.task.await.unwrap().unwrap();
+    assert_eq!(proposal.await.unwrap(), Ok(1));
     until(async || {
         let (one, two) = (leads(&servers[0]).await, leads(&servers[1]).await);
         (one || two).then_some(())
