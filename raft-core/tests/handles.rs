@@ -384,11 +384,10 @@ async fn a_leader_that_stops_hands_over_first() {
     let leader = servers.remove(0);
     let stopped_at = Instant::now();
     // Nobody else has this yet, so the server cannot go at once.
-    let proposal = propose(&leader, "last");
-    tokio::task::yield_now().await;
-    leader.handle.stop().await.unwrap();
+    let (proposed, stopped) =
+        tokio::join!(leader.handle.propose("last".to_owned()), leader.handle.stop());
+    assert_eq!((proposed, stopped), (Ok(1), Ok(())));
     leader.task.await.unwrap().unwrap();
-    assert_eq!(proposal.await.unwrap(), Ok(1));
     until(async || {
         let (one, two) = (leads(&servers[0]).await, leads(&servers[1]).await);
         (one || two).then_some(())
