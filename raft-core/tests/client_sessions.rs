@@ -1,5 +1,4 @@
 //! A client that opens sessions and pipelines (dissertation §6.3), against answers made by hand.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use raft_core::{
     Address, Client, ClientConfig, ClientError, ClientEvent, ClientId, ClientResponse,

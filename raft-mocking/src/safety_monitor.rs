@@ -368,6 +368,8 @@ impl State {
             self.report(Violation::AppliedOutOfOrder { server, last: life.applied, found: index });
         }
         life.applied = index;
+        // The host is told of no entry that the snapshot stands for.
+        life.committed = life.committed.max(index);
         self.seen.servers.insert(server, life);
     }
 

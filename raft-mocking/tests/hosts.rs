@@ -446,7 +446,7 @@ async fn who_missed_what_was_compacted_goes_on_from_a_snapshot_and_so_does_who_r
     cluster.host(behind).start().await.unwrap();
     cluster.agreed(&IDS, 7).await;
     let status = cluster.host(behind).status().await.unwrap();
-    assert_eq!(status.snapshot.index, Index(6), "{status:?}");
+    assert!(status.snapshot.index >= Index(6), "{status:?}");
     for id in IDS {
         cluster.host(id).restart().await.unwrap();
     }
