@@ -9,6 +9,7 @@
 
 mod client;
 mod handle;
+mod snapshot;
 mod waiting;
 
 use std::fmt;
@@ -37,6 +38,7 @@ use crate::state_machine::{RestoreError, StateMachine, decode_command};
 use crate::storage::{Storage, StorageError};
 use crate::types::{Index, ReadId, SaveNumber, Timestamp};
 use handle::{Look, Request};
+use snapshot::SnapshotSlot;
 use waiting::{Asked, Round, Waiting};
 
 /// How many inputs may wait for a server before [`Handle::deliver`] waits too.
@@ -51,6 +53,7 @@ pub struct Driver<M: StateMachine, S, C, H> {
     server: Server,
     machine: M,
     storage: StorageSlot<S>,
+    snapshot: SnapshotSlot,
     cluster_manager: C,
     host: H,
     requests: mpsc::Receiver<Request<M>>,
@@ -119,6 +122,9 @@ pub enum DriverError {
     /// The storage panicked.
     #[error("the storage panicked")]
     StoragePanicked,
+    /// The state machine panicked.
+    #[error("the state machine panicked while it gave its state")]
+    SnapshotPanicked,
 }
 
 impl<M, S, C, H> Driver<M, S, C, H>
@@ -148,6 +154,7 @@ where
             server,
             machine,
             storage: StorageSlot::Idle(storage),
+            snapshot: SnapshotSlot::default(),
             cluster_manager,
             host,
             requests,
@@ -178,6 +185,7 @@ where
             tokio::select! {
                 biased;
                 saved = self.storage.written() => self.round.push(Input::Saved(saved?)),
+                taken = self.snapshot.taken() => self.round.push(taken?),
                 count = self.requests.recv_many(&mut self.arrived, INPUTS_PER_ROUND) => {
                     is_over = count == 0;
                 }
@@ -254,6 +262,7 @@ where
                 Request::Transfer(_, transferrer) => {
                     let _ = transferrer.send(Err(TransferError::NotLeader { leader: None }));
                 }
+                Request::TakeSnapshot => round.push(Input::TakeSnapshot),
                 Request::Inspect(look) => self.looks.push(look),
                 Request::Stop => is_stopping = true,
             }
@@ -318,8 +327,7 @@ where
             Effect::Send(envelope) => self.cluster_manager.dispatch(envelope),
             Effect::Apply(apply) => self.apply(&apply),
             Effect::TakeSnapshot { through } => {
-                let data = self.machine.snapshot().into();
-                self.follow_ups.push(Input::SnapshotTaken { through, data });
+                self.snapshot.begin(through, self.machine.begin_snapshot());
             }
             Effect::RestoreSnapshot(snapshot) => {
                 self.machine.restore(snapshot.data())?;
@@ -336,7 +344,7 @@ where
                     }
                     self.host.notify_commit(entry);
                 }
-                self.notified = index;
+                self.notified = self.notified.max(index);
             }
             Effect::ReadReady { id, .. } => self.waiting.read_ready(id, &self.machine),
             Effect::ReadFailed { id, failure } => self.waiting.read_failed(id, failure),

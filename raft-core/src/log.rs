@@ -5,6 +5,9 @@
 //! Relies on:  leaders making at most one entry per index and term.
 //! Elsewhere:  what of it is durable is in [`crate::durability`].
 
+#[cfg(test)]
+mod model;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;

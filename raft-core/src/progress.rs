@@ -241,8 +241,14 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
     use super::*;
-    use crate::types::ServerId;
+    use crate::membership::Configuration;
+    use crate::session::Sessions;
+    use crate::types::{LogId, ServerId, Term};
 
     fn config() -> Config {
         let config = Config::new(ServerId(1), [ServerId(1)]);
@@ -292,6 +298,63 @@ mod tests {
         assert_eq!(progress.room(&one), (0, 0));
         progress.conflicted(Index(7));
         assert_eq!(progress.room(&one).0, 8, "what was under way is given up");
+    }
+
+    fn transfer(last: u64) -> Transfer {
+        let last = LogId::new(Term(1), Index(last));
+        let configuration = Arc::new(Configuration::new([ServerId(1)], []));
+        Transfer::new(Snapshot::new(last, configuration, Sessions::default(), Bytes::new()))
+    }
+
+    #[test]
+    fn only_an_answer_that_is_news_moves_a_transfer() {
+        // What was sent in round 2, the answer's round and offset, and where the transfer is then.
+        let cases = [
+            (100, 2, 200, (200, false)),
+            (100, 2, 100, (100, true)),
+            (100, 1, 100, (100, true)),
+            (100, 1, 150, (150, false)),
+            (100, 1, 0, (100, true)),
+            (100, 2, 0, (0, false)),
+            (100, 3, 0, (0, false)),
+        ];
+        for (offset, round, answered, expected) in cases {
+            let mut transfer = Transfer { offset, is_waiting: true, ..transfer(9) };
+            transfer.sent_in = Round(2);
+            transfer.answered(Round(round), answered);
+            let found = (transfer.offset, transfer.is_waiting);
+            assert_eq!(found, expected, "{answered} in round {round}");
+        }
+    }
+
+    #[test]
+    fn a_later_answer_shows_that_a_chunk_was_lost() {
+        let mut progress = replicating(5, 6);
+        let mut under_way = transfer(9);
+        (under_way.is_waiting, under_way.sent_in) = (true, Round(2));
+        progress.state = ProgressState::Snapshot(under_way);
+        let is_waiting = |progress: &Progress| match &progress.state {
+            ProgressState::Snapshot(transfer) => transfer.is_waiting,
+            _ => panic!("no transfer"),
+        };
+        progress.heard(Timestamp::ZERO, Round(2));
+        assert!(is_waiting(&progress));
+        progress.heard(Timestamp::ZERO, Round(3));
+        assert!(!is_waiting(&progress));
+    }
+
+    #[test]
+    fn a_snapshot_is_needed_if_it_reaches_what_is_left() {
+        let mut progress = replicating(5, 8);
+        assert!(!progress.needs_snapshot(Index(7)));
+        assert!(progress.needs_snapshot(Index(8)));
+        progress.state = ProgressState::Snapshot(transfer(9));
+        assert!(!progress.needs_snapshot(Index(9)));
+        assert!(progress.needs_snapshot(Index(10)));
+        progress.succeeded(Index(8), Round(3));
+        assert_eq!(progress.state.name(), "snapshot", "it still lacks entry 9");
+        progress.succeeded(Index(9), Round(3));
+        assert_eq!(progress.state.name(), "replicate");
     }
 
     #[test]

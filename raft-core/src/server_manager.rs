@@ -30,7 +30,9 @@ pub trait ServerManager: Send {
     fn notify_role_change(&mut self, _change: RoleChange) {}
 
     /// The entry is committed: every later leader has it, at this index. Called once per entry and
-    /// in log order, for entries without a command and for repeated requests too.
+    /// in log order, for entries without a command and for repeated requests too. Entries that a
+    /// snapshot stands for are left out where it was restored: after a restart, or if the server was far
+    /// behind.
     fn notify_commit(&mut self, _entry: &Entry) {}
 }
 

@@ -225,9 +225,7 @@ impl Snapshots {
             self.arriving = None;
         }
     }
-}
 
-impl Snapshots {
     /// Begins to send the latest snapshot to a follower that needs entries which are gone.
     pub(crate) fn begin_transfer(&self, progress: &mut Progress) {
         let snapshot = self.latest.clone();

@@ -76,7 +76,9 @@ impl Recovered {
                 self.entries.clear();
             }
             Some((to, Some(gone))) => {
-                self.start = self.start.max(to);
+                if to.index > self.start.index {
+                    self.start = to;
+                }
                 self.entries.drain(..gone);
             }
         }

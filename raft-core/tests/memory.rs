@@ -2,7 +2,6 @@
 //! that are there, whatever numbers stand in them.
 //!
 //! One test in a program of its own, because the allocator counts for the whole process.
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail as it does")]
 
 use std::alloc::System;
 

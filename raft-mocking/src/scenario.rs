@@ -259,8 +259,9 @@ impl Stage {
             (id, host.with_outbound(Arc::clone(&outbound)))
         };
         let hosts = ids.iter().map(host).collect();
-        let client = MockClient::new(ClientConfig::new(CLIENT, ids), &cluster_manager)?
-            .giving_up_after(scenario.within);
+        // Without a session, as the sample's client: a scenario counts entries and messages.
+        let config = ClientConfig { register: false, ..ClientConfig::new(CLIENT, ids) };
+        let client = MockClient::new(config, &cluster_manager)?.giving_up_after(scenario.within);
         let started = Instant::now();
         Ok(Self {
             started,
@@ -357,6 +358,8 @@ impl Stage {
                 leaders.extend(leads.map(|term| (term, id)));
             }
         }
+        // A leader that is stopped hands over to one that is not yet, which is no part of the scenario.
+        let elections = self.monitor.seen().leaders;
         let mut failures = BTreeMap::new();
         for (&id, host) in &mut self.hosts {
             match host.stop().await {
@@ -367,7 +370,7 @@ impl Stage {
         let repeated = *self.vote_requests_repeated.lock().unwrap_or_else(PoisonError::into_inner);
         Outcome {
             answers,
-            elections: self.monitor.seen().leaders,
+            elections,
             // A leader that was cut off may believe to lead an older term.
             leader: leaders.last_key_value().map(|(_, &leader)| leader),
             logs,

@@ -20,6 +20,11 @@ use raft_mocking::{
 const IDS: [ServerId; 3] = [ServerId(1), ServerId(2), ServerId(3)];
 const CLIENT: ClientId = ClientId(9);
 
+/// A client without a session, so that a test can count entries.
+fn client_config() -> ClientConfig {
+    ClientConfig { register: false, ..ClientConfig::new(CLIENT, IDS) }
+}
+
 /// Three servers that are hosted and not started yet, and a client.
 struct Cluster {
     cluster_manager: MockClusterManager,
@@ -43,7 +48,7 @@ impl Cluster {
             let config = config(id);
             MockServerHost::new(config, cluster_manager.clone(), monitor.clone())
         });
-        let client = MockClient::new(ClientConfig::new(CLIENT, IDS), &cluster_manager).unwrap();
+        let client = MockClient::new(client_config(), &cluster_manager).unwrap();
         Self { cluster_manager, monitor, hosts, client }
     }
 
@@ -513,7 +518,7 @@ async fn a_state_machine_of_ones_own_is_hosted_and_a_command_it_cannot_read_harm
     for host in &mut hosts {
         host.start().await.unwrap();
     }
-    let mut client = MockClient::new(ClientConfig::new(CLIENT, IDS), &cluster_manager).unwrap();
+    let mut client = MockClient::new(client_config(), &cluster_manager).unwrap();
     let mut sums = Vec::new();
     for command in [codec::encode_value(&40_i64), vec![1, 2, 3], codec::encode_value(&2_i64)] {
         let answer = client.request_encoded(command.into()).await.unwrap();

@@ -138,6 +138,9 @@ pub(super) async fn connect(
         first_sequence_number,
         answer_timeout: seconds(1_000, 5_000),
         retry_interval: seconds(100, 1_000),
+        // A run asks for little, one thing at a time, and each message is paid for. That a client id was
+        // used before shows in the answer to its first request.
+        register: false,
         ..ClientConfig::new(client_id, (1..=cluster_size).map(ServerId))
     };
     let time_to_live = config.answer_timeout;

@@ -1,11 +1,13 @@
 //! A client: it never asks for two things under one number, and believes only the answer to the request
 //! under way.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use raft_core::{
-    Address, Client, ClientConfig, ClientEvent, ClientId, ClientResponse, ClientResult, ClusterId,
-    Envelope, Index, LogId, Message, SequenceNumber, ServerId, SessionId, Term, Timestamp,
+    Address, Client, ClientConfig, ClientEvent, ClientId, ClientRequest, ClientResponse,
+    ClientResult, ClusterId, Envelope, Index, LogId, Message, SequenceNumber, ServerId, SessionId,
+    Term, Timestamp,
 };
 
 use super::Seen;
@@ -17,11 +19,13 @@ pub(crate) fn run(data: &[u8], seen: &mut Seen) {
     let mut source = Source::new(data);
     let mut config = ClientConfig::new(ME, (1..=source.below(4)).map(ServerId));
     config.first_sequence_number = SequenceNumber(1 + source.below(5));
+    config.register = source.flag();
+    config.in_flight_max = 1 + source.below(4) as usize;
     let mut client = Client::new(config);
     let mut now = Timestamp::ZERO;
-    let mut asked: Vec<(SequenceNumber, bytes::Bytes)> = Vec::new();
+    let mut asked = BTreeMap::new();
     while !source.is_empty() {
-        match source.below(5) {
+        match source.below(6) {
             0 => {
                 let command = source.bytes();
                 match client.request(now, command) {
@@ -30,34 +34,41 @@ pub(crate) fn run(data: &[u8], seen: &mut Seen) {
                 }
             }
             1 => {
+                let command = source.bytes();
+                let result = client.submit(now, command);
+                seen.note("client", "submit", if result.is_ok() { "taken" } else { "busy" });
+            }
+            2 => {
                 let wait = Duration::from_millis(source.below(256) * 4);
                 now = client.next_timeout().unwrap_or(now).max(now) + wait;
-                if let Some(envelope) = client.timer_elapsed(now) {
+                for _ in 0..16 {
+                    let Some(envelope) = client.timer_elapsed(now) else { break };
                     note_question(&mut asked, &envelope);
-                    seen.note("client", "timer", "asks again");
+                    seen.note("client", "timer", envelope.message.name());
                 }
+                let next = client.next_timeout();
+                assert!(next.is_none_or(|next| next > now), "whatever was due was sent");
             }
-            2 if source.byte() == 0 => client.abandon(),
+            3 if source.byte() == 0 => client.abandon(),
             _ => {
-                let answer = answer(&mut source, client.pending().unwrap_or_default());
+                let number = client.pending().unwrap_or_default();
+                let answer = answer(&mut source, number);
                 seen.trace(|| answer.to_string());
-                let pending = client.pending();
-                let (event, name) = (client.handle(now, answer), "answer");
+                let event = client.handle(now, answer);
                 seen.trace(|| format!("{event:?}"));
                 match event {
-                    ClientEvent::Ignored => seen.note("client", name, "ignored"),
+                    ClientEvent::Ignored => seen.note("client", "answer", "ignored"),
                     ClientEvent::Send(envelope) => {
                         note_question(&mut asked, &envelope);
-                        seen.note("client", name, "redirected");
+                        seen.note("client", "answer", envelope.message.name());
                     }
                     ClientEvent::Applied { sequence_number, .. } => {
-                        assert_eq!(pending, Some(sequence_number), "it was under way");
-                        assert_eq!(client.pending(), None);
-                        seen.note("client", name, "applied");
+                        assert!(asked.contains_key(&sequence_number), "it was asked for");
+                        seen.note("client", "answer", "applied");
                     }
                     ClientEvent::Refused { sequence_number, .. } => {
-                        assert_eq!(pending, Some(sequence_number), "it was under way");
-                        seen.note("client", name, "refused");
+                        assert!(asked.contains_key(&sequence_number), "it was asked for");
+                        seen.note("client", "answer", "refused");
                     }
                 }
             }
@@ -67,19 +78,13 @@ pub(crate) fn run(data: &[u8], seen: &mut Seen) {
     }
 }
 
-/// A number is never used for a second command, and never goes back.
-fn note_question(asked: &mut Vec<(SequenceNumber, bytes::Bytes)>, envelope: &Envelope) {
+/// A number is never used for a second command, nor in a second session.
+fn note_question(asked: &mut BTreeMap<SequenceNumber, ClientRequest>, envelope: &Envelope) {
     assert_eq!(envelope.from, Address::Client(ME));
     let Message::ClientRequest(request) = &envelope.message else { return };
-    let question = (request.sequence_number, request.command.clone());
-    match asked.last() {
-        Some(last) if last.0 == question.0 => assert_eq!(*last, question, "a retry is the same"),
-        Some(last) => {
-            assert!(question.0 > last.0, "numbers ascend");
-            asked.push(question);
-        }
-        None => asked.push(question),
-    }
+    let first = asked.entry(request.sequence_number).or_insert_with(|| request.clone());
+    let first = (first.session, &first.command);
+    assert_eq!(first, (request.session, &request.command), "a retry is the same");
 }
 
 fn answer(source: &mut Source<'_>, pending: SequenceNumber) -> Envelope {

@@ -40,9 +40,15 @@ pub(crate) struct Host {
     /// A leader replaced entries of its own, which no correct one does; what was confirmed to it before
     /// says nothing any more.
     pub(crate) is_log_cut: bool,
+    /// Every effect is carried out before the next one, and needs no answer.
+    is_synchronous: bool,
 }
 
 impl Host {
+    pub(crate) fn new(is_synchronous: bool) -> Self {
+        Self { is_synchronous, ..Self::default() }
+    }
+
     /// Carries out one effect as far as it can be at once.
     pub(crate) fn carry_out(&mut self, server: &Server, effect: Effect, seen: &mut Seen) {
         let role = server.role().name();
@@ -63,6 +69,9 @@ impl Host {
                 assert!(save.hard_state.is_some() || !is_empty, "a save saves something");
                 seen.note(role, "save", kind);
                 self.unsaved.push_back(save);
+                if self.is_synchronous {
+                    self.finish_saves(1);
+                }
             }
             Effect::Send(envelope) => {
                 self.check_promise(server.id(), &envelope);
@@ -76,7 +85,9 @@ impl Host {
                 self.check_apply(&apply);
                 let outcome = if apply.skipped.is_empty() { "all" } else { "some skipped" };
                 seen.note(role, "apply", outcome);
-                self.tasks.push_back(Task::Apply(apply));
+                if !self.is_synchronous || apply.requests().next().is_some() {
+                    self.tasks.push_back(Task::Apply(apply));
+                }
             }
             Effect::TakeSnapshot { through } => {
                 assert_eq!(through, self.applying, "it is of the last entry applied");
@@ -89,7 +100,9 @@ impl Host {
                 assert!(self.disk.snapshot.as_ref() == Some(&snapshot), "it is durable");
                 self.applying = through;
                 seen.note(role, "snapshot", "restore");
-                self.tasks.push_back(Task::Restore(snapshot));
+                if !self.is_synchronous {
+                    self.tasks.push_back(Task::Restore(snapshot));
+                }
             }
             Effect::NotifyCommit { index } => {
                 assert!(index > self.committed, "the commit index grows");

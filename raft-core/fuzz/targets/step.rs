@@ -29,8 +29,8 @@ pub(crate) fn run(data: &[u8], seen: &mut Seen) {
     };
     let mut bench = Bench {
         server,
+        host: Host::new(config.synchronous_driver),
         config,
-        host: Host::default(),
         now: Timestamp::ZERO,
         effects: Effects::new(),
         rounds: 0,
@@ -71,6 +71,7 @@ fn config(source: &mut Source<'_>) -> Config {
         config.uncommitted_bytes_max = 20;
         config.command_bytes_max = 16;
     }
+    config.synchronous_driver = limits >> 7 & 1 == 1;
     if limits >> 6 & 1 == 1 {
         config.priorities = BTreeMap::from([(ServerId(2), 2), (ServerId(1), 1)]);
     }
@@ -249,7 +250,8 @@ impl Bench {
         };
         let role = self.server.role().name();
         // A clone is as good as the server itself.
-        let twin = (self.host.saves.0 % 8 == 0).then(|| (self.server.clone(), input.clone()));
+        let twin =
+            self.host.saves.0.is_multiple_of(8).then(|| (self.server.clone(), input.clone()));
         let result = self.server.step(self.now, input, &mut self.effects);
         if let Some((mut twin, input)) = twin {
             let mut effects = Effects::new();

@@ -98,8 +98,8 @@ impl<C: ClusterManager> ClientDriver<C> {
     ///
     /// # Errors
     ///
-    /// If it was refused for good; or if there was no answer `within` this time, and then nobody
-    /// knows whether it was or will be applied.
+    /// If it was refused for good, or if there was no answer `within` this time.
+    /// [`RequestError::may_have_been_applied`] tells whether that leaves a doubt.
     pub async fn request(
         &mut self,
         command: Bytes,

@@ -23,6 +23,7 @@ pub(super) enum Request<M: StateMachine> {
     Query(M::Query, ReadMode, Asker<M>),
     Change(Vec<MembershipChange>, Changer),
     Transfer(Option<ServerId>, Transferrer),
+    TakeSnapshot,
     Inspect(Look<M>),
     Stop,
 }
@@ -375,7 +376,7 @@ impl<M: StateMachine> Handle<M> {
         self.ask(Request::Stop).await
     }
 
-    async fn ask(&self, request: Request<M>) -> Result<(), Stopped> {
+    pub(super) async fn ask(&self, request: Request<M>) -> Result<(), Stopped> {
         self.requests.send(request).await.map_err(|_| Stopped)
     }
 }

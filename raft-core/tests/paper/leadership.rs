@@ -265,6 +265,43 @@ fn a_leader_defers_to_a_preferred_voter_that_has_caught_up() {
     assert!((4800..5500).contains(&waited), "{waited}");
 }
 
+/// A leader does not defer to a voter that was not heard of lately, nor before it has committed an entry
+/// of its term: an election right after the one before would help nobody.
+#[test]
+fn a_leader_does_not_defer_to_a_silent_voter_or_too_early() {
+    let leader = || {
+        let mut bench = Bench::with(3, 1, None, entries(1, &[1]), |config| {
+            config.priorities = [(ServerId(2), 5), (ServerId(3), 1)].into();
+        });
+        bench.elapse();
+        bench.win();
+        bench
+    };
+    let defers = |bench: &Bench| match bench.server.status().transfer {
+        Some(transfer) => {
+            assert_eq!(transfer.target, ServerId(2), "the most preferred of those that can");
+            true
+        }
+        None => false,
+    };
+    let mut early = leader();
+    early.receive(2, success(2, 1));
+    early.elapse();
+    assert!(!defers(&early), "nothing of this term is committed");
+    early.receive(3, success(2, 2));
+    early.receive(2, success(2, 2));
+    early.elapse();
+    assert!(defers(&early));
+
+    let mut silent = leader();
+    silent.receive(2, success(2, 2));
+    silent.elapse_after(silent.server.config().election_timeout_min);
+    assert!(!defers(&silent));
+    silent.receive(2, success(2, 2));
+    silent.elapse();
+    assert!(defers(&silent));
+}
+
 /// A restart forgets the leader, but not who has a vote.
 #[test]
 fn a_learner_calls_no_election_after_a_restart() {

@@ -17,4 +17,5 @@ mod s5_4;
 mod s5_5;
 mod s5_6;
 mod s6;
+mod s7;
 mod s8;

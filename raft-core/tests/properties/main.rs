@@ -19,6 +19,7 @@ mod quorum;
 mod server;
 mod simulation;
 mod snapshots;
+mod storage;
 
 /// This many cases, or as many as `PROPTEST_CASES` asks for; and no file with seeds: what a failure
 /// shrinks to is printed, and becomes a test.

@@ -140,7 +140,7 @@ impl Historian {
                     prop_assert_eq!(held, Some(entry), "Leader Completeness: {}", id);
                 }
             }
-            for (follower, progress) in &leader.progress {
+            for (follower, progress) in leader.progress.iter() {
                 prop_assert!(
                     !progress.has_lost_log,
                     "{} is thought to have lost its log",

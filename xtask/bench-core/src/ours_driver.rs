@@ -1,18 +1,15 @@
 //! `raft-core` on its tokio driver.
 
-use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::codec::encode_value;
 use raft_core::driver::{Driver, Handle};
 use raft_core::{
-    Address, ClientId, ClientRequest, ClusterId, ClusterManager, Config, Envelope, Index,
-    MemoryStorage, Message, RestoreError, SequenceNumber, ServerId, ServerManager, StateMachine,
+    Address, ClusterManager, Config, Envelope, Index, MemoryStorage, RestoreError, ServerId,
+    ServerManager, StateMachine,
 };
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::cluster::Machine;
@@ -47,7 +44,6 @@ impl StateMachine for Machine {
 #[derive(Debug, Default)]
 struct Directory {
     servers: OnceLock<Vec<Handle<Machine>>>,
-    clients: Vec<mpsc::Sender<Envelope>>,
 }
 
 /// Hands envelopes over in memory.
@@ -64,10 +60,8 @@ impl ClusterManager for InMemory {
     fn send(&mut self, envelope: Envelope) {
         let Address::Server(to) = envelope.to else { unreachable!("a server is meant") };
         let servers = self.directory.servers.get().expect("nobody speaks before all are here");
-        let delivery = servers[place(to.0)].deliver(envelope);
         // If its queue is full, the message is lost: a network may do that.
-        let delivery = pin!(tokio::task::unconstrained(delivery));
-        let _ = Future::poll(delivery, &mut Context::from_waker(Waker::noop()));
+        let _is_lost = !servers[place(to.0)].try_deliver(envelope);
     }
 
     fn broadcast(&mut self, envelope: Envelope) {
@@ -78,9 +72,7 @@ impl ClusterManager for InMemory {
     }
 
     fn answer(&mut self, envelope: Envelope) {
-        let Address::Client(to) = envelope.to else { unreachable!("a client is meant") };
-        // A client waits for one answer at a time, so there is room; after its end nobody listens.
-        let _ = self.directory.clients[place(to.0)].try_send(envelope);
+        unreachable!("nobody waits for {envelope}: commands are proposed in the leader's process");
     }
 }
 
@@ -109,29 +101,15 @@ pub struct OurCluster {
     clients: Vec<OurClient>,
 }
 
-/// A client that knows the leader.
+/// A client in the leader's process.
 #[derive(Debug)]
 pub struct OurClient {
-    id: ClientId,
-    leader_id: ServerId,
     leader: Handle<Machine>,
-    next: SequenceNumber,
-    answers: mpsc::Receiver<Envelope>,
 }
 
 impl TokioClient for OurClient {
     async fn write(&mut self, command: Bytes) {
-        let command = encode_value(&command).into();
-        let request = ClientRequest::new(self.id, self.next, command);
-        self.next = self.next.next();
-        let envelope = Envelope {
-            cluster_id: ClusterId::default(),
-            from: self.id.into(),
-            to: self.leader_id.into(),
-            message: Message::ClientRequest(request),
-        };
-        self.leader.deliver(envelope).await.expect("the leader runs");
-        self.answers.recv().await.expect("the leader runs");
+        self.leader.propose(command).await.expect("the leader leads on");
     }
 }
 
@@ -157,8 +135,7 @@ impl TokioCluster for OurCluster {
 
     async fn start(servers: usize, clients: usize) -> Self {
         let ids: Vec<_> = (1..=servers as u64).map(ServerId).collect();
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..clients).map(|_| mpsc::channel(1)).unzip();
-        let directory = Arc::new(Directory { servers: OnceLock::new(), clients: senders });
+        let directory = Arc::new(Directory::default());
         let mut cluster = Self { handles: Vec::new(), tasks: Vec::new(), clients: Vec::new() };
         for &server_id in &ids {
             let config = Config {
@@ -183,14 +160,8 @@ impl TokioCluster for OurCluster {
         }
         let leader_id = cluster.leader().await;
         let leader = cluster.handles[place(leader_id.0)].clone();
-        let client = |(place, answers)| OurClient {
-            id: ClientId(place as u64 + 1),
-            leader_id,
-            leader: leader.clone(),
-            next: SequenceNumber(1),
-            answers,
-        };
-        cluster.clients = receivers.into_iter().enumerate().map(client).collect();
+        let client = |_| OurClient { leader: leader.clone() };
+        cluster.clients = (0..clients).map(client).collect();
         cluster
     }
 

@@ -83,7 +83,7 @@ pub(crate) fn mutate(dice: &mut Dice, data: &mut Vec<u8>, other: &[u8]) {
 /// The smallest input found, in bounded time, for which `fails` still holds.
 pub(crate) fn shrink(data: &[u8], fails: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let mut best = data.to_vec();
-    let mut tries = 20_000_u32;
+    let mut tries = 3_000_u32;
     let mut length = best.len().next_power_of_two();
     while length > 0 && tries > 0 {
         let mut place = 0;
