@@ -555,3 +555,21 @@ impl Server {
         self.watch_followers(now, self.log.last_index());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_behind_what_is_compacted_can_still_be_taken_back() {
+        let of = |voter| Arc::new(Configuration::new([ServerId(voter)], []));
+        let mut members = Members::new(Index::ZERO, of(1));
+        members.append(Index(3), of(2));
+        members.append(Index(6), of(3));
+        members.compact(Index(5));
+        assert_eq!(members.at(Index(5)), &of(2));
+        assert!(members.truncate(Index(5)));
+        assert_eq!((members.latest(), members.latest_index()), (&of(2), Index(3)));
+        assert!(!members.truncate(Index(5)), "nothing is deleted twice");
+    }
+}

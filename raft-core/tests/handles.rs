@@ -383,7 +383,10 @@ async fn a_leader_that_stops_hands_over_first() {
     let mut servers = cluster(&network, |_| {}).await;
     let leader = servers.remove(0);
     let stopped_at = Instant::now();
-    leader.handle.stop().await.unwrap();
+    // Nobody else has this yet, so the server cannot go at once.
+    let (proposed, stopped) =
+        tokio::join!(leader.handle.propose("last".to_owned()), leader.handle.stop());
+    assert_eq!((proposed, stopped), (Ok(1), Ok(())));
     leader.task.await.unwrap().unwrap();
     until(async || {
         let (one, two) = (leads(&servers[0]).await, leads(&servers[1]).await);

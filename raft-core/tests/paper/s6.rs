@@ -302,3 +302,16 @@ fn a_target_is_told_after_the_last_step_of_an_inherited_change() {
     let lines = bench.receive(2, success(2, 4));
     assert!(lines.contains(&"→ s2 TimeoutNow last=4@2".to_owned()), "{lines:?}");
 }
+
+/// `C_new` follows when `C_old,new` is committed, and not when an entry before it is.
+#[test]
+fn the_joint_configuration_is_left_when_it_is_committed_itself() {
+    let mut bench = leader();
+    bench.request(1, 1, "x");
+    replace_the_leader(&mut bench);
+    bench.receive(3, success(1, 2));
+    bench.receive(4, success(1, 2));
+    assert_eq!(bench.commit_index(), 2);
+    assert!(bench.server.configuration().is_joint());
+    assert_eq!(bench.server.log().last_index(), Index(3));
+}
