@@ -81,7 +81,8 @@ fn explore(
         .allow(Fault::Drop, 5 * often)
         .allow(Fault::Duplicate, 5 * often)
         .allow(Fault::Crash, 3 * often)
-        .allow(Fault::LoseSaves, lost * often);
+        .allow(Fault::LoseSaves, lost * often)
+        .allow(Fault::Partition, often.min(u32::from(servers > 1) * often));
     let scenario = scenario.clone().servers(servers).protocol(protocol).saves(saves).faults(faults);
     Explorer::new(scenario)
         .strategy(Weighted::new().weight(EventClass::Timeout, timeouts))

@@ -35,11 +35,13 @@ pub enum EventClass {
     Read,
     /// A leader's application proposes a command.
     Propose,
+    /// Some servers are cut off from the others, or are not any more.
+    Partition,
 }
 
 impl EventClass {
     /// How many there are.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
     /// Every class.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Deliver,
@@ -55,6 +57,7 @@ impl EventClass {
         Self::Transfer,
         Self::Read,
         Self::Propose,
+        Self::Partition,
     ];
 
     /// The name it has in lists.
@@ -74,6 +77,7 @@ impl EventClass {
             Self::Transfer => "transfer",
             Self::Read => "read",
             Self::Propose => "propose",
+            Self::Partition => "partition",
         }
     }
 }

@@ -18,6 +18,8 @@ pub enum Fault {
     Crash,
     /// A crash that takes saves with it which were not durable yet.
     LoseSaves,
+    /// Some servers and the others hear nothing of each other for a while; what they say is kept.
+    Partition,
 }
 
 /// How often each fault may happen in one run.
@@ -27,7 +29,8 @@ pub type FaultPlan = Plan<Fault>;
 pub type FaultCounts = Counts<Fault>;
 
 impl Kind for Fault {
-    const ALL: &'static [Self] = &[Self::Drop, Self::Duplicate, Self::Crash, Self::LoseSaves];
+    const ALL: &'static [Self] =
+        &[Self::Drop, Self::Duplicate, Self::Crash, Self::LoseSaves, Self::Partition];
     const TOGETHER: &'static str = "the faults";
 
     fn name(self) -> &'static str {
@@ -36,6 +39,7 @@ impl Kind for Fault {
             Self::Duplicate => "duplicate",
             Self::Crash => "crash",
             Self::LoseSaves => "lose-saves",
+            Self::Partition => "partition",
         }
     }
 

@@ -91,6 +91,28 @@ impl Network {
         self.in_flight
     }
 
+    /// How many of them are such that `is_meant` holds of the receiver's place and the message.
+    pub(crate) fn count_where(&self, is_meant: impl Fn(usize, &Envelope) -> bool) -> usize {
+        let count = |(place, inbox): (usize, &Inbox)| {
+            inbox.messages.iter().filter(|envelope| is_meant(place, envelope)).count()
+        };
+        self.inboxes.iter().enumerate().map(count).sum()
+    }
+
+    /// The `index`-th of those of which `is_meant` holds, from 0.
+    pub(crate) fn nth_where(
+        &self,
+        index: usize,
+        is_meant: impl Fn(usize, &Envelope) -> bool,
+    ) -> Slot {
+        let slots = self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
+            let meant = inbox.messages.iter().enumerate();
+            let meant = meant.filter(|(_, envelope)| is_meant(place, envelope));
+            meant.map(|(position, _)| Slot { place, position }).collect::<Vec<_>>()
+        });
+        slots.into_iter().nth(index).expect("there are so many")
+    }
+
     /// How many of them are for the receiver at this place.
     pub(crate) fn in_flight_to(&self, place: usize) -> usize {
         self.inboxes[place].messages.len()

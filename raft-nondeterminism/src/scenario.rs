@@ -147,21 +147,21 @@ impl Scenario {
     #[must_use]
     pub fn membership() -> Self {
         let operations = OperationPlan::none().allow(Operation::ChangeMembership, 6);
-        Self::restarts().named("membership").spares(3).operations(operations)
+        Self::rough("membership").spares(3).operations(operations)
     }
 
     /// Servers take snapshots every few entries, and who falls behind gets one.
     #[must_use]
     pub fn snapshots() -> Self {
         let operations = OperationPlan::none().allow(Operation::TakeSnapshot, 3);
-        Self::restarts().named("snapshots").requests(6).operations(operations).snapshot_entries(3)
+        Self::rough("snapshots").requests(6).operations(operations).snapshot_entries(3)
     }
 
     /// Any server is asked for reads while leaders come and go.
     #[must_use]
     pub fn reads() -> Self {
         let operations = OperationPlan::none().allow(Operation::Read, 20);
-        Self::restarts().named("reads").operations(operations)
+        Self::rough("reads").operations(operations)
     }
 
     /// Reads by the clock, on clocks that show the same.
@@ -170,14 +170,14 @@ impl Scenario {
         let operations = OperationPlan::none()
             .allow(Operation::Read, 30)
             .allow(Operation::TransferLeadership, 2);
-        Self::restarts().named("leases").operations(operations).clocks(Clocks::Common)
+        Self::rough("leases").operations(operations).clocks(Clocks::Common)
     }
 
     /// Leaders are asked to hand over.
     #[must_use]
     pub fn transfer() -> Self {
         let operations = OperationPlan::none().allow(Operation::TransferLeadership, 8);
-        Self::restarts().named("transfer").operations(operations)
+        Self::rough("transfer").operations(operations)
     }
 
     /// Everything that can happen, and that can go wrong.
@@ -189,14 +189,14 @@ impl Scenario {
             .allow(Operation::TransferLeadership, 4)
             .allow(Operation::Read, 12)
             .allow(Operation::Propose, 4);
-        let scenario = Self::restarts().named("everything").requests(8);
+        let scenario = Self::rough("everything").requests(8);
         scenario.spares(3).operations(operations).snapshot_entries(3)
     }
 
     /// Clients with sessions, one more than the servers keep, ask for several things at once.
     #[must_use]
     pub fn sessions() -> Self {
-        let scenario = Self::restarts().named("sessions").clients(3).requests(8);
+        let scenario = Self::rough("sessions").clients(3).requests(8);
         scenario.sessions_max(2).snapshot_entries(4)
     }
 
@@ -217,9 +217,11 @@ impl Scenario {
         ]
     }
 
-    fn named(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.name);
-        self
+    /// As [`Scenario::restarts`], with partitions.
+    fn rough(name: &str) -> Self {
+        let restarts = Self::restarts();
+        let faults = restarts.faults.allow(Fault::Partition, 2);
+        Self { name: name.to_owned(), faults, ..restarts }
     }
 
     /// Changes the number of servers.

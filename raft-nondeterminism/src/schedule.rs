@@ -16,7 +16,7 @@
 //! protocol plain
 //! saves immediate
 //! in_flight_max 64
-//! faults drop=5 duplicate=10 crash=0 lose-saves=0
+//! faults drop=5 duplicate=10 crash=0 lose-saves=0 partition=0
 //! spares 0
 //! operations take-snapshot=0 change-membership=0 transfer-leadership=0 read=0 propose=0
 //! snapshot_entries 0
@@ -312,7 +312,7 @@ impl<'a> Iterator for Reader<'a> {
     }
 }
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 19] = [
     "deliver",
     "take",
     "duplicate",
@@ -330,6 +330,8 @@ const VERBS: [&str; 17] = [
     "transfer",
     "read",
     "propose",
+    "cut",
+    "heal",
 ];
 
 fn parse_line(line: usize, text: &str) -> Result<Line, ScheduleError> {

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use raft_core::{
-    ClientId, Defect, Effects, Envelope, Input, NewServerError, ReadId, ReadMode, ServerId,
+    Address, ClientId, Defect, Effects, Envelope, Input, NewServerError, ReadId, ReadMode, ServerId,
 };
 
 use crate::event::{EnabledView, EventClass, Pick};
@@ -48,6 +48,8 @@ pub(crate) struct World {
     network: Network,
     faults: FaultCounts,
     operations: OperationCounts,
+    /// The places of the servers that are cut off from the others, a bit for each; 0 for none.
+    cut: u64,
     /// Numbers the reads of all servers, so that none has the number of another.
     last_read: ReadId,
     /// Reads under way, and who was asked.
@@ -104,6 +106,9 @@ impl Variant {
     }
 }
 
+/// How many servers a cut is chosen among: the number of cuts doubles with each.
+const CUT_MAX: usize = 10;
+
 /// One thing that can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -129,6 +134,9 @@ pub(crate) enum Event {
     Transfer(usize, usize),
     Read(usize),
     Propose(usize),
+    /// The places that are cut off, a bit for each.
+    Cut(u64),
+    Heal,
 }
 
 impl World {
@@ -151,6 +159,7 @@ impl World {
             network: Network::new(ids.iter().copied(), client_ids.iter().copied()),
             faults: FaultCounts::default(),
             operations: OperationCounts::default(),
+            cut: 0,
             last_read: ReadId(0),
             reads: BTreeMap::new(),
             effects: Effects::new(),
@@ -185,6 +194,10 @@ impl World {
             self.hosts.iter().filter(|host| is_enabled(host)).count()
         };
         match class {
+            EventClass::Deliver if self.cut != 0 => {
+                self.network.count_where(|place, envelope| self.is_deliverable(place, envelope))
+                    + hosts(Host::has_arrivals)
+            }
             EventClass::Deliver => {
                 let is_down = |&place: &usize| !self.hosts[place].is_up();
                 let waiting = self.places().filter(is_down);
@@ -220,6 +233,10 @@ impl World {
             EventClass::Propose => hosts(Host::leads),
             EventClass::Read if !self.may(Operation::Read) => 0,
             EventClass::Read => hosts(Host::knows_leader),
+            EventClass::Partition if self.cut != 0 => 1,
+            EventClass::Partition if !self.has_budget(Fault::Partition) => 0,
+            // The last one stays where it is, so that no cut is counted twice.
+            EventClass::Partition => (1 << self.hosts.len().min(CUT_MAX).saturating_sub(1)) - 1,
         }
     }
 
@@ -236,6 +253,10 @@ impl World {
                 let arrived = hosts(Host::has_arrivals).nth(index);
                 let rest = index.saturating_sub(hosts(Host::has_arrivals).count());
                 let is_up = |place| self.hosts.get(place).is_none_or(Host::is_up);
+                if arrived.is_none() && self.cut != 0 {
+                    let is_meant = |place, envelope: &_| self.is_deliverable(place, envelope);
+                    return Event::Deliver(self.network.nth_where(rest, is_meant));
+                }
                 arrived.map_or_else(|| Event::Deliver(self.network.nth(rest, is_up)), Event::Take)
             }
             EventClass::Drop => Event::Drop(self.network.nth(index, |_| true)),
@@ -267,6 +288,8 @@ impl World {
             }
             EventClass::Read => Event::Read(nth_host(Host::knows_leader)),
             EventClass::Propose => Event::Propose(nth_host(Host::leads)),
+            EventClass::Partition if self.cut != 0 => Event::Heal,
+            EventClass::Partition => Event::Cut(index as u64 + 1),
         }
     }
 
@@ -358,6 +381,11 @@ impl World {
                 let input = Input::Propose(format!("p-{number}").into());
                 self.operate(place, Operation::Propose, input, watch);
             }
+            Event::Cut(places) => {
+                self.cut = places;
+                self.faults.happened(Fault::Partition);
+            }
+            Event::Heal => self.cut = 0,
         }
     }
 
@@ -392,9 +420,20 @@ impl World {
         fingerprint.mix(server.role().name().len() as u64);
     }
 
-    /// True while so much is in flight that nothing new is started.
+    /// True while so much is in flight that nothing new is started. What cannot arrive counts less.
     fn is_crowded(&self) -> bool {
-        self.network.in_flight() >= self.scenario.in_flight_max
+        let in_flight = self.network.in_flight();
+        let least = if self.cut == 0 { 1 } else { 4 };
+        in_flight >= least * self.scenario.in_flight_max
+    }
+
+    /// True if the receiver at this place is up, and not cut off from the sender.
+    fn is_deliverable(&self, place: usize, envelope: &Envelope) -> bool {
+        let Some(host) = self.hosts.get(place) else { return true };
+        let Address::Server(sender) = envelope.from else { return host.is_up() };
+        // Server `n` is at place `n - 1`.
+        let is_cut_off = |place: u64| place < 64 && self.cut >> place & 1 == 1;
+        host.is_up() && is_cut_off(place as u64) == is_cut_off(sender.0.wrapping_sub(1))
     }
 
     fn has_budget(&self, fault: Fault) -> bool {
@@ -529,6 +568,8 @@ impl Event {
             | Self::Transfer(place, _)
             | Self::Read(place)
             | Self::Propose(place) => place,
+            Self::Cut(places) => usize::MAX - usize::try_from(places).unwrap_or_default(),
+            Self::Heal => usize::MAX,
         }
     }
 
@@ -549,7 +590,9 @@ impl Event {
             | Self::Change(..)
             | Self::Transfer(..)
             | Self::Read(_)
-            | Self::Propose(_) => None,
+            | Self::Propose(_)
+            | Self::Cut(_)
+            | Self::Heal => None,
         }
     }
 }

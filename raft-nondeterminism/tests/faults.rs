@@ -18,7 +18,7 @@ fn count(schedule: &Schedule, verb: &str) -> u64 {
 
 #[test]
 fn every_fault_counted_is_an_event_of_a_schedule() {
-    let explorer = || Explorer::new(Scenario::restarts()).seed(2).iterations(20);
+    let explorer = || Explorer::new(Scenario::reads()).seed(2).iterations(20);
     let report = explorer().run().unwrap();
     let schedules: Vec<_> =
         (0..20).map(|k| explorer().record(k).unwrap().schedule().clone()).collect();
@@ -26,6 +26,7 @@ fn every_fault_counted_is_an_event_of_a_schedule() {
     assert_eq!(report.faults().count(Fault::Drop), total("drop"));
     assert_eq!(report.faults().count(Fault::Duplicate), total("duplicate"));
     assert_eq!(report.faults().count(Fault::Crash), total("crash"));
+    assert_eq!(report.faults().count(Fault::Partition), total("cut"));
     assert!(Fault::ALL.iter().all(|&fault| report.faults().count(fault) > 0));
 }
 

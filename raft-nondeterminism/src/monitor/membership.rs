@@ -77,7 +77,9 @@ impl ConfigurationSafety {
             Payload::Configuration(configuration) => Some((entry.index, configuration.as_ref())),
             _ => None,
         });
-        let (at, before) = match (in_log.last(), self.committed.range(..index).next_back()) {
+        // Without another one in its log, a server has used what was in force where that begins.
+        let compacted = self.committed.range(..=log.start().index).next_back();
+        let (at, before) = match (in_log.last(), compacted) {
             (Some((at, before)), _) => (at, before),
             (None, Some((&at, before))) => (at, before),
             (None, None) => return Ok(()),

@@ -36,7 +36,10 @@ impl Weighted {
             EventClass::Duplicate | EventClass::Restart => 4,
             EventClass::Read => 3,
             EventClass::Drop | EventClass::Crash | EventClass::Change => 2,
-            EventClass::Snapshot | EventClass::Transfer | EventClass::Propose => 1,
+            EventClass::Snapshot
+            | EventClass::Transfer
+            | EventClass::Propose
+            | EventClass::Partition => 1,
         });
         Self { weights, rng: Rng::new(0) }
     }

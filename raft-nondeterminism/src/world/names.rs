@@ -45,6 +45,13 @@ impl World {
                     None => f.write_str("anyone"),
                 }
             }
+            Event::Cut(places) => {
+                f.write_str("cut")?;
+                let is_cut_off = |&place: &usize| places >> place & 1 == 1;
+                let mut cut_off = self.places().filter(is_cut_off);
+                cut_off.try_for_each(|place| write!(f, " {}", self.hosts[place].id))
+            }
+            Event::Heal => f.write_str("heal all"),
             Event::Propose(place) => write!(f, "propose {}", self.hosts[place].id),
             Event::Read(place) => write!(f, "read {}", self.hosts[place].id),
             Event::Crash(place) => write!(f, "crash {}", self.hosts[place].id),
@@ -70,6 +77,7 @@ fn class_of(verb: &str) -> Option<EventClass> {
         "change" => Some(EventClass::Change),
         "transfer" => Some(EventClass::Transfer),
         "read" => Some(EventClass::Read),
+        "cut" | "heal" => Some(EventClass::Partition),
         "propose" => Some(EventClass::Propose),
         _ => None,
     }

@@ -24,6 +24,7 @@ impl World {
     /// What does not end.
     pub(crate) fn settle(&mut self, watch: &mut Watch<'_>) -> Result<(), String> {
         watch.line(format_args!("       everything works from now on"));
+        self.cut = 0;
         for place in self.places().filter(|&place| !self.hosts[place].is_up()).collect::<Vec<_>>() {
             self.happen(Event::Restart(place), watch);
         }
