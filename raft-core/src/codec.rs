@@ -20,6 +20,7 @@
 //! Relies on:  a frame being at most [`FRAME_BYTES_MAX`] long; larger ones are refused unread.
 //! Elsewhere:  how a snapshot begins is in `codec/snapshot.rs`.
 
+mod client;
 mod snapshot;
 
 use bincode::config::{self, Config, Fixint, Limit, LittleEndian, NoLimit, standard};
@@ -38,10 +39,9 @@ pub(crate) use snapshot::{decode_snapshot_header, encode_snapshot_header};
 use crate::log::{Entry, Payload};
 use crate::membership::Configuration;
 use crate::message::{
-    Address, AppendEntriesRequest, AppendEntriesResponse, AppendEntriesResult, ClientRequest,
-    ClientResponse, ClientResult, ConflictHint, Envelope, InstallSnapshotRequest,
-    InstallSnapshotResponse, Message, ReadIndexRequest, ReadIndexResponse, RegisterClient,
-    TimeoutNow, VoteRequest, VoteResponse,
+    Address, AppendEntriesRequest, AppendEntriesResponse, AppendEntriesResult, ConflictHint,
+    Envelope, InstallSnapshotRequest, InstallSnapshotResponse, Message, ReadIndexRequest,
+    ReadIndexResponse, RegisterClient, TimeoutNow, VoteRequest, VoteResponse,
 };
 use crate::snapshot::SnapshotId;
 use crate::types::{
@@ -407,7 +407,6 @@ fields!(ReadIndexRequest { id, is_lease_enough });
 fields!(ReadIndexResponse { id, index });
 fields!(RegisterClient { client_id, registration });
 fields!(ConflictHint { term, index });
-fields!(Entry { term, index, payload });
 variants!(Address { 0 => Server(server), 1 => Client(client), 2 => AllServers });
 variants!(AppendEntriesResult {
     0 => Success { match_index },
@@ -457,11 +456,37 @@ impl Encode for Payload {
     }
 }
 
-impl<'de> BorrowDecode<'de, Bytes> for Payload {
+impl Encode for Entry {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), BincodeEncodeError> {
+        self.term.encode(encoder)?;
+        self.index.encode(encoder)?;
+        self.payload.encode(encoder)
+    }
+}
+
+impl<'de> BorrowDecode<'de, Bytes> for Entry {
     fn borrow_decode<D: BorrowDecoder<'de, Context = Bytes>>(
         decoder: &mut D,
     ) -> Result<Self, BincodeError> {
-        match u8::decode(decoder)? {
+        // A frame holds many entries, so what each of them has is read at once.
+        let [head @ .., tag] = *take_array::<ENTRY_BYTES_MIN, _>(decoder)?;
+        let (term, index) = head.split_at(8);
+        let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("it is a half"));
+        let (term, index) = (Term(number(term)), Index(number(index)));
+        let payload = Payload::decode_tagged(tag, decoder)?;
+        Ok(Self { term, index, payload })
+    }
+}
+
+/// An entry without a command: term, index and tag.
+const ENTRY_BYTES_MIN: usize = 17;
+
+impl Payload {
+    fn decode_tagged<'de, D: BorrowDecoder<'de, Context = Bytes>>(
+        tag: u8,
+        decoder: &mut D,
+    ) -> Result<Self, BincodeError> {
+        match tag {
             0 => Ok(Self::Noop),
             1 => Ok(Self::Command(Arc::new(Field::decode(decoder)?))),
             2 => Ok(Self::Proposal(decode_bytes(decoder)?)),
@@ -558,85 +583,6 @@ impl<'de> BorrowDecode<'de, Bytes> for InstallSnapshotRequest {
     }
 }
 
-impl Encode for ClientRequest {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), BincodeEncodeError> {
-        self.client_id.encode(encoder)?;
-        self.session.encode(encoder)?;
-        self.sequence_number.encode(encoder)?;
-        self.first_incomplete.encode(encoder)?;
-        encode_bytes(&self.command, encoder)
-    }
-}
-
-impl<'de> BorrowDecode<'de, Bytes> for ClientRequest {
-    fn borrow_decode<D: BorrowDecoder<'de, Context = Bytes>>(
-        decoder: &mut D,
-    ) -> Result<Self, BincodeError> {
-        Ok(Self {
-            client_id: Field::decode(decoder)?,
-            session: Field::decode(decoder)?,
-            sequence_number: Field::decode(decoder)?,
-            first_incomplete: Field::decode(decoder)?,
-            command: decode_bytes(decoder)?,
-        })
-    }
-}
-
-impl Encode for ClientResponse {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), BincodeEncodeError> {
-        self.client_id.encode(encoder)?;
-        self.sequence_number.encode(encoder)?;
-        match &self.result {
-            ClientResult::Applied { log_id, response } => {
-                0_u8.encode(encoder)?;
-                log_id.encode(encoder)?;
-                encode_bytes(response, encoder)
-            }
-            ClientResult::NotLeader { leader } => {
-                1_u8.encode(encoder)?;
-                leader.encode(encoder)
-            }
-            ClientResult::Superseded => 2_u8.encode(encoder),
-            ClientResult::Registered { session } => {
-                4_u8.encode(encoder)?;
-                session.encode(encoder)
-            }
-            ClientResult::SessionExpired => 5_u8.encode(encoder),
-            ClientResult::Busy => 6_u8.encode(encoder),
-            ClientResult::TooLarge { command_bytes, command_bytes_max } => {
-                3_u8.encode(encoder)?;
-                command_bytes.encode(encoder)?;
-                command_bytes_max.encode(encoder)
-            }
-        }
-    }
-}
-
-impl<'de> BorrowDecode<'de, Bytes> for ClientResponse {
-    fn borrow_decode<D: BorrowDecoder<'de, Context = Bytes>>(
-        decoder: &mut D,
-    ) -> Result<Self, BincodeError> {
-        let (client_id, sequence_number) = (Field::decode(decoder)?, Field::decode(decoder)?);
-        let result = match u8::decode(decoder)? {
-            0 => ClientResult::Applied {
-                log_id: Field::decode(decoder)?,
-                response: decode_bytes(decoder)?,
-            },
-            1 => ClientResult::NotLeader { leader: Field::decode(decoder)? },
-            2 => ClientResult::Superseded,
-            3 => ClientResult::TooLarge {
-                command_bytes: Field::decode(decoder)?,
-                command_bytes_max: Field::decode(decoder)?,
-            },
-            4 => ClientResult::Registered { session: Field::decode(decoder)? },
-            5 => ClientResult::SessionExpired,
-            6 => ClientResult::Busy,
-            _ => return Err(BincodeError::Other("unknown kind of ClientResult")),
-        };
-        Ok(Self { client_id, sequence_number, result })
-    }
-}
-
 impl Encode for AppendEntriesRequest {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), BincodeEncodeError> {
         self.term.encode(encoder)?;
@@ -653,8 +599,6 @@ impl<'de> BorrowDecode<'de, Bytes> for AppendEntriesRequest {
     fn borrow_decode<D: BorrowDecoder<'de, Context = Bytes>>(
         decoder: &mut D,
     ) -> Result<Self, BincodeError> {
-        /// An entry without a command: term, index and tag.
-        const ENTRY_BYTES_MIN: usize = 17;
         let term = Field::decode(decoder)?;
         let leader_id = Field::decode(decoder)?;
         let prev_log_index = Field::decode(decoder)?;
@@ -674,13 +618,24 @@ fn encode_bytes<E: Encoder>(bytes: &Bytes, encoder: &mut E) -> Result<(), Bincod
     encoder.writer().write(bytes)
 }
 
+/// The next `N` bytes.
+fn take_array<'de, const N: usize, D: BorrowDecoder<'de, Context = Bytes>>(
+    decoder: &mut D,
+) -> Result<&'de [u8; N], BincodeError> {
+    use bincode::de::read::BorrowReader;
+
+    decoder.claim_bytes_read(N)?;
+    let bytes = decoder.borrow_reader().take_bytes(N)?;
+    Ok(bytes.try_into().expect("so many were taken"))
+}
+
 /// A slice of the frame, not a copy.
 fn decode_bytes<'de, D: BorrowDecoder<'de, Context = Bytes>>(
     decoder: &mut D,
 ) -> Result<Bytes, BincodeError> {
     use bincode::de::read::BorrowReader;
 
-    let length = u32::decode(decoder)? as usize;
+    let length = u32::from_le_bytes(*take_array(decoder)?) as usize;
     decoder.claim_bytes_read(length)?;
     let bytes = decoder.borrow_reader().take_bytes(length)?;
     // Small payloads are copied, so that one of them does not keep a whole frame alive.
