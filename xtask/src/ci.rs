@@ -21,7 +21,7 @@ pub(crate) struct CiArgs {
 /// A step: its name, and what it runs.
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     ("fmt", fmt),
     ("tidy", crate::tidy::run),
     ("mutants", crate::score::check),
@@ -30,6 +30,7 @@ const STEPS: [Step; 11] = [
     ("docs", docs),
     ("crates", crates_alone),
     ("fuzz", crate::fuzz::run_briefly),
+    ("soak", crate::soak::run_briefly),
     ("deny", deny),
     ("demo", demo),
     ("python", python),

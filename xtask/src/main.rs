@@ -7,6 +7,7 @@ mod demo;
 mod fix;
 mod fuzz;
 mod score;
+mod soak;
 mod tidy;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Feed the protocol and the codec what nobody would send, for a bounded time.
     Fuzz(fuzz::FuzzArgs),
+    /// Explore millions of events in clusters of every shape, with every monitor on.
+    Soak(soak::SoakArgs),
     /// Check everything that must hold before a change lands, and change nothing.
     Ci(ci::CiArgs),
     /// Rewrite what a program can: formatting and simple lints.
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Bench(args) => bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Fix => fix::run(),
         Command::Tidy => tidy::run(),
