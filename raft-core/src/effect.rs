@@ -272,6 +272,11 @@ impl<'a> Step<'a> {
     /// step changed after that save comes in its turn.
     pub(crate) fn push_save(&mut self, save: Save) {
         self.effects.list.insert(self.save_at, Effect::Save(save));
+        self.save_at += 1;
+    }
+
+    /// Further saves come after everything that was asked so far.
+    pub(crate) fn end_saves(&mut self) {
         self.save_at = self.effects.list.len();
     }
 

@@ -448,17 +448,6 @@ impl Log {
         (entries, bytes)
     }
 
-    /// All entries from `first` on, shared if they stand in one list.
-    pub(crate) fn suffix(&self, first: Index) -> Entries {
-        let (list, place) = self.locate(first);
-        match self.lists.get(list) {
-            Some(entries) if list + 1 == self.lists.len() => {
-                entries.slice(place.min(entries.len())..entries.len())
-            }
-            _ => self.from(first).cloned().collect(),
-        }
-    }
-
     /// Entries from `first` to `through`, but not always all of them: they are shared as far as they
     /// stand in one list, and copied together if the lists are small. The log has them.
     pub(crate) fn stretch(&self, first: Index, through: Index) -> Entries {
@@ -576,11 +565,11 @@ mod tests {
     fn new_entries_replace_the_conflicting_tail_and_nothing_before_it() {
         let mut follower = log(&[1, 1, 2, 2]);
         let leader = log(&[1, 1, 3]);
-        let entries = leader.suffix(Index(2));
+        let entries = leader.stretch(Index(2), leader.last_index());
         let new = follower.first_new(&entries).expect("the third entry differs");
         assert_eq!(new, 1);
         follower.append_new(entries.slice(new..entries.len()));
         assert_eq!(follower, leader);
-        assert_eq!(follower.first_new(&leader.suffix(Index(1))), None);
+        assert_eq!(follower.first_new(&leader.stretch(Index(1), leader.last_index())), None);
     }
 }

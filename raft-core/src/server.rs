@@ -622,7 +622,7 @@ impl Server {
     fn finish(&mut self, step: &mut Step<'_>) {
         self.log.seal();
         while step.has_save() {
-            self.issue_save(step);
+            self.issue_saves(step);
             if !self.config.synchronous_driver {
                 break;
             }
@@ -651,12 +651,23 @@ impl Server {
         self.assert_invariants();
     }
 
-    /// Asks for everything to be saved that this step has changed.
-    fn issue_save(&mut self, step: &mut Step<'_>) {
-        let entries = match step.entries_from.take() {
-            Some(first) => self.log.suffix(first),
-            None => Entries::new(),
-        };
+    /// Asks for everything to be saved that this step has changed: with one save, or with one for each
+    /// list that entries came in, so that none has to be copied. The first one holds all the rest.
+    fn issue_saves(&mut self, step: &mut Step<'_>) {
+        let last = self.log.last_index();
+        let mut first = step.entries_from.take();
+        loop {
+            let entries = first.map_or_else(Entries::new, |first| self.log.stretch(first, last));
+            first = entries.last().map(|entry| entry.index.next()).filter(|&next| next <= last);
+            self.issue_save(step, entries);
+            if first.is_none() {
+                break;
+            }
+        }
+        step.end_saves();
+    }
+
+    fn issue_save(&mut self, step: &mut Step<'_>, entries: Entries) {
         let (hard_state, compacted) = (step.hard_state.take(), step.compacted.take());
         let is_install = std::mem::take(&mut step.is_install);
         let range = entries.first().zip(entries.last());
