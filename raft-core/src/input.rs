@@ -15,21 +15,21 @@ pub enum Input {
     NotifyJoinedService,
     /// A message arrived.
     Message(Envelope),
-    /// The moment [`Server::next_timeout`] named has come. Too early, it changes nothing.
+    /// The moment [`Server::next_timeout`](crate::Server::next_timeout) named has come. Too early, it changes nothing.
     TimerElapsed,
     /// All saves up to this one are durable.
     Saved(SaveNumber),
-    /// The state machine has applied what one [`Effect::Apply`] asked for, or was restored as one
-    /// [`Effect::RestoreSnapshot`] asked.
+    /// The state machine has applied what one [`Effect::Apply`](crate::Effect::Apply) asked for, or was restored as one
+    /// [`Effect::RestoreSnapshot`](crate::Effect::RestoreSnapshot) asked.
     Applied {
         /// Its last entry.
         through: Index,
-        /// What the state machine answered to each of [`Apply::requests`], in order. Commands that were
+        /// What the state machine answered to each of [`Apply::requests`](crate::Apply::requests), in order. Commands that were
         /// proposed here have none: their proposer saw them applied.
         responses: Vec<Bytes>,
     },
     /// The embedding application wants this command replicated, if this server leads. It stands where
-    /// [`Server::log`] ends after the step, and is applied there or never: compare term and index.
+    /// [`Server::log`](crate::Server::log) ends after the step, and is applied there or never: compare term and index.
     Propose(Bytes),
     /// The operator wants these changes made together, if this server leads.
     ChangeMembership(Vec<MembershipChange>),
@@ -40,7 +40,7 @@ pub enum Input {
     },
     /// The operator wants a snapshot taken now, whatever the policy says.
     TakeSnapshot,
-    /// The state machine gave its state for [`Effect::TakeSnapshot`].
+    /// The state machine gave its state for [`Effect::TakeSnapshot`](crate::Effect::TakeSnapshot).
     SnapshotTaken {
         /// Its `through`.
         through: Index,
@@ -48,7 +48,7 @@ pub enum Input {
         data: Bytes,
     },
     /// The application wants to read what every earlier write has left:
-    /// [`Effect::ReadReady`] says when.
+    /// [`Effect::ReadReady`](crate::Effect::ReadReady) says when.
     Read {
         /// Tells this read from every other.
         id: ReadId,
