@@ -15,21 +15,23 @@ pub enum Input {
     NotifyJoinedService,
     /// A message arrived.
     Message(Envelope),
-    /// The moment [`Server::next_timeout`](crate::Server::next_timeout) named has come. Too early, it changes nothing.
+    /// The moment has come that [`Server::next_timeout`](crate::Server::next_timeout) named. Too early,
+    /// it changes nothing.
     TimerElapsed,
     /// All saves up to this one are durable.
     Saved(SaveNumber),
-    /// The state machine has applied what one [`Effect::Apply`](crate::Effect::Apply) asked for, or was restored as one
-    /// [`Effect::RestoreSnapshot`](crate::Effect::RestoreSnapshot) asked.
+    /// The state machine has applied what one [`Effect::Apply`](crate::Effect::Apply) asked for, or was
+    /// restored as one [`Effect::RestoreSnapshot`](crate::Effect::RestoreSnapshot) asked.
     Applied {
         /// Its last entry.
         through: Index,
-        /// What the state machine answered to each of [`Apply::requests`](crate::Apply::requests), in order. Commands that were
-        /// proposed here have none: their proposer saw them applied.
+        /// What the state machine answered to each of [`Apply::requests`](crate::Apply::requests), in
+        /// order. Commands that were proposed here have none: their proposer saw them applied.
         responses: Vec<Bytes>,
     },
     /// The embedding application wants this command replicated, if this server leads. It stands where
-    /// [`Server::log`](crate::Server::log) ends after the step, and is applied there or never: compare term and index.
+    /// [`Server::log`](crate::Server::log) ends after the step, and is applied there or never: compare
+    /// term and index.
     Propose(Bytes),
     /// The operator wants these changes made together, if this server leads.
     ChangeMembership(Vec<MembershipChange>),
