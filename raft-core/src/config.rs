@@ -53,6 +53,7 @@ pub struct Config {
     /// [`Save`](crate::Effect::Save) nor a [`RestoreSnapshot`](crate::Effect::RestoreSnapshot), and an
     /// [`Apply`](crate::Effect::Apply) only if that holds requests of clients. This suits storage in
     /// memory, and simple drivers; others keep it off, so that the disk and the network work at once.
+    /// `driver::Driver` is such another one, and ignores it.
     pub synchronous_driver: bool,
     /// A leader whose oldest save is not durable after this long steps down, and calls no election
     /// before it is: a server whose disk hangs would hold everyone up. `None` waits for ever.
@@ -80,6 +81,7 @@ pub struct Config {
     /// How many entries stay in the log behind a snapshot, for followers that are not far behind.
     pub snapshot_keep_entries: u64,
     /// How many sessions of clients are kept; the one used least lately ends when one more is opened.
+    /// Clients that do not register keep up to 65,536 of them, until the next one registers.
     /// The leader's setting counts.
     pub sessions_max: u32,
     /// A learner becomes a voter only if it lacks no more entries than this.

@@ -147,6 +147,8 @@ where
         mut host: H,
     ) -> Result<(Self, Handle<M>), DriverError> {
         let recovered = storage.load()?;
+        // This driver writes while it goes on: what it saves is durable only once it says so.
+        let config = Config { synchronous_driver: false, ..config };
         let server = Server::new(config, recovered)?;
         host.initialize();
         let (sender, requests) = mpsc::channel(INPUTS_MAX);

@@ -94,7 +94,7 @@ pub struct Save {
 pub struct Apply {
     /// Committed entries, contiguous. Those to run are [`Apply::commands`].
     pub entries: Entries,
-    /// Which of them are repetitions, or belong to an ended session, and must not be run.
+    /// Which of them are repetitions, or belong to an ended session, and must not be run; ascending.
     pub skipped: Vec<Index>,
     /// Everything up to this index is then applied.
     pub through: Index,
@@ -104,8 +104,9 @@ impl Apply {
     /// The entries to run, in log order, each for the first and only time: entries without a command
     /// and repeated requests are left out, so indices may jump.
     pub fn commands(&self) -> impl Iterator<Item = &Entry> + '_ {
-        let is_run =
-            |entry: &&Entry| entry.payload.is_command() && !self.skipped.contains(&entry.index);
+        let is_run = |entry: &&Entry| {
+            entry.payload.is_command() && self.skipped.binary_search(&entry.index).is_err()
+        };
         self.entries.iter().filter(is_run)
     }
 

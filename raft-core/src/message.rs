@@ -410,6 +410,8 @@ impl Envelope {
                 check_log_id(LogId::new(*last_log_term, *last_log_index))?;
                 require(last_log_term < term, "a candidate's term is above its log's")
             }
+            // A server that never saw a term may refuse to help against a leader it has forgotten.
+            Message::PreVoteResponse(VoteResponse { term: Term(0), vote_granted: false }) => Ok(()),
             Message::PreVoteResponse(VoteResponse { term, .. })
             | Message::VoteResponse(VoteResponse { term, .. }) => {
                 require((1..ABSURD).contains(&term.0), "no such term")

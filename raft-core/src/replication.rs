@@ -428,8 +428,10 @@ impl Server {
     /// Where to stop handing out, so that a snapshot by policy is of one place on every server, as long
     /// as their state machines keep up: a transfer then goes on when another server leads.
     fn stop_at(&self, through: Index) -> Index {
-        let policy =
-            self.config.snapshot_entries.map(|entries| self.snapshots.last_asked() + entries);
+        let policy = self
+            .config
+            .snapshot_entries
+            .map(|entries| Index(self.snapshots.last_asked().0.saturating_add(entries)));
         policy.filter(|&due| due > self.applying).map_or(through, |due| due.min(through))
     }
 

@@ -141,6 +141,11 @@ impl Server {
             let result = ClientResult::NotLeader { leader: leader_hint };
             return Self::answer(step, client_id, sequence_number, result);
         };
+        // A client learns of its session once that is committed, and every leader's log reaches so far.
+        if request.session.0 > self.log.last_index().0 {
+            let result = ClientResult::SessionExpired;
+            return Self::answer(step, client_id, sequence_number, result);
+        }
         // A session that was opened further on in the log than this server has read may well exist.
         let is_known = request.session.0 <= applying.0;
         let known = if is_known { self.sessions.look_up(&request) } else { Known::New };

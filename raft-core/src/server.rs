@@ -230,7 +230,9 @@ impl Server {
     }
 
     /// As [`Server::step_all`], and says of each input in turn what became of it: where the log ends
-    /// after it, or why it was refused. A command that was proposed stands at that place.
+    /// after it, or why it was refused. A command that was proposed stands at that place. An input that
+    /// comes before the server has joined is only kept: then `Ok` says nothing of it, and a proposal is
+    /// refused when the server joins.
     ///
     /// # Errors
     ///
@@ -398,14 +400,14 @@ impl Server {
     /// Starts as a follower, and takes what came too early, in the order in which it came.
     fn join(&mut self, step: &mut Step<'_>) -> Result<(), StepError> {
         self.reset_election_timeout(step.now);
-        if self.config.lease_reads && self.current_term() > Term(0) {
+        // Also in term 0: the first leader it heard may count on an answer whose term was never saved.
+        if self.config.lease_reads {
             self.sticky_until = step.now + self.config.election_timeout_min;
         }
         let deferred = self.deferred.take().unwrap_or_default();
         self.finish_install(step);
         // The state machine starts from the snapshot, if there is one.
         self.maybe_apply(step);
-        let mut result = Ok(());
         for input in deferred {
             let read = match &input {
                 Input::Read { id, .. } => Some(*id),
@@ -418,10 +420,11 @@ impl Server {
                     let failure = ReadFailure::LeaderChanged;
                     read.into_iter().for_each(|id| step.push(Effect::ReadFailed { id, failure }));
                 }
-                outcome => result = result.and(outcome),
+                Err(fatal) => return Err(fatal),
+                Ok(()) => {}
             }
         }
-        result
+        Ok(())
     }
 
     fn handle(&mut self, step: &mut Step<'_>, input: Input) -> Result<(), StepError> {

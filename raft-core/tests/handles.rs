@@ -217,6 +217,17 @@ async fn what_is_refused_did_not_happen_and_says_so() {
     waiting.iter().for_each(JoinHandle::abort);
 }
 
+/// The driver writes while it goes on, so it must not promise that each save is durable at once.
+#[tokio::test(start_paused = true)]
+async fn a_driver_is_not_synchronous_whatever_its_settings_say() {
+    let network = Network::default();
+    let servers = cluster(&network, |config| config.synchronous_driver = true).await;
+    let is_synchronous =
+        servers[0].handle.inspect(|server, _| server.config().synchronous_driver).await;
+    assert_eq!(is_synchronous, Ok(false));
+    assert_eq!(servers[0].handle.propose("x".to_owned()).await, Ok(1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_has_not_joined_leads_nobody() {
     let server = start(&Network::default(), config(ServerId(1)));

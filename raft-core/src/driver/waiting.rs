@@ -46,8 +46,8 @@ pub(super) struct Waiting<M: StateMachine> {
     /// Queries of this round, which begin one read for each mode.
     begun: [Option<ReadId>; 2],
     last_read: ReadId,
-    /// The change under way, and the first entry of it.
-    change: Option<(LogId, Changer)>,
+    /// Changes, and the first entry of each: the last one is under way, those before it are made.
+    changes: VecDeque<(LogId, Changer)>,
     transfer: Option<Transferrer>,
 }
 
@@ -74,7 +74,7 @@ impl<M: StateMachine> Waiting<M> {
             queries: BTreeMap::new(),
             begun: [None; 2],
             last_read: first_read,
-            change: None,
+            changes: VecDeque::new(),
             transfer: None,
         }
     }
@@ -126,8 +126,7 @@ impl<M: StateMachine> Waiting<M> {
                         let _ = asker.send(Err(QueryError::NoLeader));
                     }
                 }
-                // One change is under way at a time, so nobody else waits for one.
-                (Asked::Change(changer), Ok(first)) => self.change = Some((first, changer)),
+                (Asked::Change(changer), Ok(first)) => self.changes.push_back((first, changer)),
                 (Asked::Change(changer), Err(error)) => {
                     let _ = changer.send(Err(match error {
                         StepError::NotLeader { leader } => ChangeError::NotLeader { leader },
@@ -205,7 +204,15 @@ impl<M: StateMachine> Waiting<M> {
                 let _ = proposer.send(Err(ProposeError::LeadershipLost));
             }
         }
-        if let Some((first, changer)) = self.change.take() {
+        while self.changes.len() > 1
+            && let Some((_, changer)) = self.changes.pop_front()
+        {
+            // One change is under way at a time: the next one was taken when this one was made.
+            let until = self.changes.front().map(|(next, _)| next.index.previous());
+            let made = server.members.at(until.unwrap_or_default());
+            let _ = changer.send(Ok((**made).clone()));
+        }
+        if let Some((first, changer)) = self.changes.pop_front() {
             let (index, configuration) = (server.members.latest_index(), server.configuration());
             // A leader that has taken itself out leads no more, but the change is made.
             let is_made =
@@ -213,7 +220,7 @@ impl<M: StateMachine> Waiting<M> {
             if is_made {
                 let _ = changer.send(Ok(configuration.clone()));
             } else if in_term(&first) {
-                self.change = Some((first, changer));
+                self.changes.push_front((first, changer));
             } else {
                 let _ = changer.send(Err(ChangeError::LeadershipLost));
             }
