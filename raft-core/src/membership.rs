@@ -572,4 +572,15 @@ mod tests {
         assert_eq!((members.latest(), members.latest_index()), (&of(2), Index(3)));
         assert!(!members.truncate(Index(5)), "nothing is deleted twice");
     }
+
+    #[test]
+    fn a_configuration_at_the_last_entry_kept_stays_in_force() {
+        let of = |voter| Arc::new(Configuration::new([ServerId(voter)], []));
+        let mut members = Members::new(Index::ZERO, of(1));
+        members.append(Index(3), of(2));
+        assert!(!members.truncate(Index(3)), "it is kept");
+        assert_eq!(members.latest_index(), Index(3));
+        assert!(members.truncate(Index(2)), "now it is gone");
+        assert_eq!((members.latest(), members.latest_index()), (&of(1), Index::ZERO));
+    }
 }
