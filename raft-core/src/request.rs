@@ -141,9 +141,10 @@ impl Server {
             let result = ClientResult::NotLeader { leader: leader_hint };
             return Self::answer(step, client_id, sequence_number, result);
         };
-        // A client learns of its session once that is committed, and every leader's log reaches so far.
+        // A client learns of its session once that is committed, and every later leader's log reaches so
+        // far: this one was deposed and does not know it yet, or there is no such session.
         if request.session.0 > self.log.last_index().0 {
-            let result = ClientResult::SessionExpired;
+            let result = ClientResult::NotLeader { leader: None };
             return Self::answer(step, client_id, sequence_number, result);
         }
         // A session that was opened further on in the log than this server has read may well exist.
