@@ -606,6 +606,16 @@ mod tests {
     }
 
     #[test]
+    fn a_second_copy_of_a_refusal_does_not_put_the_question_off() {
+        let mut client = client();
+        client.request(Timestamp::ZERO, "x".into()).unwrap();
+        client.handle(Timestamp::ZERO, answer(1, 1, ClientResult::Busy));
+        assert_eq!(client.next_timeout(), Some(Timestamp::from_millis(100)));
+        client.handle(Timestamp::from_millis(50), answer(1, 1, ClientResult::Busy));
+        assert_eq!(client.next_timeout(), Some(Timestamp::from_millis(100)));
+    }
+
+    #[test]
     fn an_answer_to_another_request_is_ignored() {
         let mut client = client();
         client.request(Timestamp::ZERO, "x".into()).unwrap();

@@ -30,20 +30,23 @@ fn asked(event: ClientEvent) -> Option<Address> {
 /// Only circles are cut short: after a wait, the cluster may have made up its mind.
 #[test]
 fn a_client_that_has_waited_follows_redirects_again() {
-    let mut client = Client::new(ClientConfig::new(ID, [1, 2].map(ServerId)));
-    client.request(Timestamp::ZERO, "x".into()).unwrap();
-    for _ in 0..3 {
-        let now = client.next_timeout().unwrap();
-        assert_eq!(asked(client.handle(now, redirect(1, 2))), Some(ServerId(2).into()));
-        assert_eq!(asked(client.handle(now, redirect(2, 1))), Some(ServerId(1).into()));
-        assert_eq!(asked(client.handle(now, redirect(1, 2))), None, "they point at each other");
-        let again = client.timer_elapsed(client.next_timeout().unwrap()).unwrap();
-        assert_eq!(again.to, ServerId(2).into());
-        // Server 2 was just asked; let it be server 1's turn.
-        let now = client.next_timeout().unwrap();
-        assert_eq!(asked(client.handle(now, redirect(2, 1))), Some(ServerId(1).into()));
-        let now = client.next_timeout().unwrap();
-        client.timer_elapsed(now).unwrap();
-        client.timer_elapsed(client.next_timeout().unwrap()).unwrap();
+    for register in [false, true] {
+        let config = ClientConfig::new(ID, [1, 2].map(ServerId));
+        let mut client = Client::new(ClientConfig { register, ..config });
+        client.request(Timestamp::ZERO, "x".into()).unwrap();
+        for _ in 0..3 {
+            let now = client.next_timeout().unwrap();
+            assert_eq!(asked(client.handle(now, redirect(1, 2))), Some(ServerId(2).into()));
+            assert_eq!(asked(client.handle(now, redirect(2, 1))), Some(ServerId(1).into()));
+            assert_eq!(asked(client.handle(now, redirect(1, 2))), None, "they point at each other");
+            let again = client.timer_elapsed(client.next_timeout().unwrap()).unwrap();
+            assert_eq!(again.to, ServerId(2).into());
+            // Server 2 was just asked; let it be server 1's turn.
+            let now = client.next_timeout().unwrap();
+            assert_eq!(asked(client.handle(now, redirect(2, 1))), Some(ServerId(1).into()));
+            let now = client.next_timeout().unwrap();
+            client.timer_elapsed(now).unwrap();
+            client.timer_elapsed(client.next_timeout().unwrap()).unwrap();
+        }
     }
 }
