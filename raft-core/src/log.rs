@@ -223,10 +223,8 @@ impl Log {
             None
         } else if index >= self.last_term_from {
             Some(self.last.term)
-        } else if index == self.start.index {
-            Some(self.start.term)
         } else {
-            self.entry(index).map(|entry| entry.term)
+            self.term_at_listed(index)
         }
     }
 

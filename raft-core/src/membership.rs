@@ -437,7 +437,7 @@ impl Server {
                     return Err(MembershipError::LostLog { server_id }.into());
                 }
                 let lag = self.log.last_index() - progress.match_index;
-                let is_heard = step.now < progress.heard_at + self.config.election_timeout_max;
+                let is_heard = progress.is_heard(step.now, self.config.election_timeout_max);
                 let is_near = lag <= self.config.catch_up_entries_max;
                 if !is_heard || !is_near || progress.state != ProgressState::Replicate {
                     return Err(MembershipError::NotCaughtUp { server_id, lag }.into());

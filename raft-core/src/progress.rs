@@ -4,6 +4,7 @@
 //!             twice or never.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::snapshot::Snapshot;
@@ -60,7 +61,7 @@ impl Transfer {
     /// answer again finds its chunk on its way, and one that goes back counts only if it is newer
     /// than the chunk under way, since the follower has lost what it had then.
     pub(crate) fn answered(&mut self, round: Round, offset: u64) {
-        let is_known = if self.is_waiting { offset == self.offset } else { false };
+        let is_known = self.is_waiting && offset == self.offset;
         let is_late = offset < self.offset && round < self.sent_in;
         if !is_known && !is_late {
             (self.offset, self.is_waiting) = (offset, false);
@@ -131,6 +132,11 @@ impl Progress {
     /// True while the follower receives a snapshot.
     pub(crate) fn is_in_snapshot(&self) -> bool {
         matches!(self.state, ProgressState::Snapshot(_))
+    }
+
+    /// True if the follower was heard of less than `patience` ago.
+    pub(crate) fn is_heard(&self, now: Timestamp, patience: Duration) -> bool {
+        now < self.heard_at + patience
     }
 
     /// The last entry that counts towards a commit.

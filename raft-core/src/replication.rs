@@ -64,7 +64,7 @@ impl Server {
         let Role::Leader(leader) = &self.role else { return };
         let patience = self.config.election_timeout_max;
         let is_heard = |voter| match leader.progress.get(&voter) {
-            Some(progress) => step.now < progress.heard_at + patience,
+            Some(progress) => progress.is_heard(step.now, patience),
             None => true,
         };
         if self.config.check_quorum && !self.members.latest().is_reached_by(is_heard) {

@@ -322,7 +322,7 @@ impl Server {
         let Role::Leader(leader) = &self.role else { return Index(u64::MAX) };
         let receiving = leader.progress.values().filter_map(|progress| match &progress.state {
             ProgressState::Snapshot(transfer)
-                if step.now < progress.heard_at + self.config.election_timeout_max =>
+                if progress.is_heard(step.now, self.config.election_timeout_max) =>
             {
                 Some(transfer.snapshot.last().index)
             }

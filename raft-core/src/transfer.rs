@@ -81,7 +81,7 @@ impl Server {
         let is_able = |(server, progress): &(&ServerId, &Progress)| {
             voters.contains(server)
                 && !progress.has_lost_log
-                && now < progress.heard_at + self.config.election_timeout_min
+                && progress.is_heard(now, self.config.election_timeout_min)
         };
         let best = leader.progress.iter().filter(is_able).max_by_key(|(server, progress)| {
             (progress.match_index, self.config.priority(**server))
@@ -106,17 +106,21 @@ impl Server {
             // Whoever gets this, however late, may be elected without asking for anyone's promise.
             leader.has_handed_over = true;
             let target = transfer.target;
-            let (term, leader_id) = (self.current_term(), self.config.server_id);
-            step.send(target, Message::TimeoutNow(TimeoutNow { term, leader_id, last }));
+            self.send_timeout_now(step, target);
         }
     }
 
     /// This leader goes: it tells the best of the others to take over at once, so that nobody has to
     /// wait for an election timeout.
     pub(crate) fn hand_over(&mut self, step: &mut Step<'_>) {
-        let Some(target) = self.successor(step.now) else { return };
-        let last = self.log.last();
-        let (term, leader_id) = (self.current_term(), self.config.server_id);
+        if let Some(target) = self.successor(step.now) {
+            self.send_timeout_now(step, target);
+        }
+    }
+
+    /// Tells a server to call an election at once, if its log ends where this one does.
+    fn send_timeout_now(&self, step: &mut Step<'_>, target: ServerId) {
+        let (term, leader_id, last) = (self.current_term(), self.config.server_id, self.log.last());
         step.send(target, Message::TimeoutNow(TimeoutNow { term, leader_id, last }));
     }
 
@@ -156,7 +160,7 @@ impl Server {
         let is_ready = |voter: &ServerId| {
             leader.progress.get(voter).is_some_and(|progress| {
                 progress.counted_index() >= self.commit_index
-                    && step.now < progress.heard_at + self.config.election_timeout_min
+                    && progress.is_heard(step.now, self.config.election_timeout_min)
             })
         };
         let preferred = voters.filter(|&voter| self.config.priority(voter) > own).filter(is_ready);
