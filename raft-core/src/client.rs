@@ -180,6 +180,17 @@ impl Question {
     fn due(now: Timestamp) -> Self {
         Self { deadline: now, asked: None, has_answer: false, redirects: 0, attempts: 0 }
     }
+
+    fn ask(&mut self, server: ServerId, deadline: Timestamp) {
+        (self.asked, self.deadline, self.has_answer) = (Some(server), deadline, false);
+        self.attempts += 1;
+    }
+
+    /// The wait is over. Whoever was asked and kept silent may be gone, or the network between us.
+    fn elapsed(&mut self) -> Option<ServerId> {
+        self.redirects = 0;
+        self.asked.filter(|_| !self.has_answer)
+    }
 }
 
 impl Client {
@@ -281,13 +292,11 @@ impl Client {
         let is_mine = cluster_id == self.config.cluster_id
             && to == Address::Client(self.config.client_id)
             && client_id == self.config.client_id;
-        let is_registration =
-            self.registering.as_ref().is_some_and(|asking| asking.registration == sequence_number);
         if !is_mine {
             return ClientEvent::Ignored;
         }
-        if is_registration {
-            return self.handle_registration(now, from, result);
+        if let Some(asking) = self.registering.take_if(|it| it.registration == sequence_number) {
+            return self.handle_registration(now, from, asking, result);
         }
         // What was never sent has no answer: that one is to another client's request.
         let Some(session) = self.pending.get(&sequence_number).and_then(|it| it.session) else {
@@ -333,9 +342,9 @@ impl Client {
         &mut self,
         now: Timestamp,
         from: ServerId,
+        mut asking: Registering,
         result: ClientResult,
     ) -> ClientEvent {
-        let Some(mut asking) = self.registering.take() else { return ClientEvent::Ignored };
         match result {
             ClientResult::Registered { session } => {
                 self.session = Some(session);
@@ -416,9 +425,9 @@ impl Client {
             return None;
         }
         if let Some(asking) = self.registering.as_mut().filter(|it| now >= it.question.deadline) {
-            let silent = asking.question.asked.filter(|_| !asking.question.has_answer);
-            asking.question.redirects = 0;
-            silent.into_iter().for_each(|server| self.aim_past(server));
+            if let Some(silent) = asking.question.elapsed() {
+                self.aim_past(silent);
+            }
             return Some(self.send_registration(now));
         }
         let is_due = |(_, pending): &(&SequenceNumber, &mut Pending)| {
@@ -426,10 +435,9 @@ impl Client {
         };
         let (&number, pending) = self.pending.iter_mut().find(is_due)?;
         let session = pending.session.or(self.session)?;
-        // Silence: the server may be gone, or the network between us.
-        let silent = pending.question.asked.filter(|_| !pending.question.has_answer);
-        pending.question.redirects = 0;
-        silent.into_iter().for_each(|server| self.aim_past(server));
+        if let Some(silent) = pending.question.elapsed() {
+            self.aim_past(silent);
+        }
         Some(self.send_request(now, number, session))
     }
 
@@ -491,13 +499,6 @@ impl Client {
         if self.config.servers[self.target] == server {
             self.target = (self.target + 1) % self.config.servers.len();
         }
-    }
-}
-
-impl Question {
-    fn ask(&mut self, server: ServerId, deadline: Timestamp) {
-        (self.asked, self.deadline, self.has_answer) = (Some(server), deadline, false);
-        self.attempts += 1;
     }
 }
 

@@ -349,7 +349,7 @@ where
                 self.notified = self.notified.max(index);
             }
             Effect::ReadReady { id, .. } => self.waiting.read_ready(id, &self.machine),
-            Effect::ReadFailed { id, failure } => self.waiting.read_failed(id, failure),
+            Effect::ReadFailed { id, failure } => self.waiting.read_failed(id, failure.into()),
             Effect::NotifyTransferAborted { target } => self.waiting.transfer_aborted(target),
             Effect::NotifyConfiguration { .. } => {}
         }

@@ -187,7 +187,7 @@ impl FileStorage {
 
     /// Reads all records into `saved`, and cuts off one that a crash tore.
     fn read_records(&mut self) -> Result<(), StorageError> {
-        let mut end = self.file.metadata().map_err(self.failed("read"))?.len();
+        let end = self.file.metadata().map_err(self.failed("read"))?.len();
         let start = self.header.len() as u64;
         self.file.seek(SeekFrom::Start(start)).map_err(self.failed("seek in"))?;
         (self.end, self.saved) = (start, Recovered::default());
@@ -214,8 +214,7 @@ impl FileStorage {
                     .set_len(self.end)
                     .and_then(|()| self.file.sync_all())
                     .map_err(self.failed("truncate"))?;
-                end = self.end;
-                continue;
+                break;
             };
             let record_bytes = (record::PREFIX_BYTES + body.len()) as u64;
             while !body.is_empty() {

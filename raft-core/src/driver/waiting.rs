@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::error::StepError;
 use crate::input::Input;
 use crate::log::Entry;
-use crate::read::{ReadFailure, ReadMode};
+use crate::read::ReadMode;
 use crate::server::Server;
 use crate::state_machine::{StateMachine, UnreadableCommand};
 use crate::types::{Index, LogId, ReadId, ServerId};
@@ -121,11 +121,7 @@ impl<M: StateMachine> Waiting<M> {
                 (Asked::Proposal(proposer), Err(error)) => {
                     let _ = proposer.send(Err(ProposeError::refused(error)));
                 }
-                (Asked::Read(id), Err(_)) => {
-                    for (_, asker) in self.queries.remove(&id).unwrap_or_default() {
-                        let _ = asker.send(Err(QueryError::NoLeader));
-                    }
-                }
+                (Asked::Read(id), Err(_)) => self.read_failed(id, QueryError::NoLeader),
                 (Asked::Change(changer), Ok(first)) => self.changes.push_back((first, changer)),
                 (Asked::Change(changer), Err(error)) => {
                     let _ = changer.send(Err(match error {
@@ -180,9 +176,9 @@ impl<M: StateMachine> Waiting<M> {
         }
     }
 
-    pub(super) fn read_failed(&mut self, id: ReadId, failure: ReadFailure) {
+    pub(super) fn read_failed(&mut self, id: ReadId, error: QueryError) {
         for (_, asker) in self.queries.remove(&id).unwrap_or_default() {
-            let _ = asker.send(Err(failure.into()));
+            let _ = asker.send(Err(error));
         }
     }
 

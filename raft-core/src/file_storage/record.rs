@@ -202,9 +202,19 @@ const HAS_VOTE: u8 = 2;
 const HAS_SNAPSHOT: u8 = 4;
 const HAS_COMPACTED: u8 = 8;
 
+const ENDS_EARLY: &str = "the record ends early";
+
+/// Takes so many bytes off a record's body.
+fn split_to(body: &mut Bytes, length: usize) -> Result<Bytes, String> {
+    if length > body.len() {
+        return Err(ENDS_EARLY.to_owned());
+    }
+    Ok(body.split_to(length))
+}
+
 /// Takes the next save off a record's body.
 pub(super) fn decode_save(body: &mut Bytes) -> Result<Save, String> {
-    let short = |_| "the record ends early".to_owned();
+    let short = |_| ENDS_EARLY.to_owned();
     let flags = body.try_get_u8().map_err(short)?;
     let all = HAS_HARD_STATE | HAS_VOTE | HAS_SNAPSHOT | HAS_COMPACTED;
     if flags & !all != 0 {
@@ -222,10 +232,7 @@ pub(super) fn decode_save(body: &mut Bytes) -> Result<Save, String> {
     if has(HAS_SNAPSHOT) {
         let size_bytes = usize::try_from(number()?).unwrap_or(usize::MAX);
         let checksum = body.try_get_u32_le().map_err(short)?;
-        if size_bytes > body.len() {
-            return Err("the record ends early".to_owned());
-        }
-        let bytes = body.split_to(size_bytes);
+        let bytes = split_to(body, size_bytes)?;
         let read = Snapshot::from_bytes(&bytes, checksum).map_err(|error| error.to_string())?;
         snapshot = Some(read);
     }
@@ -239,11 +246,8 @@ pub(super) fn decode_save(body: &mut Bytes) -> Result<Save, String> {
     let mut entries = Vec::new();
     for _ in 0..count {
         let length = body.try_get_u32_le().map_err(short)? as usize;
-        if length > body.len() {
-            return Err("the record ends early".to_owned());
-        }
         // Each in memory of its own: an entry must not keep a snapshot alive that stood beside it.
-        let entry = codec::decode_entry(&Bytes::copy_from_slice(&body.split_to(length)));
+        let entry = codec::decode_entry(&Bytes::copy_from_slice(&split_to(body, length)?));
         entries.push(entry.map_err(|error| error.to_string())?);
     }
     // Numbers start anew with every run, so none is stored.
