@@ -105,12 +105,13 @@ impl Network {
         index: usize,
         is_meant: impl Fn(usize, &Envelope) -> bool,
     ) -> Slot {
-        let slots = self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
+        let is_meant = &is_meant;
+        let mut slots = self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
             let meant = inbox.messages.iter().enumerate();
-            let meant = meant.filter(|(_, envelope)| is_meant(place, envelope));
-            meant.map(|(position, _)| Slot { place, position }).collect::<Vec<_>>()
+            let meant = meant.filter(move |(_, envelope)| is_meant(place, envelope));
+            meant.map(move |(position, _)| Slot { place, position })
         });
-        slots.into_iter().nth(index).expect("there are so many")
+        slots.nth(index).expect("there are so many")
     }
 
     /// How many of them are for the receiver at this place.

@@ -109,6 +109,11 @@ impl Variant {
 /// How many servers a cut is chosen among: the number of cuts doubles with each.
 const CUT_MAX: usize = 10;
 
+/// True if the server at this place is one of those that are cut off: a bit for each.
+fn is_among(places: u64, place: u64) -> bool {
+    place < 64 && places >> place & 1 == 1
+}
+
 /// One thing that can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -342,7 +347,7 @@ impl World {
                 self.send(envelope, watch);
             }
             Event::Take(place) => {
-                let arrivals = self.hosts[place].arrivals.split_off(0);
+                let arrivals = std::mem::take(&mut self.hosts[place].arrivals);
                 let _ = self.step(place, arrivals, watch);
             }
             Event::Applied(place) => self.work(place, watch),
@@ -432,8 +437,8 @@ impl World {
         let Some(host) = self.hosts.get(place) else { return true };
         let Address::Server(sender) = envelope.from else { return host.is_up() };
         // Server `n` is at place `n - 1`.
-        let is_cut_off = |place: u64| place < 64 && self.cut >> place & 1 == 1;
-        host.is_up() && is_cut_off(place as u64) == is_cut_off(sender.0.wrapping_sub(1))
+        let sender_place = sender.0.wrapping_sub(1);
+        host.is_up() && is_among(self.cut, place as u64) == is_among(self.cut, sender_place)
     }
 
     fn has_budget(&self, fault: Fault) -> bool {
@@ -491,10 +496,9 @@ impl World {
 
     /// Gives a server an input that it may refuse, after what has arrived.
     fn tell(&mut self, place: usize, input: Input, watch: &mut Watch<'_>) {
-        let mut inputs = self.hosts[place].arrivals.split_off(0);
-        inputs.push(input);
+        let arrivals = std::mem::take(&mut self.hosts[place].arrivals);
         // What it refuses is in the trace, and what is fatal was told to the monitors.
-        let _ = self.step(place, inputs, watch);
+        let _ = self.step(place, arrivals.into_iter().chain([input]), watch);
     }
 
     /// Asks a server for something that counts only if it takes it. True if it does.

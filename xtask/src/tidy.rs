@@ -76,14 +76,11 @@ fn check_rust(path: &str, text: &str, findings: &mut Vec<String>) {
 }
 
 fn check_manifest(path: &str, text: &str, findings: &mut Vec<String>) {
+    if path == OUTSIDE && !(text.contains("[lints.rust]") && text.contains("[lints.clippy]")) {
+        findings.push(format!("{path}: states its own lints"));
+    }
     // The manifest of a workspace has nothing to inherit from.
     if text.lines().any(|line| line == "[workspace]") {
-        return;
-    }
-    if path == OUTSIDE {
-        if !text.contains("[lints.rust]") || !text.contains("[lints.clippy]") {
-            findings.push(format!("{path}: states its own lints"));
-        }
         return;
     }
     if !text.contains("[lints]\nworkspace = true") {

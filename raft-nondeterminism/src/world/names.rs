@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 
 use raft_core::{Address, Envelope};
 
-use super::{Event, World};
+use super::{Event, World, is_among};
 use crate::event::{EventClass, Names, Pick};
 
 impl World {
@@ -47,7 +47,7 @@ impl World {
             }
             Event::Cut(places) => {
                 f.write_str("cut")?;
-                let is_cut_off = |&place: &usize| places >> place & 1 == 1;
+                let is_cut_off = |&place: &usize| is_among(places, place as u64);
                 let mut cut_off = self.places().filter(is_cut_off);
                 cut_off.try_for_each(|place| write!(f, " {}", self.hosts[place].id))
             }

@@ -47,7 +47,7 @@ pub(crate) fn mutate(dice: &mut Dice, data: &mut Vec<u8>, other: &[u8]) {
             }
             4 => {
                 // A number more or less, in one of the widths that lengths have.
-                let width = [1, 2, 4, 8][dice.below(4)].min(data.len() - place.min(data.len()));
+                let width = [1, 2, 4, 8][dice.below(4)];
                 let mut carry = [1_i16, -1, 16, -16][dice.below(4)];
                 for byte in data.iter_mut().skip(place).take(width) {
                     let sum = i16::from(*byte) + carry;
