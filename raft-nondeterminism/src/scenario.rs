@@ -295,8 +295,8 @@ impl Scenario {
         self
     }
 
-    /// Changes how many sessions of clients the servers keep, all of whom then register; 0 for clients
-    /// that do not.
+    /// Changes how many sessions the servers keep; the clients then have several requests under way. With
+    /// 0, the servers keep as many as by default, and the clients ask for one thing at a time.
     #[must_use]
     pub fn sessions_max(mut self, sessions_max: u32) -> Self {
         self.sessions_max = sessions_max;

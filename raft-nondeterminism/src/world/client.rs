@@ -1,5 +1,5 @@
-//! What one client runs on: the client of [`raft_core`], or one with a session, which asks for several
-//! things at once.
+//! What one client runs on: the client of [`raft_core`], which asks for one thing at a time, or one that
+//! asks for several at once.
 //!
 //! Guarantees: no two requests of a client have one number, not even in two sessions; a request is sent
 //!             again, to other servers, until it is answered or its session has ended.
@@ -26,7 +26,7 @@ pub(super) struct ClientHost {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    /// One request at a time, and no session.
+    /// That of [`raft_core`] with its defaults: it opens a session, and has one request at a time.
     Plain(Client),
     Registered(SessionClient),
 }
@@ -41,7 +41,7 @@ pub(super) enum Outcome {
 }
 
 impl ClientHost {
-    /// A client with so many requests; with a session, if it is to register.
+    /// A client with so many requests; one that asks for several at once, if it `registers`.
     pub(super) fn new(
         id: ClientId,
         servers: impl Iterator<Item = ServerId>,
