@@ -313,7 +313,7 @@ fn clusters_survive_their_disks() {
         .allow(Fault::DiskStall, 4);
     let explorer = || {
         Explorer::new(Scenario::disks().faults(faults))
-            .iterations(150)
+            .iterations(250)
             .max_steps(600)
             .monitor(DurableMajority)
             .settle()
