@@ -318,8 +318,8 @@ impl<F: FileSystem> FileStorage<F> {
             let path = self.segment_path(number);
             files.push((number, self.fs.open(&path, false).map_err(failed("open", &path))?));
         }
-        let mut replay = Replay::default();
         let contents = load::read_all(&files, self.fs.readers());
+        let mut replay = Replay::with_room_for(&contents);
         for ((number, file), contents) in files.into_iter().zip(contents) {
             let contents = contents.map_err(failed("read", &self.segment_path(number)))?;
             let is_last = number == numbers[numbers.len() - 1];

@@ -157,6 +157,12 @@ pub(super) struct Replay {
 }
 
 impl Replay {
+    /// Has room for what these segments hold.
+    pub(super) fn with_room_for(contents: &[io::Result<Contents>]) -> Self {
+        let entries = contents.iter().flatten().map(|contents| contents.entries.len());
+        Self { entries: Vec::with_capacity(entries.sum()), ..Self::default() }
+    }
+
     /// Adds what a segment holds to what those before it come to.
     pub(super) fn add(&mut self, contents: &mut Contents) -> Result<(), Damage> {
         let header = contents.header.as_ref().expect("what has no header is damaged");
