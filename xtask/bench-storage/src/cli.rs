@@ -91,7 +91,7 @@ enum Command {
         #[arg(long)]
         entries: u64,
     },
-    /// How many saves of the leader's the commands of concurrent clients share.
+    /// How often the leader waits for its disk while clients write at the same time.
     Proposers {
         /// How many servers.
         #[arg(long, default_value_t = 1)]

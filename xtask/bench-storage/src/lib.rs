@@ -5,7 +5,7 @@
 //!             back are asserted, or there is no figure.
 //! Relies on:  `cargo xtask bench storage`, which repeats, interleaves and compares, and alone knows the
 //!             goals; `bench-core`, which brings the clocks, the counts and the cluster on tokio.
-//! Elsewhere:  what touches `raft-core` is in [`ours`] and [`proposers`].
+//! Elsewhere:  what touches `raft-core` is in [`ours`], [`proposers`] and [`syncs`].
 
 pub mod append;
 pub mod cli;
@@ -17,3 +17,4 @@ pub mod place;
 pub mod proposers;
 pub mod recover;
 pub mod store;
+pub mod syncs;

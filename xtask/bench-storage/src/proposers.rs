@@ -1,75 +1,51 @@
-//! Concurrent proposers: how many of their commands share a save of the leader's.
+//! Concurrent proposers: how many of their commands share a wait for the leader's disk.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bench_core::clock::median;
 use bench_core::driver::{self, TokioCluster, TokioLoad};
 use bench_core::measure::Figures;
 use bench_core::ours_driver::OurCluster;
-use raft_core::{ClusterId, FileStorage, Recovered, Save, ServerId, Storage, StorageError};
+use raft_core::{ClusterId, FileStorage, ServerId};
 
 use crate::store::Outcome;
+use crate::syncs::CountingFileSystem;
 
-/// Counts the calls that wait for the disk.
-#[derive(Debug)]
-struct Counting {
-    storage: FileStorage,
-    saves: Arc<AtomicU64>,
-}
-
-impl Storage for Counting {
-    fn load(&mut self) -> Result<Recovered, StorageError> {
-        self.storage.load()
-    }
-
-    fn save(&mut self, saves: &[Save]) -> Result<(), StorageError> {
-        self.saves.fetch_add(1, Ordering::Relaxed);
-        self.storage.save(saves)
-    }
-
-    fn is_instant(&self) -> bool {
-        self.storage.is_instant()
-    }
-}
-
-/// Saves of the leader per as many commands as there are clients, and what a command waits.
+/// Syncs of the leader per as many commands as there are clients, and what a command waits.
 ///
 /// # Errors
 ///
 /// If a storage cannot be opened.
 pub fn measure(folder: &Path, load: TokioLoad) -> Outcome<Figures> {
     let voters: Vec<_> = (1..=load.servers as u64).map(ServerId).collect();
-    let mut storages = Vec::new();
-    let mut counts = Vec::new();
+    let (mut storages, mut syncs) = (Vec::new(), Vec::new());
     for &server_id in &voters {
+        let fs = CountingFileSystem::default();
+        syncs.push(fs.syncs.clone());
         let folder = folder.join(server_id.to_string());
-        let storage = FileStorage::open(folder, ClusterId(1), server_id, &voters)?;
-        let saves = Arc::new(AtomicU64::new(0));
-        counts.push(Arc::clone(&saves));
-        storages.push(Counting { storage, saves });
+        storages.push(FileStorage::open_in(fs, folder, ClusterId(1), server_id, &voters)?);
     }
-    let (saves, mut latencies) = driver::runtime().block_on(async {
+    let (syncs, latencies) = driver::runtime().block_on(async {
         let mut cluster = OurCluster::with_storages(storages, load.clients).await;
-        let count = |server_id: ServerId| counts[server_id.0 as usize - 1].load(Ordering::Relaxed);
+        let of_leader = &syncs[cluster.leader_id().0 as usize - 1];
         let per_client = load.count / load.clients as u64;
         let warm_up = per_client / 10 + 1;
+
         let clients = cluster.clients();
         let (clients, _) = driver::write_all(clients, 0, warm_up, load.bytes).await;
-        let leader = cluster.leader_id();
-        let before = count(leader);
+        let before = of_leader.count();
         let (_, latencies) = driver::write_all(clients, warm_up, per_client, load.bytes).await;
-        let saves = count(leader) - before;
+        let syncs = of_leader.count() - before;
+
         driver::check(&cluster, load.clients, warm_up + per_client).await;
         cluster.stop().await;
-        let latencies: Vec<_> =
-            latencies.iter().map(|latency| latency.as_nanos() as f64 / 1000.0).collect();
-        (saves, latencies)
+        (syncs, latencies)
     });
     let rounds = latencies.len() as f64 / load.clients as f64;
+    let mut latencies: Vec<_> =
+        latencies.iter().map(|latency| latency.as_nanos() as f64 / 1000.0).collect();
     Ok(vec![
-        ("saves_per_round", saves as f64 / rounds),
+        ("syncs_per_round", syncs as f64 / rounds),
         ("p50_microseconds", median(&mut latencies)),
     ])
 }

@@ -7,8 +7,8 @@ const GOALS: [(&str, f64); 7] = [
     ("append-over-floor-1-entry", 1.1),
     ("append-over-floor-16-entries", 1.1),
     ("append-over-floor-256-entries", 1.1),
-    ("saves-per-64-commands-1-server", 3.0),
-    ("saves-per-64-commands-3-servers", 3.0),
+    ("syncs-per-64-commands-1-server", 3.0),
+    ("syncs-per-64-commands-3-servers", 3.0),
     ("recovery-warm-milliseconds", 80.0),
     ("recovery-cold-milliseconds", 400.0),
 ];
@@ -32,8 +32,9 @@ const METHOD: [&str; 12] = [
      burst; `over-floor` is the median of the ratios of two such neighbours, the others are medians of \
      the bursts' medians or lowest tenths.",
     "A burst whose median is above 2 ms met a disk that was throttled; it is discarded with its neighbour.",
-    "`saves` are the leader's calls of `Storage::save`, each of which waits for the disk once, while 64 \
-     clients write 10000 commands, each client one at a time, to servers on the driver in one process.",
+    "`syncs` are those of files and folders that the leader makes while 64 clients write 10000 commands, \
+     each client one at a time, to servers on the driver in one process; those of segments that are \
+     filled with zeros ahead are among them.",
     "Recovery is of a million entries, written in batches of 256 by a process that was then killed; those who \
      open it are killed as well, so that all find what a crash leaves.",
     "Its time ends when all entries are in memory: raft-core loads them, the floor keeps slices of \
@@ -81,8 +82,8 @@ fn all() -> Vec<Measure> {
     }
     for (servers, suffix) in [(1, "1-server"), (3, "3-servers")] {
         let arguments = format!("proposers --servers {servers} --clients 64 --count 10000");
-        let name = format!("saves-per-64-commands-{suffix}");
-        table.add(&name, Tool::Clock, &arguments, NOBODY, "saves_per_round");
+        let name = format!("syncs-per-64-commands-{suffix}");
+        table.add(&name, Tool::Clock, &arguments, NOBODY, "syncs_per_round");
         let name = format!("proposal-p50-microseconds-64-clients-{suffix}");
         table.add(&name, Tool::Clock, &arguments, NOBODY, "p50_microseconds");
     }
