@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 /// More kinds than there are of anything.
-const KINDS_MAX: usize = 8;
+const KINDS_MAX: usize = 12;
 
 /// Something of which there are a few kinds, each with a name.
 pub trait Kind: Copy + fmt::Debug + Eq + Sized + 'static {
@@ -133,7 +133,8 @@ impl<K: Kind> Counts<K> {
         self.count(kind) < u64::from(plan.budget(kind))
     }
 
-    pub(crate) fn add(&mut self, other: &Self) {
+    /// Adds what happened elsewhere.
+    pub fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
             *count += more;
         }
