@@ -68,10 +68,11 @@ pub fn count<S: Store>(folder: &Path, batch: u64, entries: u64) -> Outcome<Figur
     let allocations = counting::now().allocations - before;
 
     drop(store);
-    check::<S>(folder, &source)?;
     if !counting::is_counting() {
+        // Reading is not what is looked at; that everything is there is asserted wherever time is taken.
         return Ok(Figures::new());
     }
+    check::<S>(folder, &source)?;
     Ok(vec![("allocations", allocations as f64 / entries as f64)])
 }
 
