@@ -178,6 +178,9 @@ fn settings(text: &mut String, suite: &Suite) -> Result<()> {
         format!("with {}", settings.join(", "))
     };
     writeln!(text, "- The allocator of the system, {with}.")?;
+    if let Some(load) = load() {
+        writeln!(text, "- The load average was {load} over the last 15 minutes.")?;
+    }
     for line in suite.method {
         writeln!(text, "- {line}")?;
     }
@@ -190,6 +193,12 @@ fn processor() -> String {
     let line = told.lines().find(|line| line.starts_with("model name"));
     let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim());
     name.unwrap_or(std::env::consts::ARCH).to_owned()
+}
+
+/// How many programs wanted to run in the last 15 minutes, which also says how much the figures vary.
+fn load() -> Option<String> {
+    let told = std::fs::read_to_string("/proc/loadavg").ok()?;
+    told.split(' ').nth(2).map(str::to_owned)
 }
 
 fn compiler() -> Result<String> {
