@@ -237,6 +237,11 @@ impl SimulatedDisk {
         self.lock().planned = Some((fault, operation));
     }
 
+    /// Forgets a fault that was planned and did not happen.
+    pub fn plan_nothing(&self) {
+        self.lock().planned = None;
+    }
+
     /// Counts a stall, which is a matter of time: whoever runs the disk keeps its answer back.
     pub fn stalled(&self) {
         self.lock().counts.happened(DiskFault::Stall);
@@ -485,6 +490,10 @@ impl FileSystem for SimulatedDisk {
         disk.durable_names = disk.names.clone();
         disk.changes.clear();
         Ok(())
+    }
+
+    fn readers(&self) -> usize {
+        1
     }
 
     /// At once: nothing runs beside anything here.

@@ -6,7 +6,10 @@ use raft_core::{
     Payload, Recovered, Save, SaveNumber, Server, ServerId, Snapshot, Storage, StorageError, Term,
     Timestamp,
 };
-use raft_nondeterminism::{DiskFault, DiskFaultCounts, Kind, Rng, SimulatedDisk};
+use raft_nondeterminism::{
+    DiskFault, DiskFaultCounts, DurableMajority, Explorer, Fault, FaultPlan, Goal, Kind, Rng,
+    Scenario, SimulatedDisk,
+};
 
 /// Segments so short that a few saves fill one.
 const SEGMENT_BYTES: u64 = 4096;
@@ -298,4 +301,34 @@ fn a_disk_does_the_same_again_for_the_same_seed() {
 #[test]
 fn each_fault_of_a_disk_has_a_place_of_its_own() {
     assert!(DiskFault::ALL.iter().map(|fault| fault.place()).eq(0..DiskFault::ALL.len()));
+}
+
+/// Clusters on real storage: crashes in the middle of writes, torn tails, failing and stalled disks.
+#[test]
+fn clusters_survive_their_disks() {
+    let faults = FaultPlan::none()
+        .allow(Fault::Crash, 4)
+        .allow(Fault::LoseSaves, 4)
+        .allow(Fault::DiskError, 8)
+        .allow(Fault::DiskStall, 4);
+    let explorer = || {
+        Explorer::new(Scenario::disks().faults(faults))
+            .iterations(250)
+            .max_steps(600)
+            .monitor(DurableMajority)
+            .settle()
+    };
+    let report = explorer().run().expect("it runs");
+    report.check().expect("no property is broken, and every fault really happened");
+    assert!(report.goals().count(Goal::TornWriteRemoved) > 0, "{report}");
+    assert!(report.goals().count(Goal::SnapshotInstalled) > 0, "{report}");
+    let faults = report.faults();
+    let happened = faults.count(Fault::DiskError).min(faults.count(Fault::DiskStall));
+    assert!(happened >= 100, "{report}");
+    // And all that is in the schedule: the same choices tear the same writes.
+    for iteration in [0, 7] {
+        let recording = explorer().record(iteration).expect("it runs");
+        let again = Explorer::replay(recording.schedule()).expect("it is reproducible");
+        assert_eq!(again.schedule().fingerprint(), recording.schedule().fingerprint());
+    }
 }
