@@ -14,7 +14,7 @@ use raft_azure::event::{Event, ServerStatus};
 use raft_azure::process::{ChildProcess, Line};
 use raft_core::{
     Address, AppendEntriesResponse, AppendEntriesResult, ClusterId, Envelope, Index, Message,
-    Round, ServerId, Term, codec,
+    Round, ServerId, Term, codec, inspect_folder,
 };
 use raft_mocking::broker::BusMessage;
 use raft_mocking::emulator::Emulator;
@@ -62,10 +62,9 @@ fn all_servers_have_ended(data_dir: &Path, servers: u64, within: Duration) {
     let data_dir = data_dir.to_owned();
     std::thread::spawn(move || {
         for server in 1..=servers {
-            let log = data_dir.join(format!("server-{server}")).join("raft.log");
-            if let Ok(log) = OpenOptions::new().read(true).write(true).open(log) {
-                File::lock(&log).unwrap();
-            }
+            let id = data_dir.join(format!("server-{server}")).join("raft.id");
+            let id = OpenOptions::new().read(true).write(true).open(id).unwrap();
+            File::lock(&id).unwrap();
         }
         done.send(()).unwrap();
     });
@@ -230,8 +229,8 @@ fn a_parent_that_nobody_reads_does_not_stop_its_servers() {
     let folder = tempfile::tempdir().unwrap();
     let (mut parent, output) = busy_cluster(folder.path(), 1);
     // The pipe is full soon, and stays so; the cluster goes on, and stops when it is asked to.
-    let log = folder.path().join("server-1").join("raft.log");
-    let size = || std::fs::metadata(&log).unwrap().len();
+    let log = folder.path().join("server-1");
+    let size = || inspect_folder(&log).unwrap().segments.iter().map(|it| it.used_bytes).sum::<u64>();
     let deadline = std::time::Instant::now() + PATIENCE;
     while size() < 150_000 {
         assert!(std::time::Instant::now() < deadline, "the cluster stands still");
@@ -453,7 +452,7 @@ async fn a_log_in_use_is_not_opened_twice() {
         cluster.folder.path().display()
     );
     let output = run_beside(arguments, cluster.emulator.connection_string()).await;
-    assert!(error_line(&output, 1).contains("is in use by another process"));
+    assert!(error_line(&output, 1).contains("is in use: a server is already running on it"));
     assert!(cluster.server.stop().await.unwrap().success());
 }
 
