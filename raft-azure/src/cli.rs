@@ -4,6 +4,7 @@
 //! everything else to standard error.
 
 mod client;
+mod folder;
 mod local_cluster;
 mod provision;
 mod server;
@@ -235,15 +236,22 @@ fn report(failure: &Failure) -> ExitCode {
         Failure::Usage(error) => (error, 2),
         Failure::Run(error) => (error, 1),
     };
+    eprintln!("error: {}", one_line(error.as_ref()));
+    ExitCode::from(code)
+}
+
+/// An error with all its causes, each told once and none with a secret in it.
+fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = String::new();
-    for cause in error.chain() {
+    let mut next = Some(error);
+    while let Some(cause) = next {
         let text = cause.to_string().replace(['\n', '\r'], " ");
         if !line.contains(&text) {
             line = if line.is_empty() { text } else { format!("{line}: {text}") };
         }
+        next = cause.source();
     }
-    eprintln!("error: {}", redact(&line));
-    ExitCode::from(code)
+    redact(&line).to_string()
 }
 
 /// Events of the libraries go to standard error, as far as `RUST_LOG` asks for them.
