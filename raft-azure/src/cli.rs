@@ -6,6 +6,7 @@
 mod client;
 mod folder;
 mod local_cluster;
+mod log;
 mod provision;
 mod server;
 
@@ -55,6 +56,8 @@ enum Command {
     Client(client::ClientArgs),
     /// Make the topic, and the subscriptions of servers and clients. Needs the Manage right.
     Provision(provision::ProvisionArgs),
+    /// Look at a server's log.
+    Log(log::LogArgs),
 }
 
 /// Where the bus is.
@@ -182,6 +185,8 @@ enum Failure {
     Usage(anyhow::Error),
     /// It did not work.
     Run(anyhow::Error),
+    /// The answer is no, and was given.
+    Told,
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -216,6 +221,7 @@ pub(crate) fn main() -> ExitCode {
             Some(Command::Server(args)) => server::run(args).await,
             Some(Command::Client(args)) => client::run(args).await,
             Some(Command::Provision(args)) => provision::run(args).await,
+            Some(Command::Log(args)) => log::run(args),
         }
     });
     // A task that still waits for something must not keep the process alive.
@@ -235,6 +241,7 @@ fn report(failure: &Failure) -> ExitCode {
     let (error, code) = match failure {
         Failure::Usage(error) => (error, 2),
         Failure::Run(error) => (error, 1),
+        Failure::Told => return ExitCode::from(1),
     };
     eprintln!("error: {}", one_line(error.as_ref()));
     ExitCode::from(code)

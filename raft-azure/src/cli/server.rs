@@ -150,7 +150,7 @@ fn status(server: &Server, machine: &CommandList) -> ServerStatus {
     }
 }
 
-fn log_entry(entry: &Entry) -> LogEntry {
+pub(super) fn log_entry(entry: &Entry) -> LogEntry {
     let told = |command: &[u8]| match codec::decode_value::<String>(command) {
         Ok(command) => short(&command),
         Err(_) => format!("({} bytes)", command.len()),
