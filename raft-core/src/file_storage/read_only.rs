@@ -1,18 +1,18 @@
 //! Reads a server's folder without changing it (feature `file-storage`).
 //!
-//! Guarantees: what [`Storage::load`](crate::Storage::load) would find is found, and what it would refuse
-//!             is refused; nothing is repaired, made durable or removed.
+//! It is read by the code that starts a server, in a file system that keeps nothing of what is written.
+//!
+//! Guarantees: what [`Storage::load`] would find is found, and what it would refuse is refused; nothing is
+//!             repaired, made durable, locked or removed.
 //! Elsewhere:  [`inspect_folder`](crate::inspect_folder) tells what the files are, and all damage there is.
 
 use std::io;
 use std::path::Path;
 
-use super::load::{Contents, ReadError, Replay};
-use super::segment::{self, Tail};
-use super::{ID_NAME, corrupt, failed, inspect, read_all, snapshot_file};
-use crate::file_header::{Owner, server_words};
-use crate::file_system::{FileSystem, RealFileSystem};
-use crate::storage::{Recovered, StorageError};
+use super::{FileStorage, ID_NAME, corrupt, failed, read_all};
+use crate::file_header::Owner;
+use crate::file_system::{FileSystem, RealFileSystem, StoredFile};
+use crate::storage::{Recovered, Storage, StorageError};
 use crate::types::{ClusterId, ServerId};
 
 /// A server as its folder has it.
@@ -28,83 +28,100 @@ pub struct StoredServer {
     pub recovered: Recovered,
 }
 
-/// Reads the folder of a server, which should not be running: a file that it removes meanwhile is
-/// missing here.
+/// Reads the folder of a server. If that is running, files that it removes meanwhile may be missed.
 ///
 /// # Errors
 ///
-/// If no server could start on it, with the first damage there is.
+/// If there is no log, or no server could start on it, with the first damage there is.
 pub fn read_folder(folder: impl AsRef<Path>) -> Result<StoredServer, StorageError> {
-    read_folder_in(&RealFileSystem::new(), folder.as_ref())
+    read_folder_in(RealFileSystem::new(), folder.as_ref())
 }
 
-fn read_folder_in<F: FileSystem>(fs: &F, folder: &Path) -> Result<StoredServer, StorageError> {
+fn read_folder_in<F: FileSystem>(fs: F, folder: &Path) -> Result<StoredServer, StorageError> {
     let path = folder.join(ID_NAME);
-    let file = fs.open_for_reading(&path).map_err(failed("open", &path))?;
-    let owner = Owner::decode(&read_all(&file).map_err(failed("read", &path))?)
-        .map_err(|reason| corrupt(&path, 0, reason))?;
-    let recovered = read_log(fs, folder, &owner)?;
-    let Owner { cluster_id, server_id, voters } = owner;
+    let id_file = fs.open_for_reading(&path).map_err(failed("open", &path))?;
+    let id = read_all(&id_file).map_err(failed("read", &path))?;
+    let Owner { cluster_id, server_id, voters } =
+        Owner::decode(&id).map_err(|reason| corrupt(&path, 0, reason))?;
+    let mut storage = FileStorage::open_in(ReadOnly(fs), folder, cluster_id, server_id, &voters)?;
+    let recovered = storage.load()?;
     Ok(StoredServer { cluster_id, server_id, voters, recovered })
 }
 
-fn read_log<F: FileSystem>(
-    fs: &F,
-    folder: &Path,
-    owner: &Owner,
-) -> Result<Recovered, StorageError> {
-    let names = fs.list(folder).map_err(failed("list", folder))?;
-    let mut numbers: Vec<_> = names.iter().filter_map(|name| segment::number(name)).collect();
-    numbers.sort_unstable();
-    // As when a server starts: what is before a gap does not count.
-    let is_gap = |pair: &[u64]| pair[1] != pair[0] + 1;
-    let first = numbers.windows(2).rposition(is_gap).map_or(0, |at| at + 1);
-    let numbers = &numbers[first..];
+/// A file system in which nothing that is done changes anything.
+#[derive(Clone, Debug)]
+struct ReadOnly<F>(F);
 
-    let mut replay = Replay::default();
-    for &number in numbers {
-        let path = folder.join(segment::name(number));
-        let file = fs.open_for_reading(&path).map_err(failed("open", &path))?;
-        let mut contents = Contents::default();
-        let tail: Tail = match replay.read(&file, number, &mut contents) {
-            Ok(tail) => tail,
-            Err(ReadError::Io(error)) => return Err(failed("read", &path)(error)),
-            Err(ReadError::Damage(damage)) => {
-                return Err(corrupt(&path, damage.offset, damage.reason));
-            }
-        };
-        if let Some(header) = contents.header {
-            let found = server_words(header.cluster_id, header.server_id);
-            let expected = owner.server_words();
-            if found != expected {
-                let path = path.display().to_string();
-                return Err(StorageError::Foreign { path, found, expected });
-            }
-        }
-        if let Some(reason) = inspect::damage_of(tail, Some(&number) == numbers.last()) {
-            return Err(corrupt(&path, contents.end, reason.to_owned()));
-        }
+#[derive(Debug)]
+struct ReadOnlyFile<File>(File);
+
+impl<F: FileSystem> FileSystem for ReadOnly<F> {
+    type File = ReadOnlyFile<F::File>;
+
+    fn create_folder(&self, _: &Path) -> io::Result<()> {
+        Ok(())
     }
-    let (hard_state, snapshot, start) = (replay.hard_state, replay.snapshot, replay.start);
-    let Some(&first) = numbers.first() else {
-        let error = io::Error::new(io::ErrorKind::NotFound, "there is no log");
-        return Err(failed("read", folder)(error));
-    };
-    let entries = replay.into_entries().ok_or_else(|| {
-        let reason = format!("the segments before it are gone, which hold entries from {start} on");
-        corrupt(&folder.join(segment::name(first)), 0, reason)
-    })?;
-    let snapshot = snapshot.map(|id| snapshot_file::read(fs, folder, id)).transpose()?;
-    Ok(Recovered { hard_state, snapshot, start, entries })
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        self.0.list(folder)
+    }
+
+    /// Nothing is made: what is to be made is not there.
+    fn open(&self, path: &Path, _: bool) -> io::Result<Self::File> {
+        self.open_for_reading(path)
+    }
+
+    fn open_for_reading(&self, path: &Path) -> io::Result<Self::File> {
+        self.0.open_for_reading(path).map(ReadOnlyFile)
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn run_aside(&self, _: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+}
+
+impl<File: StoredFile> StoredFile for ReadOnlyFile<File> {
+    fn size_bytes(&self) -> io::Result<u64> {
+        self.0.size_bytes()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], _: u64) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Its server may run.
+    fn try_lock(&self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::effect::Save;
-    use crate::file_storage::FileStorage;
+    use crate::file_storage::segment;
     use crate::log::{Entry, Payload};
-    use crate::storage::{HardState, Storage};
+    use crate::storage::HardState;
     use crate::types::{Index, SaveNumber, Term};
 
     #[test]
@@ -127,6 +144,11 @@ mod tests {
             storage.save(&[save]).unwrap();
         }
         drop(storage);
+        // Of a write that a crash tore.
+        let last = RealFileSystem::new().list(folder.path()).unwrap();
+        let last = last.iter().rfind(|name| segment::number(name).is_some()).unwrap();
+        let last = RealFileSystem::new().open(&folder.path().join(last), false).unwrap();
+        last.write_all_at(&[0xab; 5], last.size_bytes().unwrap()).unwrap();
         let listed = || {
             let fs = RealFileSystem::new();
             let names = fs.list(folder.path()).unwrap().into_iter();
