@@ -39,7 +39,9 @@ use tokio::sync::{mpsc, watch};
   CONNECTION_STRING=… raft-azure provision --topic-name rafttopic --cluster-size 3
   CONNECTION_STRING=… raft-azure server --topic-name rafttopic --cluster-size 3 --server-id 1
   CONNECTION_STRING=… raft-azure client --topic-name rafttopic --cluster-size 3 --num-requests 5
-      One process each, wherever you like."
+      One process each, wherever you like.
+  raft-azure log inspect raft-data/rafttopic/server-1
+      What a server has on its disk."
 )]
 struct Cli {
     #[command(subcommand)]
