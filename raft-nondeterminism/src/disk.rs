@@ -492,6 +492,10 @@ impl FileSystem for SimulatedDisk {
         Ok(())
     }
 
+    fn readers(&self) -> usize {
+        1
+    }
+
     /// At once: nothing runs beside anything here.
     fn run_aside(&self, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         job();

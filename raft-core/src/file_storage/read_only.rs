@@ -87,6 +87,10 @@ impl<F: FileSystem> FileSystem for ReadOnly<F> {
         Ok(())
     }
 
+    fn readers(&self) -> usize {
+        self.0.readers()
+    }
+
     fn run_aside(&self, _: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
