@@ -5,6 +5,7 @@
 
 mod client;
 mod local_cluster;
+mod machine;
 mod provision;
 mod server;
 

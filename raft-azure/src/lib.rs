@@ -43,6 +43,7 @@ pub mod cluster_manager;
 pub mod connection_string;
 mod counters;
 pub mod event;
+pub mod kv;
 pub mod message;
 pub mod message_receiver;
 pub mod process;
