@@ -84,6 +84,19 @@ pub enum KvCommand {
     },
 }
 
+impl KvCommand {
+    /// Which key it is about.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Read { key }
+            | Self::Write { key, .. }
+            | Self::Cas { key, .. }
+            | Self::Append { key, .. } => key,
+        }
+    }
+}
+
 /// What a command came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KvResponse {

@@ -34,10 +34,9 @@ impl MachineKind {
         Ok(match self {
             Self::List => codec::encode_value(&line).into(),
             Self::Kv => {
-                let command: KvCommand =
-                    line.parse().map_err(|error: raft_azure::kv::KvSyntaxError| {
-                        Failure::Usage(error.into())
-                    })?;
+                let command: KvCommand = line
+                    .parse()
+                    .map_err(|error: raft_azure::kv::KvSyntaxError| Failure::Usage(error.into()))?;
                 codec::encode_value(&command).into()
             }
         })

@@ -144,9 +144,7 @@ impl Incoming {
         match cx.bus.publish_batch(&self.path, messages) {
             Ok(_) => Ok(()),
             Err(BusError::Broker(error)) => Err(cx.broker_error(&self.path, &error)),
-            Err(BusError::Closed) => {
-                Err(AmqpError::new(SERVER_BUSY, "The bus is closed."))
-            }
+            Err(BusError::Closed) => Err(AmqpError::new(SERVER_BUSY, "The bus is closed.")),
         }
     }
 }
