@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft_core::driver::{Driver, DriverError, Handle, Stopped};
-use raft_core::{Address, Config, FileStorage, ServerManager, StateMachine, StorageError};
+use raft_core::{
+    Address, Config, FileStorage, RealFileSystem, ServerManager, StateMachine, StorageError,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -36,6 +38,8 @@ pub struct ServerOptions {
     pub config: Config,
     /// Where the server keeps its log. Made if it is missing.
     pub data_dir: PathBuf,
+    /// How much its files may grow in this life, in bytes, as if the disk were full then; for tests.
+    pub disk_quota: Option<u64>,
 }
 
 /// Why a server cannot start, or had to stop.
@@ -80,10 +84,11 @@ impl<M: StateMachine> AzureServer<M> {
         machine: M,
         host: impl ServerManager + 'static,
     ) -> Result<Self, ServerError> {
-        let ServerOptions { connection_string, topic, config, data_dir } = options;
+        let ServerOptions { connection_string, topic, config, data_dir, disk_quota } = options;
         // The log first: a second process with the same log must not take its messages away.
-        let storage =
-            FileStorage::open(data_dir, config.cluster_id, config.server_id, &config.voters)?;
+        let fs = disk_quota.map_or_else(RealFileSystem::new, RealFileSystem::with_quota);
+        let (cluster_id, server_id) = (config.cluster_id, config.server_id);
+        let storage = FileStorage::open_in(fs, data_dir, cluster_id, server_id, &config.voters)?;
         let me = Address::Server(config.server_id);
         let amqp = AmqpOptions {
             entity: Some(topic.clone()),
@@ -100,6 +105,14 @@ impl<M: StateMachine> AzureServer<M> {
         let carried = cluster_manager.carried();
         let receiver = MessageReceiver::new(subscriber, me);
         let sifted = receiver.sifted();
+        #[cfg(feature = "defects")]
+        if config.defect == Some(raft_core::Defect::AcknowledgedBeforeDurable) {
+            let storage = crate::late_storage::LateStorage::new(storage);
+            let (driver, handle) = Driver::new(config, machine, storage, cluster_manager, host)?;
+            let driver = tokio::spawn(driver.run());
+            let delivery = tokio::spawn(deliver(receiver, handle.clone()));
+            return Ok(Self { handle, bus, publisher, driver, delivery, carried, sifted });
+        }
         let (driver, handle) = Driver::new(config, machine, storage, cluster_manager, host)?;
         let driver = tokio::spawn(driver.run());
         let delivery = tokio::spawn(deliver(receiver, handle.clone()));

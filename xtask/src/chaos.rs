@@ -40,7 +40,7 @@ use self::servers::{Servers, Setting};
 
 const TOPIC: &str = "rafttopic";
 /// Long enough that snapshots are taken and logs shortened now and then, short enough that it is often.
-const SNAPSHOT_ENTRIES: u64 = 600;
+const SNAPSHOT_ENTRIES: u64 = 300;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

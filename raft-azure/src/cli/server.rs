@@ -50,6 +50,10 @@ pub(super) struct ServerArgs {
     /// Serve reads by the clock as long as the lease holds. All servers of a cluster must agree on it.
     #[arg(long)]
     lease_reads: bool,
+    /// Behave as if the disk were full once this server has written so many bytes more to it: it stops
+    /// then, and goes on when it is started with more.
+    #[arg(long, value_name = "BYTES")]
+    disk_quota: Option<u64>,
     /// Run with a planted bug, for those who want to see it found.
     #[cfg(feature = "defects")]
     #[arg(long, value_name = "NAME")]
@@ -99,13 +103,14 @@ async fn serve<M: Spoken>(args: ServerArgs, machine: M) -> Result<(), Failure> {
     let connection_string = args.bus.required_connection_string()?;
     let config = args.config(connection_string.is_emulator());
     config.validate().map_err(|error| Failure::Usage(error.into()))?;
-    let ServerArgs { bus, data_dir, json, supervised, .. } = args;
+    let ServerArgs { bus, data_dir, disk_quota, json, supervised, .. } = args;
     let default_dir = || format!("raft-data/{}/server-{server_id}", bus.topic_name).into();
     let options = ServerOptions {
         connection_string,
         topic: bus.topic_name.clone(),
         config: config.clone(),
         data_dir: data_dir.unwrap_or_else(default_dir),
+        disk_quota,
     };
     let out = Output::new(json);
     let (server_id, voters) = (config.server_id, config.voters);

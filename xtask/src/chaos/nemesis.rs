@@ -26,6 +26,8 @@ const IMPATIENCE: Duration = Duration::from_secs(3);
 const REFUSE_TIME: Duration = Duration::from_millis(700);
 /// How long the broker is busy at most.
 const THROTTLE_TIME: Duration = Duration::from_millis(900);
+/// How much a disk that is about to be full takes at least: less than the next snapshot.
+const DISK_BYTES_MIN: u64 = 512;
 /// How long two candidates of one term are waited for.
 const RACE_TIME: Duration = Duration::from_millis(2_500);
 
@@ -192,6 +194,15 @@ impl Nemesis {
                 if self.servers.stop(chosen).await {
                     *self.done.entry(fault).or_default() += 1;
                 }
+            }
+            Fault::DiskFull => {
+                let chosen = dice.pick(&others).unwrap_or(leader);
+                self.kills += self.servers.kill(&[chosen]).await.len() as u64;
+                let quota = DISK_BYTES_MIN + dice.below(DISK_BYTES_MIN);
+                let error = self.servers.fill_disk(chosen, quota, PATIENCE).await?;
+                *self.done.entry(fault).or_default() += 1;
+                self.progress.say(&format!("has a full disk: {error}"), fault, Some(chosen));
+                return Ok(());
             }
             Fault::VoteRace => return self.race(leader).await,
             of_bus => unreachable!("{of_bus} befalls no server"),

@@ -26,6 +26,8 @@ pub(super) enum Fault {
     Pause,
     /// A server is asked to stop, and started again
     Restart,
+    /// A server finds its disk full, stops by itself, and is started again with more room
+    DiskFull,
     /// SIGKILL to those who just voted, while messages are late and come twice
     VoteRace,
     /// Deliveries are lost
@@ -59,7 +61,7 @@ impl Fault {
             Self::LeaderKill => (9, false),
             Self::Kill | Self::KillAll | Self::Pause => (2, false),
             Self::LeaderPause => (3, false),
-            Self::Restart | Self::VoteRace => (1, false),
+            Self::Restart | Self::DiskFull | Self::VoteRace => (1, false),
             Self::Drop | Self::Delay | Self::Duplicate => (3, true),
             Self::Throttle => (2, true),
             Self::Cut | Self::Refuse => (1, true),

@@ -75,6 +75,8 @@ pub(super) struct Servers {
     view: watch::Sender<View>,
     asked: Mutex<BTreeMap<u64, oneshot::Sender<Event>>>,
     next_question: AtomicU64,
+    /// Servers that are to stop by themselves, and what they said when they did.
+    doomed: Mutex<BTreeMap<u64, Option<String>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -96,6 +98,7 @@ impl Servers {
             view: watch::Sender::default(),
             asked: Mutex::default(),
             next_question: AtomicU64::new(1),
+            doomed: Mutex::default(),
         });
         tokio::spawn(Arc::clone(&servers).listen(told, BufWriter::new(events)));
         Ok(servers)
@@ -191,13 +194,31 @@ impl Servers {
         stopped.is_ok_and(|status| status.success())
     }
 
-    /// Waits until a server ends by itself; says with which exit code.
-    pub(super) async fn ended(&self, server: u64, within: Duration) -> Result<Option<i32>> {
-        let process = self.running.lock().await.remove(&server);
-        let mut process = process.with_context(|| format!("s{server} does not run"))?;
-        let ended = timeout(within, process.child.wait()).await;
+    /// Starts a server that does not run with little room on its disk, and waits until it stops by itself;
+    /// says with which words.
+    pub(super) async fn fill_disk(
+        &self,
+        server: u64,
+        quota: u64,
+        within: Duration,
+    ) -> Result<String> {
+        lock(&self.doomed).insert(server, None);
+        self.start(server, &["--disk-quota", &quota.to_string()]).await?;
+        let mut view = self.view();
+        let is_told = |_: &View| lock(&self.doomed).get(&server).is_some_and(Option::is_some);
+        let told = timeout(within, view.wait_for(is_told)).await.is_ok();
+        let error = lock(&self.doomed).remove(&server).flatten();
+        let Some(process) = self.running.lock().await.remove(&server) else {
+            bail!("s{server} does not run")
+        };
+        let mut child = process.child;
+        let status = timeout(within, child.wait()).await;
         self.forget(server);
-        Ok(ended.map_err(|_| anyhow!("s{server} did not stop in time"))??.code())
+        let status = status.map_err(|_| anyhow!("s{server} lives on with a full disk"))??;
+        match error {
+            Some(error) if told && status.code() == Some(1) => Ok(error),
+            error => bail!("s{server} ended with {status} and {error:?} when its disk was full"),
+        }
     }
 
     /// Stops these with SIGSTOP; says how many.
@@ -337,6 +358,20 @@ impl Servers {
         }
     }
 
+    /// A server stops by itself.
+    fn note_failure(&self, server: u64, error: &str) {
+        let is_doomed = {
+            let mut doomed = lock(&self.doomed);
+            let doomed = doomed.get_mut(&server);
+            doomed.map(|told| *told = Some(error.to_owned())).is_some()
+        };
+        self.view.send_modify(|view| {
+            if !is_doomed {
+                view.failures.push(format!("s{server}: {error}"));
+            }
+        });
+    }
+
     /// Takes in what the servers tell, for ever.
     async fn listen(
         self: Arc<Self>,
@@ -352,9 +387,10 @@ impl Servers {
             let is_alive = lock(&self.lives).get(&server) == Some(&life);
             if is_error {
                 let _ = events.flush();
-                if text.starts_with("error: ") && is_alive {
-                    let failure = format!("s{server}: {text}");
-                    self.view.send_modify(|view| view.failures.push(failure));
+                if let Some(error) = text.strip_prefix("error: ")
+                    && is_alive
+                {
+                    self.note_failure(server, error);
                 }
                 continue;
             }
