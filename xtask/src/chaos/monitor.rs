@@ -1,9 +1,9 @@
 //! What must hold in everything that servers tell, dead ones included.
 //!
 //! Guarantees: at most one leader per term (Election Safety), and one entry at each committed place
-//!             (State Machine Safety); a breach is told in words, once.
+//!             (State Machine Safety); a breach is told in words, once for each term and place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raft_azure::event::{Event, LogEntry, ServerStatus};
 
@@ -12,6 +12,8 @@ use raft_azure::event::{Event, LogEntry, ServerStatus};
 pub(super) struct Monitor {
     leaders: BTreeMap<u64, u64>,
     committed: BTreeMap<u64, (u64, LogEntry)>,
+    /// Terms and places that were told of.
+    told: BTreeSet<(&'static str, u64)>,
 }
 
 impl Monitor {
@@ -20,13 +22,13 @@ impl Monitor {
         match event {
             Event::Role { server, term, role, .. } if role == "leader" => {
                 let known = *self.leaders.entry(*term).or_insert(*server);
-                (known != *server)
+                (known != *server && self.told.insert(("term", *term)))
                     .then(|| format!("s{known} and s{server} were both elected in term {term}"))
             }
             Event::Commit { server, entry } => {
                 let known = self.committed.entry(entry.index);
                 let (first, known) = known.or_insert_with(|| (*server, entry.clone()));
-                (known != entry)
+                (known != entry && self.told.insert(("index", entry.index)))
                     .then(|| format!("s{first} committed {known}, and s{server} {entry}"))
             }
             _ => None,
@@ -103,6 +105,7 @@ mod tests {
         assert_eq!(monitor.note(&commit(2, entry(7, 2))), None);
         let breach = monitor.note(&commit(2, entry(7, 3))).unwrap();
         assert_eq!(breach, "s1 committed 7@2 noop, and s2 7@3 noop");
+        assert_eq!(monitor.note(&commit(3, entry(7, 3))), None, "that was told");
     }
 
     #[test]

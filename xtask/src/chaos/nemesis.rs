@@ -90,20 +90,20 @@ impl Nemesis {
             Some(fault) => self.befall(fault, step, &mut dice).await?,
             None => tokio::time::sleep(step.hold).await,
         }
-        self.heal().await?;
+        self.heal(PATIENCE).await?;
         self.servers.leader(PATIENCE).await?;
         tokio::time::sleep(step.rest).await;
         Ok(())
     }
 
     /// Ends every fault, starts everybody who does not run, and waits until all have joined.
-    pub(super) async fn heal(&mut self) -> Result<()> {
+    pub(super) async fn heal(&mut self, within: Duration) -> Result<()> {
         self.emulator.set_faults(Faults::default());
         self.emulator.refuse_connections(false);
         self.servers.resume().await;
         self.starts +=
             self.servers.ids().count() as u64 - self.servers.running().await.len() as u64;
-        self.servers.start_missing(PATIENCE).await
+        self.servers.start_missing(within).await
     }
 
     fn begin_on_bus(&mut self, fault: Fault, dice: &mut Dice) {
@@ -216,7 +216,7 @@ impl Nemesis {
         if let Ok((_, leader)) = self.servers.leader(IMPATIENCE).await {
             return Ok(leader);
         }
-        self.heal().await?;
+        self.heal(PATIENCE).await?;
         Ok(self.servers.leader(PATIENCE).await?.1)
     }
 
@@ -239,12 +239,15 @@ impl Nemesis {
     async fn race(&mut self, leader: u64) -> Result<()> {
         let millis = Duration::from_millis;
         self.emulator.set_faults(Faults {
-            duplicate: 0.9,
-            delay: 0.8,
-            delay_range: millis(1)..millis(500),
+            duplicate: 1.0,
+            delay: 1.0,
+            delay_range: millis(20)..millis(400),
             ..Faults::default()
         });
         self.kill(Fault::LeaderKill, &[leader]).await;
+        // One more to give a vote.
+        self.servers.start(leader, &[]).await?;
+        self.starts += 1;
         let mut view = self.servers.view();
         let raced = view.wait_for(|view| view.leader.is_some());
         let Ok(raced) = timeout(RACE_TIME, raced).await else { return Ok(()) };

@@ -11,6 +11,9 @@ use clap::ValueEnum;
 
 use super::dice::Dice;
 
+/// How often the favourite comes: more often than all others together.
+const FAVOURITE: u64 = 40;
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum Fault {
@@ -95,12 +98,14 @@ pub(super) struct Step {
 pub(super) struct Plan {
     dice: Dice,
     kinds: Vec<Fault>,
+    /// What comes more often than anything else.
+    favourite: Option<Fault>,
     /// What has not come yet, of servers and of the bus.
     first: [Vec<Fault>; 2],
 }
 
 impl Plan {
-    pub(super) fn new(seed: u64, kinds: &[Fault]) -> Self {
+    pub(super) fn new(seed: u64, kinds: &[Fault], favourite: Option<Fault>) -> Self {
         let mut dice = Dice::new(seed, 0);
         let mut kinds = kinds.to_vec();
         kinds.sort_unstable();
@@ -108,7 +113,7 @@ impl Plan {
         let mut shuffled = kinds.clone();
         dice.shuffle(&mut shuffled);
         let (bus, servers) = shuffled.into_iter().partition(|fault| fault.is_of_bus());
-        Self { dice, kinds, first: [servers, bus] }
+        Self { dice, kinds, favourite, first: [servers, bus] }
     }
 
     /// True as long as some kind has not come yet.
@@ -121,7 +126,9 @@ impl Plan {
             return Some(fault);
         }
         let kinds = self.kinds.iter().filter(|fault| fault.is_of_bus() == is_of_bus);
-        let weighted: Vec<_> = kinds.map(|&fault| (fault, fault.weight().0)).collect();
+        let weight =
+            |fault| if Some(fault) == self.favourite { FAVOURITE } else { fault.weight().0 };
+        let weighted: Vec<_> = kinds.map(|&fault| (fault, weight(fault))).collect();
         self.dice.weighted(&weighted)
     }
 }
@@ -148,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_schedule_repeats_with_its_seed_and_differs_with_another() {
-        let steps = |seed| Plan::new(seed, Fault::value_variants()).take(200).collect::<Vec<_>>();
+        let steps = |seed| Plan::new(seed, Fault::value_variants(), None).take(200).collect::<Vec<_>>();
         assert_eq!(steps(7), steps(7));
         assert_ne!(steps(7), steps(8));
     }
@@ -156,7 +163,7 @@ mod tests {
     #[test]
     fn every_kind_comes_in_the_first_round() {
         for seed in 0..20 {
-            let mut plan = Plan::new(seed, Fault::value_variants());
+            let mut plan = Plan::new(seed, Fault::value_variants(), None);
             let mut seen = Vec::new();
             while plan.is_first_round() {
                 let step = plan.next().unwrap();
@@ -172,16 +179,23 @@ mod tests {
     #[test]
     fn only_what_was_asked_for_comes() {
         let asked = [Fault::Cut, Fault::LeaderKill];
-        for step in Plan::new(1, &asked).take(100) {
+        for step in Plan::new(1, &asked, None).take(100) {
             assert!(step.servers.into_iter().chain(step.bus).all(|fault| asked.contains(&fault)));
         }
-        assert!(Plan::new(1, &[Fault::Drop]).take(20).all(|step| step.bus == Some(Fault::Drop)));
+        assert!(Plan::new(1, &[Fault::Drop], None).take(20).all(|step| step.bus == Some(Fault::Drop)));
+    }
+
+    #[test]
+    fn the_favourite_comes_most_often() {
+        let plan = Plan::new(3, Fault::value_variants(), Some(Fault::VoteRace));
+        let races = plan.take(1_000).filter(|step| step.servers == Some(Fault::VoteRace)).count();
+        assert!((550..750).contains(&races), "{races}");
     }
 
     #[test]
     fn leaders_are_killed_most_often() {
         let mut counts = BTreeMap::new();
-        for step in Plan::new(3, Fault::value_variants()).take(1_000) {
+        for step in Plan::new(3, Fault::value_variants(), None).take(1_000) {
             *counts.entry(step.servers).or_insert(0) += 1;
         }
         let leader_kills = counts.remove(&Some(Fault::LeaderKill)).unwrap();
