@@ -147,7 +147,7 @@ async fn play(args: &ChaosArgs, program: PathBuf) -> Result<Verdict> {
     let path = path.unwrap_or_else(|| records.join(format!("history-{seed}.jsonl")));
     let history = Arc::new(History::create(&path)?);
     let events = records.join(format!("events-{seed}.log"));
-    let progress = Progress { is_json: args.json, started };
+    let progress = Progress { is_json: args.json, started, history: Arc::clone(&history) };
     progress.note(&format!("seed {seed}, history in {}", path.display()));
 
     let broker = BrokerConfig { seed, ..BrokerConfig::default() };
@@ -180,7 +180,7 @@ async fn play(args: &ChaosArgs, program: PathBuf) -> Result<Verdict> {
     });
     let asked_for =
         if args.faults.is_empty() { Fault::value_variants().to_vec() } else { args.faults.clone() };
-    let mut nemesis = Nemesis::new(Arc::clone(&servers), Arc::clone(&emulator), progress);
+    let mut nemesis = Nemesis::new(Arc::clone(&servers), Arc::clone(&emulator), progress.clone());
     let mut verdict = Verdict {
         seed,
         servers: args.servers,

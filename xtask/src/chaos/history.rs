@@ -129,6 +129,17 @@ impl History {
         let _ = writeln!(written.file, "{line}");
     }
 
+    /// Writes what is done to servers and bus meanwhile, for the picture of a violation.
+    pub(super) fn disturb(&self, fault: &str, server: Option<u64>) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let value = server.map(|server| format!("s{server}"));
+        let line = serde_json::json!({
+            "process": "nemesis", "type": "info", "f": fault, "value": value, "time": time,
+        });
+        let _ = writeln!(written.file, "{line}");
+    }
+
     /// What is known of it so far.
     pub(super) fn tally(&self) -> Tally {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).tally.clone()

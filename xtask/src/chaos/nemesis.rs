@@ -101,9 +101,8 @@ impl Nemesis {
         self.emulator.set_faults(Faults::default());
         self.emulator.refuse_connections(false);
         self.servers.resume().await;
-        self.starts +=
-            self.servers.ids().count() as u64 - self.servers.running().await.len() as u64;
-        self.servers.start_missing(within).await
+        self.starts += self.servers.start_missing(within).await?;
+        Ok(())
     }
 
     fn begin_on_bus(&mut self, fault: Fault, dice: &mut Dice) {

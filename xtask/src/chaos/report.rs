@@ -2,28 +2,33 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::history::Tally;
+use super::history::{History, Tally};
 use super::nemesis::Happened;
 use super::plan::Fault;
 
 /// How many breaches are shown; the first ones tell most.
 const BREACHES_SHOWN: usize = 20;
+/// How much of each.
+const BREACH_CHARS: usize = 300;
 
 /// Tells what is done while it is done: to people on standard error, to programs as objects.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Progress {
     pub(super) is_json: bool,
     pub(super) started: Instant,
+    pub(super) history: Arc<History>,
 }
 
 impl Progress {
     pub(super) fn say(&self, what: &str, fault: Fault, server: Option<u64>) {
         let who = server.map(|server| format!("s{server} ")).unwrap_or_default();
         self.note(&format!("{who}{what}"));
+        self.history.disturb(&fault.name(), server);
         if self.is_json {
             let elapsed_ms = millis(self.started.elapsed());
             let fault = fault.name();
@@ -109,7 +114,7 @@ impl Verdict {
     fn summary(&self) -> Value {
         let faults = self.happened.faults.iter();
         let faults: Map<_, _> = faults.map(|(fault, count)| (fault.name(), json!(count))).collect();
-        let breaches: Vec<_> = self.breaches().take(BREACHES_SHOWN).collect();
+        let breaches: Vec<_> = self.breaches().collect();
         let failures = [self.failures.clone(), self.missing()].concat();
         json!({
             "event": "summary",
@@ -139,8 +144,16 @@ impl Verdict {
         })
     }
 
-    fn breaches(&self) -> impl Iterator<Item = &String> {
-        self.not_identical.iter().chain(&self.not_once).chain(&self.not_linearizable)
+    /// What is broken, each in a line that can be read.
+    fn breaches(&self) -> impl Iterator<Item = String> {
+        let all = self.not_identical.iter().chain(&self.not_once).chain(&self.not_linearizable);
+        all.take(BREACHES_SHOWN).map(|breach| {
+            // The picture of a history that is not linearizable is shown whole.
+            if breach.contains('\n') || breach.chars().count() <= BREACH_CHARS {
+                return breach.clone();
+            }
+            breach.chars().take(BREACH_CHARS).chain(['…']).collect()
+        })
     }
 
     fn table(&self) -> String {
@@ -164,7 +177,7 @@ impl Verdict {
         line("linearizable", yes(self.linearizable()));
         line("exactly once", yes(self.exactly_once()));
         line("logs and states identical", yes(self.logs_identical()));
-        for breach in self.breaches().take(BREACHES_SHOWN) {
+        for breach in self.breaches() {
             table.push_str(&format!("broken: {breach}\n"));
         }
         for failure in self.failures.iter().chain(&self.missing()) {

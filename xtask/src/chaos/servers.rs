@@ -17,7 +17,7 @@ use raft_azure::event::{Event, ServerStatus};
 use raft_azure::process::{ChildProcess, Line};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::monitor::{Monitor, difference};
 
@@ -79,6 +79,8 @@ pub(super) struct Servers {
     next_question: AtomicU64,
     /// Servers that are to stop by themselves, and what they said when they did.
     doomed: Mutex<BTreeMap<u64, Option<String>>>,
+    /// Servers that found no bus when they started.
+    lost: Mutex<BTreeSet<u64>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -101,6 +103,7 @@ impl Servers {
             asked: Mutex::default(),
             next_question: AtomicU64::new(1),
             doomed: Mutex::default(),
+            lost: Mutex::default(),
         });
         tokio::spawn(Arc::clone(&servers).listen(told, BufWriter::new(events)));
         Ok(servers)
@@ -207,21 +210,27 @@ impl Servers {
         quota: u64,
         within: Duration,
     ) -> Result<String> {
-        lock(&self.doomed).insert(server, None);
-        self.start(server, &["--disk-quota", &quota.to_string()]).await?;
-        let mut view = self.view();
-        let is_told = |_: &View| lock(&self.doomed).get(&server).is_some_and(Option::is_some);
-        let told = timeout(within, view.wait_for(is_told)).await.is_ok();
-        let error = lock(&self.doomed).remove(&server).flatten();
-        let Some(process) = self.running.lock().await.remove(&server) else {
-            bail!("s{server} does not run")
+        let deadline = tokio::time::Instant::now() + within;
+        let (error, status) = loop {
+            lock(&self.doomed).insert(server, None);
+            self.start(server, &["--disk-quota", &quota.to_string()]).await?;
+            let mut view = self.view();
+            let is_told = |_: &View| lock(&self.doomed).get(&server).is_some_and(Option::is_some);
+            // In vain if it has none to tell; then its end says enough.
+            let _ = timeout_at(deadline, view.wait_for(is_told)).await;
+            let error = lock(&self.doomed).remove(&server).flatten();
+            let process = self.running.lock().await.remove(&server);
+            let mut child = process.with_context(|| format!("s{server} does not run"))?.child;
+            let status = timeout_at(deadline, child.wait()).await;
+            self.forget(server);
+            let status = status.map_err(|_| anyhow!("s{server} lives on with a full disk"))??;
+            // Who finds no bus when it starts, gives up, and has not seen its disk yet.
+            if error.as_ref().is_none_or(|error| !error.starts_with("cannot connect")) {
+                break (error, status);
+            }
         };
-        let mut child = process.child;
-        let status = timeout(within, child.wait()).await;
-        self.forget(server);
-        let status = status.map_err(|_| anyhow!("s{server} lives on with a full disk"))??;
         match error {
-            Some(error) if told && status.code() == Some(1) => Ok(error),
+            Some(error) if status.code() == Some(1) => Ok(error),
             error => bail!("s{server} ended with {status} and {error:?} when its disk was full"),
         }
     }
@@ -264,17 +273,36 @@ impl Servers {
     #[cfg(not(unix))]
     pub(super) async fn resume(&self) {}
 
-    /// Starts everybody who does not run, and waits until all have joined.
-    pub(super) async fn start_missing(&self, within: Duration) -> Result<()> {
-        let running = self.running().await;
-        for server in self.ids().filter(|server| !running.contains(server)) {
-            self.start(server, &[]).await?;
+    /// Starts everybody who does not run, and waits until all have joined. Who found no bus when it
+    /// started has given up, and is started again, as by any supervisor; says how often one was started.
+    pub(super) async fn start_missing(&self, within: Duration) -> Result<u64> {
+        let deadline = tokio::time::Instant::now() + within;
+        let mut starts = 0;
+        loop {
+            let lost = std::mem::take(&mut *lock(&self.lost));
+            for server in lost {
+                let process = self.running.lock().await.remove(&server);
+                if let Some(mut process) = process {
+                    // It said why, and is about to be gone.
+                    let _ = process.child.wait().await;
+                }
+                self.forget(server);
+            }
+            let running = self.running().await;
+            for server in self.ids().filter(|server| !running.contains(server)) {
+                self.start(server, &[]).await?;
+                starts += 1;
+            }
+            let mut view = self.view();
+            let is_decided = |view: &View| {
+                self.ids().all(|id| view.joined.contains_key(&id)) || !lock(&self.lost).is_empty()
+            };
+            let joined = timeout_at(deadline, view.wait_for(is_decided)).await;
+            joined.map_err(|_| anyhow!("some server did not join in time"))??;
+            if lock(&self.lost).is_empty() {
+                return Ok(starts);
+            }
         }
-        let mut view = self.view();
-        let everybody = view.wait_for(|view| self.ids().all(|id| view.joined.contains_key(&id)));
-        let joined = timeout(within, everybody).await;
-        joined.map_err(|_| anyhow!("some server did not join in time"))??;
-        Ok(())
     }
 
     /// Waits until somebody who runs leads.
@@ -374,7 +402,11 @@ impl Servers {
             doomed.map(|told| *told = Some(error.to_owned())).is_some()
         };
         self.view.send_modify(|view| {
-            if !is_doomed {
+            if is_doomed {
+                // Whoever filled its disk waits for this.
+            } else if !view.joined.contains_key(&server) && error.starts_with("cannot connect") {
+                lock(&self.lost).insert(server);
+            } else {
                 view.failures.push(format!("s{server}: {error}"));
             }
         });
