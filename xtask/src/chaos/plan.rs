@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_schedule_repeats_with_its_seed_and_differs_with_another() {
-        let steps = |seed| Plan::new(seed, Fault::value_variants(), None).take(200).collect::<Vec<_>>();
+        let steps =
+            |seed| Plan::new(seed, Fault::value_variants(), None).take(200).collect::<Vec<_>>();
         assert_eq!(steps(7), steps(7));
         assert_ne!(steps(7), steps(8));
     }
@@ -182,7 +183,9 @@ mod tests {
         for step in Plan::new(1, &asked, None).take(100) {
             assert!(step.servers.into_iter().chain(step.bus).all(|fault| asked.contains(&fault)));
         }
-        assert!(Plan::new(1, &[Fault::Drop], None).take(20).all(|step| step.bus == Some(Fault::Drop)));
+        assert!(
+            Plan::new(1, &[Fault::Drop], None).take(20).all(|step| step.bus == Some(Fault::Drop))
+        );
     }
 
     #[test]
