@@ -43,7 +43,7 @@ use crate::file_system::{FileSystem, RealFileSystem, StoredFile};
 use crate::storage::{Recovered, Storage, StorageError};
 use crate::types::{ClusterId, Index, ServerId};
 
-use load::{Contents, ReadError, Replay};
+use load::{Contents, Damage as Damaged, Replay};
 use outline::Outline;
 use record::{Header, Place, Record};
 use segment::Tail;
@@ -313,15 +313,21 @@ impl<F: FileSystem> FileStorage<F> {
         let gap = numbers.windows(2).rposition(|pair| !is_next(pair)).map_or(0, |at| at + 1);
         let (stray, numbers) = numbers.split_at(gap);
 
-        let mut replay = Replay::default();
+        let mut files = Vec::new();
         for &number in numbers {
+            let path = self.segment_path(number);
+            files.push((number, self.fs.open(&path, false).map_err(failed("open", &path))?));
+        }
+        let contents = load::read_all(&files, self.fs.readers());
+        let mut replay = Replay::with_room_for(&contents);
+        for ((number, file), contents) in files.into_iter().zip(contents) {
+            let contents = contents.map_err(failed("read", &self.segment_path(number)))?;
             let is_last = number == numbers[numbers.len() - 1];
-            let active = self.read_segment(number, is_last, &mut replay)?;
-            let sealed = Sealed { number, last_index: active.last_index };
+            let active = self.add_segment(number, file, contents, is_last, &mut replay)?;
             if is_last {
                 self.active = Some(active);
             } else {
-                self.sealed.push_back(sealed);
+                self.sealed.push_back(Sealed { number, last_index: active.last_index });
             }
         }
         let (hard_state, start, snapshot) = (replay.hard_state, replay.start, replay.snapshot);
@@ -355,22 +361,17 @@ impl<F: FileSystem> FileStorage<F> {
         Ok(recovered)
     }
 
-    fn read_segment(
+    fn add_segment(
         &mut self,
         number: u64,
+        file: F::File,
+        mut contents: Contents,
         is_last: bool,
         replay: &mut Replay,
     ) -> Result<Active<F::File>, StorageError> {
         let path = self.segment_path(number);
-        let file = self.fs.open(&path, false).map_err(failed("open", &path))?;
-        let mut contents = Contents::default();
-        let tail = match replay.read(&file, number, &mut contents) {
-            Ok(tail) => tail,
-            Err(ReadError::Io(error)) => return Err(failed("read", &path)(error)),
-            Err(ReadError::Damage(damage)) => {
-                return Err(corrupt(&path, damage.offset, damage.reason));
-            }
-        };
+        let damaged = |Damaged { offset, reason }| corrupt(&path, offset, reason);
+        let tail = contents.tail.clone().map_err(damaged)?;
         if let Some(header) = contents.header {
             let found = server_words(header.cluster_id, header.server_id);
             let expected = self.expected.server_words();
@@ -379,13 +380,14 @@ impl<F: FileSystem> FileStorage<F> {
                 return Err(StorageError::Foreign { path, found, expected });
             }
         }
-        let Contents { records, last_index, last_record, end, .. } = contents;
+        replay.add(&mut contents).map_err(damaged)?;
+        let Contents { records, indices, last_record, end, .. } = contents;
         if let Some(reason) = inspect::damage_of(tail, is_last) {
             return Err(corrupt(&path, end, reason.to_owned()));
         }
         if let Tail::Torn { end: torn_end } = tail {
-            let torn =
-                TornTail { path: path.display().to_string(), offset: end, bytes: torn_end - end };
+            let path = path.display().to_string();
+            let torn = TornTail { path, offset: end, bytes: torn_end - end };
             let TornTail { path, offset, bytes } = &torn;
             tracing::warn!(%path, offset, bytes, "an unfinished write was removed");
             self.report.torn = Some(torn);
@@ -396,7 +398,7 @@ impl<F: FileSystem> FileStorage<F> {
             repair(&file, last_record, end, tail).map_err(failed("write", &path))?;
         }
         let size = size.max(self.segment_bytes_max.min(SEGMENT_BYTES_MIN));
-        Ok(Active { number, file, size, end, last_index })
+        Ok(Active { number, file, size, end, last_index: indices.map(|(_, last)| last) })
     }
 
     /// Refuses a storage that is not this server's, or of which a part is gone.

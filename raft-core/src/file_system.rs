@@ -68,6 +68,9 @@ pub trait FileSystem: Clone + fmt::Debug + Send + Sync + 'static {
     /// If they may not.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 
+    /// How many threads may read at once: one where nothing may run beside anything.
+    fn readers(&self) -> usize;
+
     /// Runs a job beside whatever goes on, or at once where nothing may run beside anything.
     ///
     /// # Errors
@@ -257,6 +260,11 @@ impl FileSystem for RealFileSystem {
     #[cfg(not(unix))]
     fn sync_folder(&self, _: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    fn readers(&self) -> usize {
+        // More would only wait for memory.
+        std::thread::available_parallelism().map_or(1, usize::from).min(4)
     }
 
     fn run_aside(&self, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {

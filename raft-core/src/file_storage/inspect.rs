@@ -7,7 +7,7 @@
 use std::io;
 use std::path::Path;
 
-use super::load::{Contents, ReadError, Replay};
+use super::load::{self, Contents, Replay};
 use super::segment::{self, Tail};
 use super::spare::SPARE_NAME;
 use super::{ID_NAME, failed, read_all, snapshot_file};
@@ -230,37 +230,37 @@ fn read_segments<F: FileSystem>(
             result => result.map_err(failed("open", &path))?,
         };
         let size_bytes = file.size_bytes().map_err(failed("read", &path))?;
-        let mut contents = Contents::default();
+        let mut contents = Contents::read(&file, number).map_err(failed("read", &path))?;
         let is_last = place + 1 == numbers.len();
-        let tail = match replay.read(&file, number, &mut contents) {
-            Ok(tail) => {
-                if let Some(reason) = damage_of(tail, is_last) {
-                    damage(contents.end, reason.to_owned());
+        let tail = contents.tail.clone().and_then(|tail| {
+            replay.add(&mut contents)?;
+            match damage_of(tail, is_last) {
+                Some(reason) => {
+                    Err(load::Damage { offset: contents.end, reason: reason.to_owned() })
                 }
-                match tail {
-                    Tail::Clean => TailReport::Clean,
-                    Tail::Torn { end } if is_last => TailReport::Torn { bytes: end - contents.end },
-                    Tail::Torn { .. } | Tail::Damaged { .. } => TailReport::Damaged,
-                }
+                None => Ok(tail),
             }
-            Err(ReadError::Io(error)) => return Err(failed("read", &path)(error)),
-            Err(ReadError::Damage(found)) => {
-                damage(found.offset, found.reason);
+        });
+        let tail = match tail {
+            Ok(Tail::Torn { end }) => TailReport::Torn { bytes: end - contents.end },
+            Ok(Tail::Clean | Tail::Damaged { .. }) => TailReport::Clean,
+            Err(load::Damage { offset, reason }) => {
+                damage(offset, reason);
                 TailReport::Damaged
             }
         };
         if tail == TailReport::Damaged {
             // The next segment begins with what those before it come to.
-            replay.forget_end();
+            replay = Replay::default();
         }
         report.segments.push(SegmentReport {
             name: segment::name(number),
             size_bytes,
             used_bytes: contents.end,
             records: contents.records,
-            entries: contents.entries,
-            first_index: contents.first_index,
-            last_index: contents.last_index,
+            entries: contents.entry_count,
+            first_index: contents.indices.map(|(first, _)| first),
+            last_index: contents.indices.map(|(_, last)| last),
             tail,
         });
     }

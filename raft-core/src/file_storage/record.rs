@@ -142,7 +142,8 @@ pub(super) fn examine(rest: &[u8], place: Place) -> Broken {
             None => true,
             Some(record) => {
                 let is_unfinished = record[prefix.body().end..].contains(&0);
-                is_unfinished || zero_sectors(record, place.offset) != prefix.zero_sectors
+                // Fewer than it has of its own: then one of those is damaged.
+                is_unfinished || zero_sectors(record, place.offset) > prefix.zero_sectors
             }
         },
         // Its first sector was not written; or not even its prefix was, to the end.

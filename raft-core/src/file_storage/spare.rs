@@ -127,6 +127,16 @@ impl<F: FileSystem> Spare<F> {
         !matches!(*self.shared.lock(), State::None)
     }
 
+    /// Waits until nobody is at it, and says if there is one.
+    #[cfg(test)]
+    pub(super) fn is_made(&self) -> bool {
+        let mut state = self.shared.lock();
+        while let State::Making { .. } = &*state {
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        matches!(&*state, State::Ready { .. })
+    }
+
     /// Waits until nobody works in the folder any more.
     pub(super) fn stop(&self) {
         let mut state = self.shared.lock();
