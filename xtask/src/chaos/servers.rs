@@ -188,6 +188,8 @@ impl Servers {
     fn forget(&self, server: u64) {
         *lock(&self.lives).entry(server).or_default() += 1;
         self.view.send_modify(|view| {
+            // That was another life.
+            lock(&self.lost).remove(&server);
             view.leader.take_if(|(_, leader)| *leader == server);
             view.joined.remove(&server);
         });
