@@ -193,7 +193,7 @@ async fn a_damaged_log_is_refused_with_its_place_and_without_a_bus() {
     let line = site.refused("").await;
     let start = format!("error: {} is damaged at byte ", path.display());
     assert!(line.starts_with(&start), "{line}");
-    assert!(line.contains("bring back a copy of the folder, or replace this server"), "{line}");
+    assert!(line.contains("replace it by one with a new id"), "{line}");
     assert!(std::fs::read(&path).unwrap() == before, "nothing was changed");
 }
 

@@ -193,7 +193,7 @@ fn every_damage_is_told_with_its_place() {
     let lines: Vec<_> = said.out.lines().collect();
     assert_eq!(lines.len(), 3, "a verdict, and two lines of damage: {}", said.out);
     assert!(lines[0].contains(" is damaged in 2 places: no server starts on it; "), "{}", lines[0]);
-    assert!(lines[0].contains("bring back a copy of the folder"), "{}", lines[0]);
+    assert!(lines[0].contains("replace it by one with a new id"), "{}", lines[0]);
     for (line, name) in lines[1..].iter().zip([first, third]) {
         let start = format!("damage    {} at byte ", folder.path.join(name).display());
         assert!(line.starts_with(&start), "{line}");

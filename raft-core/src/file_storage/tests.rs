@@ -136,7 +136,7 @@ fn what_was_saved_is_loaded_again() {
     assert_eq!(recovered.hard_state, hard_state);
     assert_eq!(recovered.entries, [entry(1, 1), entry(2, 2), entry(3, 2)]);
     let report = storage.recovery_report().to_string();
-    assert_eq!(report, "3 entries from 3 records in 1 segments");
+    assert_eq!(report, "3 entries from 3 writes in 1 segment");
 }
 
 #[test]
@@ -259,6 +259,8 @@ fn a_storage_of_someone_else_is_refused() {
         write(own.path(), &bytes(folder.path()));
         let other = open().unwrap().load().unwrap_err();
         assert!(matches!(other, StorageError::Foreign { .. }), "{other}");
+        let seen = inspect_folder(own.path()).unwrap().damage;
+        assert_eq!(seen[0].reason, format!("it belongs to s1 of cluster {}", ClusterId(7)));
     }
 }
 
@@ -326,6 +328,7 @@ fn a_file_of_another_format_is_refused_with_its_number() {
     };
     assert!(reason.contains("older version"), "{reason}");
     assert_eq!(names(old.path()), [OLD_NAME], "nothing is made beside it");
+    assert!(matches!(inspect_folder(old.path()), Err(StorageError::Corrupt { .. })));
 }
 
 /// The format version of this program.
