@@ -76,6 +76,10 @@ impl FileSystem for CountingFileSystem {
         self.real.sync_folder(folder)
     }
 
+    fn readers(&self) -> usize {
+        self.real.readers()
+    }
+
     fn run_aside(&self, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         self.real.run_aside(job)
     }
