@@ -359,8 +359,8 @@ impl fmt::Display for Summary {
                         let places = counted(*damaged, "place", "places");
                         write!(
                             f,
-                            "{folder} is damaged in {places}: no server starts on it; bring back a \
-                             copy of the folder, or replace this server by one with a new id"
+                            "{folder} is damaged in {places}: no server starts on it; replace \
+                             it by one with a new id"
                         )?;
                     }
                 }
