@@ -1,0 +1,6 @@
+//! The checker of histories: known cases, a naive twin, and what the reader refuses.
+
+mod known;
+mod properties;
+mod reader;
+mod twin;
