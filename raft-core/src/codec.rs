@@ -214,7 +214,12 @@ pub fn encode_entry(entry: &Entry, buffer: &mut Vec<u8>) -> Result<(), EncodeErr
 ///
 /// If they are anything else.
 pub fn decode_entry(bytes: &Bytes) -> Result<Entry, DecodeError> {
-    match read_one(bytes, bytes)? {
+    decode_entry_of(bytes, bytes)
+}
+
+/// Reads an entry that fills `bytes` exactly, which are a part of `frame`; its payload is a slice of it.
+pub(crate) fn decode_entry_of(bytes: &[u8], frame: &Bytes) -> Result<Entry, DecodeError> {
+    match read_one(bytes, frame)? {
         (entry, read) if read == bytes.len() => Ok(entry),
         (_, read) => Err(DecodeError::Trailing { bytes: bytes.len() - read }),
     }

@@ -1,29 +1,52 @@
-//! The header of a log file: whose log it is (feature `file-storage`).
+//! The header of a server's files: of which format they are, and whose (feature `file-storage`).
 //!
 //! Guarantees: a file of another server or cluster, and one that is damaged, is never taken for this
 //!             server's; and it is told which voters the cluster began with.
 //! Elsewhere:  when a header is made, and what follows it, is in [`crate::file_storage`].
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Read};
 
 use bytes::Buf;
 
 use crate::types::{ClusterId, ServerId};
 
 /// The first bytes of every file; the last one is the format version.
-const MAGIC: [u8; 8] = *b"RAFTLOG\x03";
-/// Magic, cluster, server, number of voters. The voters follow, and the CRC-32 of all these.
+pub(crate) const MAGIC: [u8; 8] = *b"RAFTLOG\x04";
+/// Magic, cluster, server, number of voters. The voters follow, and the CRC-32C of all these.
 const HEADER_START_BYTES: usize = 8 + 8 + 8 + 4;
 
-/// Whose log the file is, as its header says.
-#[derive(Debug, PartialEq, Eq)]
+/// Says what is wrong with the first bytes of a file, if something is.
+pub(crate) fn check_magic(found: &[u8]) -> Result<(), String> {
+    let (name, version) = MAGIC.split_at(MAGIC.len() - 1);
+    match found.strip_prefix(name) {
+        Some([found, ..]) if *found == version[0] => Ok(()),
+        Some([found, ..]) => {
+            let ours = version[0];
+            let by = if *found > ours { "a newer" } else { "an older" };
+            Err(format!(
+                "it is of format {found}, of {by} version of this program, and only format {ours} can \
+                 be read here"
+            ))
+        }
+        Some([]) | None => Err("it does not start like a file of a server".to_owned()),
+    }
+}
+
+/// True for the first bytes of a file of another version of this program.
+pub(crate) fn is_other_format(found: &[u8]) -> bool {
+    let (name, version) = MAGIC.split_at(MAGIC.len() - 1);
+    // A zero was not written yet.
+    found.strip_prefix(name).is_some_and(|rest| !matches!(rest.first(), None | Some(0)))
+        && found.get(name.len()) != version.first()
+}
+
+/// Whose files they are, as the header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
-    cluster_id: ClusterId,
-    server_id: ServerId,
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) server_id: ServerId,
     /// Those that the cluster began with. Sorted, each once.
-    voters: Vec<ServerId>,
+    pub(crate) voters: Vec<ServerId>,
 }
 
 impl Owner {
@@ -42,35 +65,25 @@ impl Owner {
         for voter in &self.voters {
             header.extend_from_slice(&voter.0.to_le_bytes());
         }
-        header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
+        header.extend_from_slice(&crc32c::crc32c(&header).to_le_bytes());
         header
     }
 
-    /// Reads the header at the start of `file`, or says what is wrong with it.
-    pub(crate) fn read(file: &mut File) -> io::Result<Result<Self, String>> {
-        let mut header = Vec::new();
-        Read::by_ref(file).take(HEADER_START_BYTES as u64).read_to_end(&mut header)?;
-        if !header.starts_with(&MAGIC[..7]) {
-            return Ok(Err("it does not start like the log of a server".to_owned()));
+    /// Reads the header that `bytes` start with, or says what is wrong with it.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        check_magic(bytes)?;
+        let damaged = || "it is damaged".to_owned();
+        if bytes.len() < HEADER_START_BYTES {
+            return Err(damaged());
         }
-        if !header.starts_with(&MAGIC) {
-            let (found, ours) = (header.get(7).copied().unwrap_or_default(), MAGIC[7]);
-            return Ok(Err(format!("it is of format {found}, and only {ours} can be read here")));
-        }
-        let damaged = Ok(Err("its header is damaged".to_owned()));
-        if header.len() < HEADER_START_BYTES {
-            return damaged;
-        }
-        let mut fields = &header[MAGIC.len()..];
+        let mut fields = &bytes[MAGIC.len()..];
         let cluster_id = ClusterId(fields.get_u64_le());
         let server_id = ServerId(fields.get_u64_le());
-        let rest_bytes = u64::from(fields.get_u32_le()) * 8 + 4;
-        let mut rest = Vec::new();
-        file.take(rest_bytes).read_to_end(&mut rest)?;
-        let voters = rest.chunks_exact(8).map(|mut voter| ServerId(voter.get_u64_le()));
+        let voters_bytes = (fields.get_u32_le() as usize).checked_mul(8).ok_or_else(damaged)?;
+        let voters = fields.get(..voters_bytes).ok_or_else(damaged)?;
+        let voters = voters.chunks_exact(8).map(|mut voter| ServerId(voter.get_u64_le()));
         let owner = Self { cluster_id, server_id, voters: voters.collect() };
-        header.extend_from_slice(&rest);
-        if owner.encode() == header { Ok(Ok(owner)) } else { damaged }
+        if bytes.starts_with(&owner.encode()) { Ok(owner) } else { Err(damaged()) }
     }
 
     /// True if both are one server of one cluster.
@@ -78,15 +91,19 @@ impl Owner {
         (self.cluster_id, self.server_id) == (other.cluster_id, other.server_id)
     }
 
-    /// In which way this owner and another one differ, in words.
-    pub(crate) fn difference(&self, other: &Self) -> (String, String) {
-        let words = |owner: &Self| {
-            if !self.is_same_server(other) {
-                return format!("{} of cluster {}", owner.server_id, owner.cluster_id);
-            }
-            let voters: Vec<_> = owner.voters.iter().map(ToString::to_string).collect();
-            format!("a cluster that began with {}", voters.join(", "))
-        };
-        (words(self), words(other))
+    /// Whose server it is, in words.
+    pub(crate) fn server_words(&self) -> String {
+        server_words(self.cluster_id, self.server_id)
     }
+
+    /// With whom its cluster began, in words.
+    pub(crate) fn voters_words(&self) -> String {
+        let voters: Vec<_> = self.voters.iter().map(ToString::to_string).collect();
+        format!("a cluster that began with {}", voters.join(", "))
+    }
+}
+
+/// A server of a cluster, in words.
+pub(crate) fn server_words(cluster_id: ClusterId, server_id: ServerId) -> String {
+    format!("{server_id} of cluster {cluster_id}")
 }

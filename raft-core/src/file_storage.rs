@@ -1,43 +1,64 @@
-//! A server's hard state, snapshot and log in one checksummed file (feature `file-storage`).
+//! A server's hard state, log and snapshots in files (feature `file-storage`).
 //!
-//! The file starts with a header that names its cluster, its server and the voters that the cluster began
-//! with; a record follows for each call of [`Storage::save`]:
-//!
-//! | bytes | what |
+//! | file | what |
 //! | --- | --- |
-//! | 4 | length of the body |
-//! | 4 | CRC-32 of the body |
-//! | 4 | CRC-32 of these two and of the record's place in the file (8 bytes) |
-//! | body | for each save: hard state, snapshot and end of the compacted log (or none of these), number of entries, each with its length |
+//! | `raft.id` | whose folder it is, and which voters the cluster began with; locked while it is open |
+//! | `0000000000000001.log` and so on | segments of the log: a record for each call of [`Storage::save`] |
+//! | `snapshot-INDEX-TERM-CRC` | a snapshot, as long as a record names it |
+//! | `spare` | the next segment, all zeros |
 //!
-//! Records are only ever appended. When most of the file is out of date, what is not is written into a new
-//! file beside it, which then takes its name.
+//! Records are only ever appended, so that each save is one write and one sync. What they replace stays
+//! where it is; a segment goes when all its entries are compacted, because each begins with what those
+//! before it come to.
 //!
-//! Guarantees: what `save` returned for, and what `load` returned, is there after a crash. A record
-//!             that a crash tore is cut off; damage anywhere else is reported with its place, and
-//!             nothing is changed. The file is at most a few times as long as what it stands for.
-//! Relies on:  the file system keeping what `fsync` and `fdatasync` returned for, and renaming a file in
-//!             one piece.
-//! Elsewhere:  the header is in `file_header.rs`, the records in `file_storage/record.rs`; when a save may
+//! Guarantees: what `save` returned for, and what `load` returned, is there after a crash. A record that
+//!             a crash tore is removed, and told; damage anywhere else is reported with its file and
+//!             place, and nothing is changed.
+//! Relies on:  the promises of [`FileSystem`]; a disk writing a sector of 512 bytes whole or not at all.
+//! Elsewhere:  bytes are in `file_storage/record.rs`, reading in `file_storage/load.rs`; when a save may
 //!             be confirmed is the driver's business.
 
+mod inspect;
+mod load;
+mod outline;
 mod record;
-mod rewrite;
+mod segment;
+mod snapshot_file;
+mod spare;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
+pub use inspect::{
+    Damage, FolderReport, FolderState, SegmentReport, SnapshotReport, TailReport, inspect_folder,
+};
+
 use crate::effect::Save;
-use crate::file_header::Owner;
+use crate::file_header::{Owner, is_other_format, server_words};
+use crate::file_system::{FileSystem, RealFileSystem, StoredFile};
 use crate::storage::{Recovered, Storage, StorageError};
-use crate::types::{ClusterId, ServerId};
+use crate::types::{ClusterId, Index, ServerId};
 
-use record::{Broken, Record, decode_save, examine, read_record};
+use load::{Contents, Damage as Damaged, Replay};
+use outline::Outline;
+use record::{Header, Place, Record, RecordError};
+use segment::Tail;
+use spare::{SPARE_NAME, Spare, UNFINISHED_NAME};
 
-const FILE_NAME: &str = "raft.log";
+const ID_NAME: &str = "raft.id";
+/// Where everything was before there were segments.
+const OLD_NAME: &str = "raft.log";
+/// A segment before it has its name.
+const NEW_SEGMENT_NAME: &str = "segment.tmp";
+
+/// The first segment is this long; each next one is four times as long, up to the most.
+const SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
+const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const SEGMENT_GROWTH: u64 = 4;
 
 /// One server's storage in a folder of its own.
 ///
@@ -57,24 +78,53 @@ const FILE_NAME: &str = "raft.log";
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct FileStorage {
+pub struct FileStorage<F: FileSystem = RealFileSystem> {
+    fs: F,
     folder: PathBuf,
-    path: PathBuf,
+    /// Dropped before the lock is: nobody else may come in while somebody works on the spare.
+    spare: Spare<F>,
     /// Locked for as long as it is open.
-    file: File,
-    /// What the file starts with.
-    header: Vec<u8>,
-    /// The voters that the cluster began with and those it is opened for, in words, if they differ.
-    other_voters: Option<(String, String)>,
-    /// Where the next record goes.
-    end: u64,
+    id_file: F::File,
+    /// Whose folder it is; `None` until it was loaded for the first time.
+    found: Option<Owner>,
+    /// Why `found` is `None` although the file is not empty.
+    id_damage: Option<String>,
+    /// Who opened it.
+    expected: Owner,
+    segment_bytes_max: u64,
+    /// Segments before the last one, oldest first.
+    sealed: VecDeque<Sealed>,
+    active: Option<Active<F::File>>,
+    /// Files that nobody needs any more, but that are still there.
+    obsolete: Vec<String>,
+    /// One more, of which the next spare segment is made.
+    reserve: Option<String>,
     /// Reused for every record.
     record: Record,
-    /// What the file stands for. Entries and snapshot are shared with whoever saved them.
-    saved: Recovered,
-    /// A shorter file is left as it is, however much of it is out of date.
-    rewrite_above: u64,
+    outline: Outline,
+    report: RecoveryReport,
     state: State,
+}
+
+/// A segment that is full.
+#[derive(Clone, Copy, Debug)]
+struct Sealed {
+    number: u64,
+    /// The highest index in it.
+    last_index: Option<Index>,
+}
+
+/// The segment that is being filled.
+#[derive(Debug)]
+struct Active<File> {
+    number: u64,
+    path: PathBuf,
+    file: File,
+    /// How long it may become.
+    size: u64,
+    /// Where the next record goes.
+    end: u64,
+    last_index: Option<Index>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +133,49 @@ enum State {
     Opened,
     /// The next record goes to the end.
     Ready,
-    /// A write failed, so nobody knows what is in the file.
+    /// A write failed, so nobody knows what is in the files.
     Failed,
+}
+
+/// What [`Storage::load`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Files of the log.
+    pub segments: u64,
+    /// Calls of [`Storage::save`] that they still hold.
+    pub records: u64,
+    /// Entries of the log.
+    pub entries: u64,
+    /// The last write before the crash, if it was not finished: it was never confirmed to anybody, and
+    /// was removed.
+    pub torn: Option<TornTail>,
+}
+
+/// A record that a crash tore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The file.
+    pub path: String,
+    /// Where it began.
+    pub offset: u64,
+    /// How many bytes were removed.
+    pub bytes: u64,
+}
+
+impl fmt::Display for RecoveryReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { segments, records, entries, torn } = self;
+        write!(f, "{entries} entries from {records} records in {segments} segments")?;
+        match torn {
+            None => Ok(()),
+            Some(TornTail { path, offset, bytes }) => {
+                write!(
+                    f,
+                    "; removed an unfinished write of {bytes} bytes at byte {offset} of {path}"
+                )
+            }
+        }
+    }
 }
 
 impl FileStorage {
@@ -106,236 +197,461 @@ impl FileStorage {
         server_id: ServerId,
         voters: &[ServerId],
     ) -> Result<Self, StorageError> {
-        let folder = folder.as_ref();
-        let path = folder.join(FILE_NAME);
-        create_folder(folder).map_err(failed("create", folder))?;
-        let mut file = open_locked(folder, &path)?;
-        rewrite::remove_remains(folder)?;
-        let expected = Owner::new(cluster_id, server_id, voters);
-        let mut header = expected.encode();
-        let mut found = Vec::new();
-        // One byte more shows whether anything follows.
-        Read::by_ref(&mut file)
-            .take(header.len() as u64 + 1)
-            .read_to_end(&mut found)
-            .map_err(failed("read", &path))?;
-        let is_torn = found.len() < header.len() && header.starts_with(&found);
-        // The length may have reached the disk before the bytes did.
-        let is_empty = found.len() <= header.len() && found.iter().all(|&byte| byte == 0);
-        let mut other_voters = None;
-        if is_torn || is_empty {
-            // New, or torn while it was made: nothing was saved yet.
-            file.rewind().and_then(|()| file.write_all(&header)).map_err(failed("write", &path))?;
-        } else if !found.starts_with(&header) {
-            file.rewind().map_err(failed("seek in", &path))?;
-            let path = path.display().to_string();
-            let owner = match Owner::read(&mut file).map_err(failed("read", path.as_ref()))? {
-                Ok(owner) => owner,
-                Err(reason) => return Err(StorageError::Corrupt { path, offset: 0, reason }),
-            };
-            let (found, expected_words) = owner.difference(&expected);
-            if !owner.is_same_server(&expected) {
-                return Err(StorageError::Foreign { path, found, expected: expected_words });
-            }
-            header = owner.encode();
-            other_voters = Some((found, expected_words));
-        }
-        let storage = Self {
-            folder: folder.to_owned(),
-            path,
-            file,
-            end: header.len() as u64,
-            header,
-            other_voters,
-            record: Record::default(),
-            saved: Recovered::default(),
-            rewrite_above: rewrite::FILE_BYTES_MIN,
-            state: State::Opened,
-        };
-        storage.sync_all()?;
-        Ok(storage)
-    }
-
-    /// Makes durable whatever the file holds, and its name.
-    ///
-    /// What can be read need not be on the disk: a process that was killed between a write and its
-    /// sync leaves a record that the next one finds in the memory of the operating system. That one
-    /// would acknowledge it without any save, and a power cut would take it back. No test can show
-    /// it without cutting the power.
-    fn sync_all(&self) -> Result<(), StorageError> {
-        self.file.sync_all().map_err(self.failed("sync"))?;
-        sync_folder(&self.folder).map_err(self.failed("sync the folder of"))
-    }
-
-    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> StorageError + use<> {
-        failed(action, &self.path)
-    }
-
-    fn append(&mut self, saves: &[Save]) -> Result<(), StorageError> {
-        saves.iter().try_for_each(|save| self.saved.replay(save.clone()))?;
-        self.record.fill(saves, self.end).map_err(self.failed("encode for"))?;
-        let bytes = self.record.len();
-        self.record.write_to(&mut self.file).map_err(self.failed("write"))?;
-        self.file.sync_data().map_err(self.failed("sync"))?;
-        self.end += bytes;
-        // Only these leave much behind.
-        if saves.iter().any(|save| save.compacted.is_some()) {
-            self.maybe_rewrite()?;
-        }
-        Ok(())
-    }
-
-    /// Reads all records into `saved`, and cuts off one that a crash tore.
-    fn read_records(&mut self) -> Result<(), StorageError> {
-        let end = self.file.metadata().map_err(self.failed("read"))?.len();
-        let start = self.header.len() as u64;
-        self.file.seek(SeekFrom::Start(start)).map_err(self.failed("seek in"))?;
-        (self.end, self.saved) = (start, Recovered::default());
-        let mut reader = BufReader::new(&self.file);
-        while self.end < end {
-            let corrupt = |reason: String| StorageError::Corrupt {
-                path: self.path.display().to_string(),
-                offset: self.end,
-                reason,
-            };
-            let body = read_record(&mut reader, self.end, end).map_err(self.failed("read"))?;
-            let Some(mut body) = body else {
-                let mut rest = Vec::new();
-                (&self.file)
-                    .seek(SeekFrom::Start(self.end))
-                    .and_then(|_| (&self.file).read_to_end(&mut rest))
-                    .map_err(self.failed("read"))?;
-                if examine(&rest, self.end) == Broken::Damaged {
-                    return Err(corrupt("the record is damaged, and others follow".to_owned()));
-                }
-                let (path, offset, bytes) = (self.path.display(), self.end, rest.len());
-                tracing::warn!(%path, offset, bytes, "torn tail cut off");
-                self.file
-                    .set_len(self.end)
-                    .and_then(|()| self.file.sync_all())
-                    .map_err(self.failed("truncate"))?;
-                break;
-            };
-            let record_bytes = (record::PREFIX_BYTES + body.len()) as u64;
-            while !body.is_empty() {
-                let save = decode_save(&mut body).map_err(&corrupt)?;
-                self.saved.replay(save).map_err(|error| corrupt(error.to_string()))?;
-            }
-            self.end += record_bytes;
-        }
-        (&self.file).seek(SeekFrom::Start(self.end)).map_err(self.failed("seek in"))?;
-        Ok(())
+        Self::open_in(RealFileSystem::new(), folder, cluster_id, server_id, voters)
     }
 }
 
-impl Storage for FileStorage {
-    fn load(&mut self) -> Result<Recovered, StorageError> {
-        // Before anything is read, so that whatever is read is durable.
-        self.sync_all()?;
-        self.read_records()?;
-        if let (Some((found, expected)), None) = (&self.other_voters, &self.saved.snapshot) {
-            let (found, expected) = (found.clone(), expected.clone());
+impl<F: FileSystem> FileStorage<F> {
+    /// As [`FileStorage::open`], in a file system that may be a simulated one.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn open_in(
+        fs: F,
+        folder: impl AsRef<Path>,
+        cluster_id: ClusterId,
+        server_id: ServerId,
+        voters: &[ServerId],
+    ) -> Result<Self, StorageError> {
+        let folder = folder.as_ref().to_owned();
+        fs.create_folder(&folder).map_err(failed("create", &folder))?;
+        let old = folder.join(OLD_NAME);
+        if fs.open(&old, false).is_ok() {
+            let reason =
+                "it is of an older version of this program, which kept its log in one file";
+            return Err(corrupt(&old, 0, reason.to_owned()));
+        }
+        let path = folder.join(ID_NAME);
+        let id_file = fs.open(&path, true).map_err(failed("open", &path))?;
+        if !id_file.try_lock().map_err(failed("lock", &path))? {
+            return Err(StorageError::InUse { path: folder.display().to_string() });
+        }
+        let expected = Owner::new(cluster_id, server_id, voters);
+        let bytes = read_all(&id_file).map_err(failed("read", &path))?;
+        let (found, id_damage) = match Owner::decode(&bytes) {
+            Ok(found) => (Some(found), None),
+            Err(reason) if is_other_format(&bytes) => return Err(corrupt(&path, 0, reason)),
+            Err(reason) => (None, Some(reason)),
+        };
+        if let Some(found) = found.as_ref().filter(|found| !found.is_same_server(&expected)) {
+            let (found, expected) = (found.server_words(), expected.server_words());
             return Err(StorageError::Foreign {
-                path: self.path.display().to_string(),
+                path: path.display().to_string(),
                 found,
                 expected,
             });
         }
+        let spare = Spare::new(fs.clone(), folder.clone());
+        Ok(Self {
+            fs,
+            folder,
+            spare,
+            id_file,
+            found,
+            id_damage,
+            expected,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+            sealed: VecDeque::new(),
+            active: None,
+            obsolete: Vec::new(),
+            reserve: None,
+            record: Record::default(),
+            outline: Outline::default(),
+            report: RecoveryReport::default(),
+            state: State::Opened,
+        })
+    }
+
+    /// Has segments become no longer than this, in bytes; 64 MiB by default. One with a longer record
+    /// still becomes as long as it must.
+    #[must_use]
+    pub fn with_segment_bytes_max(mut self, bytes: u64) -> Self {
+        self.segment_bytes_max = bytes;
+        self
+    }
+
+    /// What [`Storage::load`] found, the last time.
+    #[must_use]
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.report
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn segment_path(&self, number: u64) -> PathBuf {
+        self.path(&segment::name(number))
+    }
+
+    fn header(&self, previous_end: u64) -> Header {
+        let Outline { hard_state, snapshot, start, last, .. } = self.outline;
+        let Owner { cluster_id, server_id, .. } = self.expected;
+        Header { cluster_id, server_id, previous_end, start, last, hard_state, snapshot }
+    }
+
+    /// How long the segment after one of `size` is to be.
+    fn next_size(&self, size: u64) -> u64 {
+        size.saturating_mul(SEGMENT_GROWTH).min(self.segment_bytes_max)
+    }
+
+    /// Reads everything, and makes what is there durable.
+    fn read(&mut self) -> Result<Recovered, StorageError> {
+        self.spare.stop();
+        (self.active, self.report) = (None, RecoveryReport::default());
+        self.sealed.clear();
+        let names = self.fs.list(&self.folder).map_err(failed("list", &self.folder))?;
+        let mut numbers: Vec<_> = names.iter().filter_map(|name| segment::number(name)).collect();
+        numbers.sort_unstable();
+        let is_new = numbers.is_empty();
+        if is_new {
+            self.make_first()?;
+            numbers.push(1);
+        }
+        // A segment that was removed may be back after a crash, one after it not.
+        let is_next = |pair: &[u64]| pair[1] == pair[0] + 1;
+        let gap = numbers.windows(2).rposition(|pair| !is_next(pair)).map_or(0, |at| at + 1);
+        let (stray, numbers) = numbers.split_at(gap);
+
+        let mut files = Vec::new();
+        for &number in numbers {
+            let path = self.segment_path(number);
+            files.push((number, self.fs.open(&path, false).map_err(failed("open", &path))?));
+        }
+        let contents = load::read_all(&files, self.fs.readers());
+        let mut replay = Replay::with_room_for(&contents);
+        for ((number, file), contents) in files.into_iter().zip(contents) {
+            let contents = contents.map_err(failed("read", &self.segment_path(number)))?;
+            let is_last = number == numbers[numbers.len() - 1];
+            let active = self.add_segment(number, file, contents, is_last, &mut replay)?;
+            if is_last {
+                self.active = Some(active);
+            } else {
+                self.sealed.push_back(Sealed { number, last_index: active.last_index });
+            }
+        }
+        let (hard_state, start, snapshot) = (replay.hard_state, replay.start, replay.snapshot);
+        let Some(entries) = replay.into_entries() else {
+            let reason =
+                format!("the segments before it are gone, which hold entries from {start} on");
+            return Err(corrupt(&self.segment_path(numbers[0]), 0, reason));
+        };
+        let snapshot = match snapshot {
+            Some(id) => Some(snapshot_file::read(&self.fs, &self.folder, id)?),
+            None => None,
+        };
+        let recovered = Recovered { hard_state, snapshot, start, entries };
+        self.report.segments = numbers.len() as u64;
+        self.report.entries = recovered.entries.len() as u64;
+        self.check_owner(&recovered)?;
+
+        self.outline = Outline::of(&recovered);
+        self.make_durable()?;
+        let needed = self.outline.snapshot.map(snapshot_file::name);
+        let is_obsolete = |name: &&String| {
+            let is_stray = segment::number(name).is_some_and(|number| stray.contains(&number));
+            let is_other = snapshot_file::is_name(name) && Some(*name) != needed.as_ref();
+            let remains = [SPARE_NAME, UNFINISHED_NAME, NEW_SEGMENT_NAME, snapshot_file::NEW_NAME];
+            is_stray || is_other || remains.contains(&name.as_str())
+        };
+        self.obsolete = names.iter().filter(is_obsolete).cloned().collect();
+        self.reserve = None;
+        self.retire_segments();
+        self.remove_obsolete();
+        Ok(recovered)
+    }
+
+    fn add_segment(
+        &mut self,
+        number: u64,
+        file: F::File,
+        mut contents: Contents,
+        is_last: bool,
+        replay: &mut Replay,
+    ) -> Result<Active<F::File>, StorageError> {
+        let path = self.segment_path(number);
+        let damaged = |Damaged { offset, reason }| corrupt(&path, offset, reason);
+        let tail = contents.tail.clone().map_err(damaged)?;
+        if let Some(header) = contents.header {
+            let found = server_words(header.cluster_id, header.server_id);
+            let expected = self.expected.server_words();
+            if found != expected {
+                let path = path.display().to_string();
+                return Err(StorageError::Foreign { path, found, expected });
+            }
+        }
+        replay.add(&mut contents).map_err(damaged)?;
+        let Contents { records, indices, last_record, end, .. } = contents;
+        if let Some(reason) = inspect::damage_of(tail, is_last) {
+            return Err(corrupt(&path, end, reason.to_owned()));
+        }
+        if let Tail::Torn { end: torn_end } = tail {
+            let path = path.display().to_string();
+            let torn = TornTail { path, offset: end, bytes: torn_end - end };
+            let TornTail { path, offset, bytes } = &torn;
+            tracing::warn!(%path, offset, bytes, "an unfinished write was removed");
+            self.report.torn = Some(torn);
+        }
+        self.report.records += records;
+        let size = file.size_bytes().map_err(failed("read", &path))?;
+        if is_last {
+            repair(&file, last_record, end, tail).map_err(failed("write", &path))?;
+        }
+        let size = size.max(self.segment_bytes_max.min(SEGMENT_BYTES_MIN));
+        let last_index = indices.map(|(_, last)| last);
+        Ok(Active { number, path, file, size, end, last_index })
+    }
+
+    /// Refuses a storage that is not this server's, or of which a part is gone.
+    fn check_owner(&self, recovered: &Recovered) -> Result<(), StorageError> {
+        let path = self.path(ID_NAME);
+        match &self.found {
+            // It is written before anything is saved.
+            None if self.report.records > 0 => {
+                let reason = self.id_damage.clone().unwrap_or_default();
+                Err(corrupt(&path, 0, reason))
+            }
+            Some(found) if *found != self.expected && recovered.snapshot.is_none() => {
+                let (found, expected) = (found.voters_words(), self.expected.voters_words());
+                Err(StorageError::Foreign { path: path.display().to_string(), found, expected })
+            }
+            None | Some(_) => Ok(()),
+        }
+    }
+
+    /// Makes the first segment of all, or finds out that there was one.
+    fn make_first(&mut self) -> Result<(), StorageError> {
+        if self.found.is_some() {
+            let reason =
+                "the folder belongs to a server that has run, but its log is gone".to_owned();
+            return Err(corrupt(&self.path(ID_NAME), 0, reason));
+        }
+        self.outline = Outline::default();
+        let path = self.path(NEW_SEGMENT_NAME);
+        let file = fresh_file(&self.fs, &path).map_err(failed("create", &path))?;
+        let size = self.segment_bytes_max.min(SEGMENT_BYTES_MIN);
+        segment::write_zeros(&file, 0, size, || true).map_err(failed("write", &path))?;
+        self.begin_segment(&file, &path, 1, &self.header(0), None).map(drop)
+    }
+
+    /// Writes the start of a segment, and what is in `record` if something is to be; then the file gets
+    /// its name. Says where the next record goes.
+    fn begin_segment(
+        &self,
+        file: &F::File,
+        path: &Path,
+        number: u64,
+        header: &Header,
+        first: Option<&mut Record>,
+    ) -> Result<u64, StorageError> {
+        let mut bytes = segment::start(number, &mut Record::of_header(header));
+        if let Some(record) = first {
+            let place = Place { segment: number, offset: bytes.len() as u64 };
+            bytes.extend_from_slice(record.put(place));
+        }
+        file.write_all_at(&bytes, 0).map_err(failed("write", path))?;
+        file.sync_data().map_err(failed("sync", path))?;
+        let to = self.segment_path(number);
+        self.fs.rename(path, &to).map_err(failed("rename", path))?;
+        self.sync_folder()?;
+        Ok(bytes.len() as u64)
+    }
+
+    /// What can be read need not be on the disk: a process that was killed between a write and its sync
+    /// leaves bytes and names that the next one finds in the memory of the operating system. Files are
+    /// seen to by [`repair`].
+    fn make_durable(&mut self) -> Result<(), StorageError> {
+        let path = self.path(ID_NAME);
+        if self.found.is_none() {
+            let bytes = self.expected.encode();
+            self.id_file.write_all_at(&bytes, 0).map_err(failed("write", &path))?;
+            self.found = Some(self.expected.clone());
+        }
+        self.id_file.sync_data().map_err(failed("sync", &path))?;
+        self.sync_folder()
+    }
+
+    fn sync_folder(&self) -> Result<(), StorageError> {
+        self.fs.sync_folder(&self.folder).map_err(failed("sync", &self.folder))
+    }
+
+    fn append(&mut self, saves: &[Save]) -> Result<(), StorageError> {
+        let mut active = self.active.take().expect("a storage that is ready has a segment");
+        // Of several snapshots, the last one counts.
+        let snapshot = saves.iter().rev().find_map(|save| save.snapshot.as_ref());
+        let old_snapshot = self.outline.snapshot;
+        // A new segment would begin with what comes before these saves.
+        let header = self.header(active.end);
+        let mut record = std::mem::take(&mut self.record);
+        record.begin();
+        let mut is_compacted = false;
+        for save in saves {
+            let compaction = self.outline.take(save)?;
+            is_compacted |= compaction.is_some();
+            record.push(save, compaction).map_err(|error| failed_to_encode(&active.path, error))?;
+        }
+        record.finish().map_err(|error| failed_to_encode(&active.path, error))?;
+        // It is there before a record names it.
+        if let Some(snapshot) = snapshot.filter(|snapshot| Some(snapshot.id()) != old_snapshot) {
+            snapshot_file::write(&self.fs, &self.folder, snapshot)?;
+        }
+        if active.end + record.len() > active.size {
+            active = self.roll(active, &header, &mut record)?;
+        } else {
+            let place = Place { segment: active.number, offset: active.end };
+            let bytes = record.put(place);
+            let written = active.file.write_all_at(bytes, active.end);
+            written.map_err(failed("write", &active.path))?;
+            active.file.sync_data().map_err(failed("sync", &active.path))?;
+            active.end += record.len();
+        }
+        let last_index = saves.iter().filter_map(|save| save.entries.last()).map(|it| it.index);
+        active.last_index = active.last_index.max(last_index.max());
+        if active.end > active.size / 4 && !self.spare.is_coming() {
+            self.spare.prepare(self.next_size(active.size), self.reserve.take());
+        }
+        (self.active, self.record) = (Some(active), record);
+        // Only these leave anything behind.
+        if let Some(old) = old_snapshot.filter(|_| self.outline.snapshot != old_snapshot) {
+            self.obsolete.push(snapshot_file::name(old));
+        }
+        if is_compacted {
+            self.retire_segments();
+        }
+        self.remove_obsolete();
+        Ok(())
+    }
+
+    /// Goes on in a new segment, which starts with this record.
+    fn roll(
+        &mut self,
+        active: Active<F::File>,
+        header: &Header,
+        record: &mut Record,
+    ) -> Result<Active<F::File>, StorageError> {
+        // More than any header needs.
+        let size_min = record.len() + 1024;
+        let (file, size, name) = match self.spare.take(size_min) {
+            Some((file, size)) => (file, size, SPARE_NAME),
+            None => {
+                let path = self.path(NEW_SEGMENT_NAME);
+                let file = fresh_file(&self.fs, &path).map_err(failed("create", &path))?;
+                (file, self.next_size(active.size).max(size_min), NEW_SEGMENT_NAME)
+            }
+        };
+        let (number, path) = (active.number + 1, self.path(name));
+        let end = self.begin_segment(&file, &path, number, header, Some(record))?;
+        self.sealed.push_back(Sealed { number: active.number, last_index: active.last_index });
+        let path = self.segment_path(number);
+        Ok(Active { number, path, file, size, end, last_index: None })
+    }
+
+    /// Lets go of the segments whose entries are all compacted.
+    fn retire_segments(&mut self) {
+        let start = self.outline.start.index;
+        while let Some(oldest) = self.sealed.front()
+            && oldest.last_index.is_none_or(|last| last <= start)
+        {
+            self.obsolete.push(segment::name(oldest.number));
+            self.sealed.pop_front();
+        }
+    }
+
+    /// Removes files that nobody needs, but for a segment to make the next spare of. They do no harm, so
+    /// it does not matter if that fails.
+    fn remove_obsolete(&mut self) {
+        let wanted = self.active.as_ref().map(|active| self.next_size(active.size));
+        let mut left = Vec::new();
+        for name in std::mem::take(&mut self.obsolete) {
+            let path = self.path(&name);
+            let size = || self.fs.open(&path, false).and_then(|file| file.size_bytes()).ok();
+            if self.reserve.is_none() && segment::number(&name).is_some() && size() >= wanted {
+                self.reserve = Some(name);
+                continue;
+            }
+            if let Err(error) = self.fs.remove(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), %error, "an old file cannot be removed");
+                left.push(name);
+            }
+        }
+        self.obsolete = left;
+    }
+}
+
+impl<F: FileSystem> Storage for FileStorage<F> {
+    fn load(&mut self) -> Result<Recovered, StorageError> {
+        self.state = State::Failed;
+        let recovered = self.read()?;
         self.state = State::Ready;
-        Ok(self.saved.clone())
+        Ok(recovered)
     }
 
     fn save(&mut self, saves: &[Save]) -> Result<(), StorageError> {
-        match self.state {
-            State::Ready => {}
-            State::Opened | State::Failed => {
-                let refusal = if self.state == State::Opened {
-                    "the storage was not loaded"
-                } else {
-                    "an earlier write failed, so nobody knows what the file holds"
-                };
-                return Err(self.failed("write")(io::Error::other(refusal)));
-            }
+        let refusal = match self.state {
+            State::Ready => None,
+            State::Opened => Some("the storage was not loaded"),
+            State::Failed => Some("an earlier write failed, so nobody knows what the files hold"),
+        };
+        if let Some(refusal) = refusal {
+            return Err(failed("write to", &self.folder)(io::Error::other(refusal)));
         }
-        // A record is never empty, so that zeros are none.
         if saves.is_empty() {
             return Ok(());
         }
-        // After a failed write or sync the kernel may drop what it could not write, and the next
-        // sync would succeed without it: so this file is never written again.
-        let result = self.append(saves);
-        if result.is_err() {
-            self.state = State::Failed;
-        }
-        result
+        // After a failed write or sync the operating system may drop what it could not write, and the
+        // next sync would succeed without it: so these files are never written again.
+        self.state = State::Failed;
+        self.append(saves)?;
+        self.state = State::Ready;
+        Ok(())
     }
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError + use<> {
-    let path = path.display().to_string();
-    move |source| StorageError::Io { action, path, source }
-}
-
-/// Opens the file and locks it against every other process.
-fn open_locked(folder: &Path, path: &Path) -> Result<File, StorageError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    loop {
-        let file = options.open(path).map_err(failed("open", path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StorageError::InUse { path: folder.display().to_string() });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed("lock", path)(source)),
-        }
-        // Whoever held it may have put a new file in its place since it was opened here.
-        if is_at(&file, path).map_err(failed("look for", path))? {
-            return Ok(file);
-        }
-    }
-}
-
-/// True if `path` is the name of this very file.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-
-        let ours = file.metadata()?;
-        match std::fs::metadata(path) {
-            Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-    #[cfg(not(unix))]
-    {
-        // A file that is open cannot lose its name there.
-        let _ = (file, path);
-        Ok(true)
-    }
-}
-
-/// Makes the folder and those above it, each with a name that survives a power cut.
+/// Makes the last segment durable as it was read.
 ///
-/// The name of the lowest folder that was there is made durable as well: whoever made it may have
-/// been killed before it was.
-fn create_folder(folder: &Path) -> io::Result<()> {
-    let Some(parent) = folder.parent() else { return Ok(()) };
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    let is_new = !folder.exists();
-    if is_new {
-        create_folder(parent)?;
-        std::fs::create_dir_all(folder)?;
+/// A torn record is replaced by zeros, so that no later record is mistaken for its rest. The last whole
+/// one is written again: the process before may have died because its sync had failed, and then the
+/// operating system may keep the bytes in memory without ever writing them. All before it were synced
+/// before it was begun.
+fn repair(file: &impl StoredFile, last_record: u64, end: u64, tail: Tail) -> io::Result<()> {
+    if let Tail::Torn { end: torn_end } = tail {
+        segment::write_zeros(file, end, torn_end, || true)?;
     }
-    match sync_folder(parent) {
-        // Whoever prepared the folder for us in a place we may not read has seen to its name.
-        Err(error) if !is_new && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        result => result,
-    }
+    let mut bytes = vec![0; usize::try_from(end - last_record).unwrap_or(usize::MAX)];
+    let read = file.read_full_at(&mut bytes, last_record)?;
+    file.write_all_at(&bytes[..read], last_record)?;
+    file.sync_data()
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+/// A file with nothing in it, whatever had this name before.
+fn fresh_file<F: FileSystem>(fs: &F, path: &Path) -> io::Result<F::File> {
+    match fs.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs.open(path, true)
+}
+
+fn read_all(file: &impl StoredFile) -> io::Result<Vec<u8>> {
+    /// More than any id has.
+    const BYTES_MAX: u64 = 1024 * 1024;
+    let mut bytes = vec![0; usize::try_from(file.size_bytes()?.min(BYTES_MAX)).unwrap_or(0)];
+    let read = file.read_full_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
+    move |source| StorageError::Io { action, path: path.display().to_string(), source }
+}
+
+fn failed_to_encode(path: &Path, error: RecordError) -> StorageError {
+    failed("encode for", path)(io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+fn corrupt(path: &Path, offset: u64, reason: String) -> StorageError {
+    StorageError::Corrupt { path: path.display().to_string(), offset, reason }
 }

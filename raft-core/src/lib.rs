@@ -85,6 +85,8 @@ mod error;
 mod file_header;
 #[cfg(feature = "file-storage")]
 mod file_storage;
+#[cfg(feature = "file-storage")]
+mod file_system;
 mod followers;
 mod input;
 mod invariant;
@@ -120,7 +122,12 @@ pub use effect::{Apply, Effect, Effects, Save};
 pub use entries::Entries;
 pub use error::{NewServerError, Refusals, StepError};
 #[cfg(feature = "file-storage")]
-pub use file_storage::FileStorage;
+pub use file_storage::{
+    Damage, FileStorage, FolderReport, FolderState, RecoveryReport, SegmentReport, SnapshotReport,
+    TailReport, TornTail, inspect_folder,
+};
+#[cfg(feature = "file-storage")]
+pub use file_system::{FileSystem, RealFile, RealFileSystem, StoredFile};
 pub use followers::Followers;
 pub use input::Input;
 pub use log::{Entry, Log, Payload};

@@ -156,13 +156,16 @@ pub enum StorageError {
         source: std::io::Error,
     },
     /// Another process holds this storage.
-    #[error("{path} is in use by another process")]
+    #[error("{path} is in use: a server is already running on it")]
     InUse {
         /// The folder.
         path: String,
     },
     /// What is stored is not what was written.
-    #[error("{path} is damaged at byte {offset}: {reason}")]
+    #[error(
+        "{path} is damaged at byte {offset}: {reason}; nothing was changed; bring back a copy of the \
+         folder, or replace this server by one with a new id"
+    )]
     Corrupt {
         /// The file.
         path: String,

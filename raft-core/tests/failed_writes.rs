@@ -21,7 +21,7 @@ fn save(number: u64, command_bytes: usize) -> Save {
     }
 }
 
-/// After a failed write nobody knows what the file holds, and a sync that succeeds later proves
+/// After a failed write nobody knows what the files hold, and a sync that succeeds later proves
 /// nothing of what the kernel has dropped since.
 #[test]
 fn a_file_that_failed_to_write_is_never_written_again() {
@@ -33,7 +33,7 @@ fn a_file_that_failed_to_write_is_never_written_again() {
     storage.save(&[save(2, FRAME_BYTES_MAX)]).expect_err("no record is as large as that");
     let refused = storage.save(&[save(2, 10)]).unwrap_err();
     let StorageError::Io { source, .. } = refused else { panic!("{refused}") };
-    assert_eq!(source.to_string(), "an earlier write failed, so nobody knows what the file holds");
+    assert_eq!(source.to_string(), "an earlier write failed, so nobody knows what the files hold");
     drop(storage);
 
     let mut storage = open().unwrap();

@@ -38,7 +38,9 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let scenario = Scenario::all().into_iter().find(|scenario| scenario.name() == name);
     let scenario = scenario.ok_or_else(|| format!("there is no scenario {name:?}"))?;
 
-    let shapes = shapes();
+    let is_on_files = name == "disks";
+    let saves = if is_on_files { &[SaveMode::Files][..] } else { &SaveMode::ALL[..2] };
+    let shapes = shapes(saves);
     let iterations = (events / shapes.len() as u64).div_ceil(MAX_STEPS as u64);
     let (mut explored, mut broken, start) = (0, 0, Instant::now());
     for shape in shapes {
@@ -53,11 +55,11 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn shapes() -> Vec<Shape> {
+fn shapes(modes: &[SaveMode]) -> Vec<Shape> {
     let mut shapes = Vec::new();
     for servers in [3, 5, 2, 4, 1] {
         for protocol in [Protocol::Full, Protocol::Plain] {
-            for saves in [SaveMode::Delayed, SaveMode::Immediate] {
+            for &saves in modes {
                 for (is_rough, timeouts) in [(false, 2), (false, 6), (true, 4), (true, 12)] {
                     shapes.push(Shape { servers, protocol, saves, is_rough, timeouts });
                 }
@@ -76,12 +78,15 @@ fn explore(
     let Shape { servers, protocol, saves, is_rough, timeouts } = shape;
     let often = if is_rough { 4 } else { 1 };
     // Where saves are immediate there is none to lose.
-    let lost = if saves == SaveMode::Delayed { 3 } else { 0 };
+    let lost = if saves == SaveMode::Immediate { 0 } else { 3 };
+    let failing = u32::from(saves == SaveMode::Files);
     let faults = FaultPlan::none()
         .allow(Fault::Drop, 5 * often)
         .allow(Fault::Duplicate, 5 * often)
         .allow(Fault::Crash, 3 * often)
         .allow(Fault::LoseSaves, lost * often)
+        .allow(Fault::DiskError, 2 * often * failing)
+        .allow(Fault::DiskStall, 2 * often * failing)
         .allow(Fault::Partition, often.min(u32::from(servers > 1) * often));
     let scenario = scenario.clone().servers(servers).protocol(protocol).saves(saves).faults(faults);
     Explorer::new(scenario)

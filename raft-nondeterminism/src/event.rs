@@ -37,11 +37,13 @@ pub enum EventClass {
     Propose,
     /// Some servers are cut off from the others, or are not any more.
     Partition,
+    /// A disk fails, stalls, or goes on.
+    Disk,
 }
 
 impl EventClass {
     /// How many there are.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
     /// Every class.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Deliver,
@@ -58,6 +60,7 @@ impl EventClass {
         Self::Read,
         Self::Propose,
         Self::Partition,
+        Self::Disk,
     ];
 
     /// The name it has in lists.
@@ -78,6 +81,7 @@ impl EventClass {
             Self::Read => "read",
             Self::Propose => "propose",
             Self::Partition => "partition",
+            Self::Disk => "disk",
         }
     }
 }

@@ -20,6 +20,10 @@ pub enum Fault {
     LoseSaves,
     /// Some servers and the others hear nothing of each other for a while; what they say is kept.
     Partition,
+    /// A disk fails, is full, or cannot sync, and the server stops.
+    DiskError,
+    /// A disk does nothing for a while.
+    DiskStall,
 }
 
 /// How often each fault may happen in one run.
@@ -29,8 +33,15 @@ pub type FaultPlan = Plan<Fault>;
 pub type FaultCounts = Counts<Fault>;
 
 impl Kind for Fault {
-    const ALL: &'static [Self] =
-        &[Self::Drop, Self::Duplicate, Self::Crash, Self::LoseSaves, Self::Partition];
+    const ALL: &'static [Self] = &[
+        Self::Drop,
+        Self::Duplicate,
+        Self::Crash,
+        Self::LoseSaves,
+        Self::Partition,
+        Self::DiskError,
+        Self::DiskStall,
+    ];
     const TOGETHER: &'static str = "the faults";
 
     fn name(self) -> &'static str {
@@ -40,6 +51,8 @@ impl Kind for Fault {
             Self::Crash => "crash",
             Self::LoseSaves => "lose-saves",
             Self::Partition => "partition",
+            Self::DiskError => "disk-error",
+            Self::DiskStall => "disk-stall",
         }
     }
 

@@ -32,11 +32,13 @@ pub enum Goal {
     LeadershipTransferred,
     /// A client was told that its session has ended.
     SessionExpired,
+    /// A server that came back removed a write that its crash had torn.
+    TornWriteRemoved,
 }
 
 impl Goal {
     /// How many there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
     /// Every goal.
     pub const ALL: [Self; Self::COUNT] = [
         Self::LeaderElected,
@@ -50,6 +52,7 @@ impl Goal {
         Self::ReadServed,
         Self::LeadershipTransferred,
         Self::SessionExpired,
+        Self::TornWriteRemoved,
     ];
 
     /// The name it has in reports.
@@ -67,6 +70,7 @@ impl Goal {
             Self::ReadServed => "read-served",
             Self::LeadershipTransferred => "leadership-transferred",
             Self::SessionExpired => "session-expired",
+            Self::TornWriteRemoved => "torn-write-removed",
         }
     }
 }
@@ -127,7 +131,12 @@ impl Goals {
                 self.reach(Goal::SnapshotInstalled);
             }
             Fact::Crashed { server } => drop(self.running.remove(&server)),
-            Fact::Restarted { .. } => self.reach(Goal::ServerRestarted),
+            Fact::Restarted { was_torn, .. } => {
+                self.reach(Goal::ServerRestarted);
+                if was_torn {
+                    self.reach(Goal::TornWriteRemoved);
+                }
+            }
             Fact::ReadServed { .. } => self.reach(Goal::ReadServed),
             Fact::RequestRefused { result: ClientResult::SessionExpired, .. } => {
                 self.reach(Goal::SessionExpired);

@@ -19,6 +19,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod disk;
 mod engine;
 mod event;
 mod explorer;
@@ -44,6 +45,7 @@ mod strategy;
 mod watch;
 mod world;
 
+pub use disk::{DiskFault, DiskFaultCounts, SimulatedDisk, SimulatedFile};
 pub use event::{EnabledView, EventClass, Pick};
 pub use explorer::{ExploreError, Explorer, Recording, ReplayError};
 pub use fault::{Fault, FaultCounts, FaultPlan};

@@ -159,6 +159,8 @@ pub enum Fact<'a> {
     Restarted {
         /// Who.
         server: ServerId,
+        /// The last write before it stopped was torn, and it removed that.
+        was_torn: bool,
     },
 }
 

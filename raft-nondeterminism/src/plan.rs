@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 /// More kinds than there are of anything.
-const KINDS_MAX: usize = 8;
+const KINDS_MAX: usize = 12;
 
 /// Something of which there are a few kinds, each with a name.
 pub trait Kind: Copy + fmt::Debug + Eq + Sized + 'static {
@@ -30,7 +30,8 @@ pub trait Kind: Copy + fmt::Debug + Eq + Sized + 'static {
 /// use raft_nondeterminism::{Fault, FaultPlan};
 ///
 /// let plan = FaultPlan::none().allow(Fault::Drop, 5).allow(Fault::Duplicate, 10);
-/// assert_eq!(plan.to_string(), "drop=5 duplicate=10 crash=0 lose-saves=0 partition=0");
+/// assert_eq!(plan.to_string(), "drop=5 duplicate=10 crash=0 lose-saves=0 partition=0 \
+///     disk-error=0 disk-stall=0");
 /// assert_eq!(plan.to_string().parse(), Ok(plan));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +134,8 @@ impl<K: Kind> Counts<K> {
         self.count(kind) < u64::from(plan.budget(kind))
     }
 
-    pub(crate) fn add(&mut self, other: &Self) {
+    /// Adds what happened elsewhere.
+    pub fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
             *count += more;
         }

@@ -13,15 +13,22 @@ pub enum SaveMode {
     Immediate,
     /// At some later time, chosen like everything else: completing a save is an event of its own.
     Delayed,
+    /// The same, but through [`raft_core::FileStorage`] on a [`SimulatedDisk`](crate::SimulatedDisk): a
+    /// crash stops it anywhere, and what a server finds again is what the storage code reads.
+    Files,
 }
 
 impl SaveMode {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Immediate, Self::Delayed, Self::Files];
+
     /// The name it has in schedules.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Immediate => "immediate",
             Self::Delayed => "delayed",
+            Self::Files => "files",
         }
     }
 }
@@ -200,6 +207,15 @@ impl Scenario {
         scenario.sessions_max(2).snapshot_entries(4)
     }
 
+    /// Real storage on simulated disks, which fail, stall, and lose or tear what was not synced.
+    #[must_use]
+    pub fn disks() -> Self {
+        let operations = OperationPlan::none().allow(Operation::TakeSnapshot, 3);
+        let scenario = Self::rough("disks").requests(6).saves(SaveMode::Files);
+        let faults = scenario.faults.allow(Fault::DiskError, 2).allow(Fault::DiskStall, 2);
+        scenario.faults(faults).operations(operations).snapshot_entries(3)
+    }
+
     /// Every scenario that has a name.
     #[must_use]
     pub fn all() -> Vec<Self> {
@@ -214,6 +230,7 @@ impl Scenario {
             Self::transfer(),
             Self::everything(),
             Self::sessions(),
+            Self::disks(),
         ]
     }
 

@@ -16,7 +16,7 @@
 //! protocol plain
 //! saves immediate
 //! in_flight_max 64
-//! faults drop=5 duplicate=10 crash=0 lose-saves=0 partition=0
+//! faults drop=5 duplicate=10 crash=0 lose-saves=0 partition=0 disk-error=0 disk-stall=0
 //! spares 0
 //! operations take-snapshot=0 change-membership=0 transfer-leadership=0 read=0 propose=0
 //! snapshot_entries 0
@@ -218,8 +218,8 @@ impl FromStr for Schedule {
             protocol: reader.parse("protocol", "plain or full", |value| {
                 [Protocol::Plain, Protocol::Full].into_iter().find(|p| p.name() == value)
             })?,
-            saves: reader.parse("saves", "immediate or delayed", |value| {
-                [SaveMode::Immediate, SaveMode::Delayed].into_iter().find(|m| m.name() == value)
+            saves: reader.parse("saves", "immediate, delayed or files", |value| {
+                SaveMode::ALL.into_iter().find(|mode| mode.name() == value)
             })?,
             in_flight_max: reader.field("in_flight_max", "a number")?,
             faults: reader.field("faults", "FAULT=NUMBER for each fault")?,
@@ -312,7 +312,10 @@ impl<'a> Iterator for Reader<'a> {
     }
 }
 
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 22] = [
+    "fail-disk",
+    "stall",
+    "unstall",
     "deliver",
     "take",
     "duplicate",

@@ -13,6 +13,7 @@
 //! may rely on.
 
 mod client;
+mod files;
 mod host;
 mod names;
 mod settle;
@@ -38,7 +39,7 @@ use crate::world::client::{ClientHost, Outcome};
 use crate::world::host::Host;
 
 /// A cluster with everything around it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct World {
     scenario: Scenario,
     defect: Option<Defect>,
@@ -142,6 +143,9 @@ pub(crate) enum Event {
     /// The places that are cut off, a bit for each.
     Cut(u64),
     Heal,
+    FailDisk(usize),
+    Stall(usize),
+    Unstall(usize),
 }
 
 impl World {
@@ -219,7 +223,7 @@ impl World {
                 self.clients.iter().map(count).sum()
             }
             EventClass::Save => {
-                hosts(Host::is_saving) + hosts(Host::is_taking) + hosts(Host::is_applying)
+                hosts(Host::may_save) + hosts(Host::is_taking) + hosts(Host::is_applying)
             }
             EventClass::Duplicate if self.is_crowded() => 0,
             EventClass::Duplicate if !self.has_budget(Fault::Duplicate) => 0,
@@ -240,6 +244,13 @@ impl World {
             EventClass::Read => hosts(Host::knows_leader),
             EventClass::Partition if self.cut != 0 => 1,
             EventClass::Partition if !self.has_budget(Fault::Partition) => 0,
+            EventClass::Disk => {
+                let failing =
+                    if self.has_budget(Fault::DiskError) { hosts(Host::may_save) } else { 0 };
+                let stalling =
+                    if self.has_budget(Fault::DiskStall) { hosts(Host::may_save) } else { 0 };
+                failing + stalling + hosts(Host::is_stalled)
+            }
             // The last one stays where it is, so that no cut is counted twice.
             EventClass::Partition => (1 << self.hosts.len().min(CUT_MAX).saturating_sub(1)) - 1,
         }
@@ -268,7 +279,7 @@ impl World {
             EventClass::Duplicate => Event::Duplicate(self.network.nth(index, |_| true)),
             EventClass::Timeout => Event::Timeout(self.due().nth(index).expect(ENABLED)),
             EventClass::Save => {
-                let saved = hosts(Host::is_saving).map(Event::Saved);
+                let saved = hosts(Host::may_save).map(Event::Saved);
                 let taken = hosts(Host::is_taking).map(Event::Taken);
                 let applied = hosts(Host::is_applying).map(Event::Applied);
                 saved.chain(taken).chain(applied).nth(index).expect(ENABLED)
@@ -295,6 +306,14 @@ impl World {
             EventClass::Propose => Event::Propose(nth_host(Host::leads)),
             EventClass::Partition if self.cut != 0 => Event::Heal,
             EventClass::Partition => Event::Cut(index as u64 + 1),
+            EventClass::Disk => {
+                let may = |fault| if self.has_budget(fault) { usize::MAX } else { 0 };
+                let failing = hosts(Host::may_save).take(may(Fault::DiskError));
+                let stalling = hosts(Host::may_save).take(may(Fault::DiskStall));
+                let events = failing.map(Event::FailDisk).chain(stalling.map(Event::Stall));
+                let events = events.chain(hosts(Host::is_stalled).map(Event::Unstall));
+                events.into_iter().nth(index).expect(ENABLED)
+            }
         }
     }
 
@@ -307,6 +326,7 @@ impl World {
     ) -> Result<(), NotReproducible> {
         match event {
             Event::Crash(place) => self.crash(place, oracle, watch)?,
+            Event::FailDisk(place) => self.fail_disk(place, oracle, watch)?,
             event => self.happen(event, watch),
         }
         Ok(())
@@ -360,12 +380,15 @@ impl World {
                 let (through, data) = taken.expect("the event was enabled");
                 self.tell(place, Input::SnapshotTaken { through, data }, watch);
             }
-            Event::Crash(_) => unreachable!("how much is saved in a crash is open"),
+            Event::Crash(_) | Event::FailDisk(_) => {
+                unreachable!("how much is saved then is open")
+            }
             Event::Restart(place) => {
                 // It has started from the same configuration before, so only its own saves can
                 // make it fail: then they were none a server of this kind ever saved.
                 self.start(place, watch).expect("what a server saved, it recovers from");
-                watch.fact(&Fact::Restarted { server: self.hosts[place].id });
+                let (server, was_torn) = (self.hosts[place].id, self.hosts[place].was_torn());
+                watch.fact(&Fact::Restarted { server, was_torn });
             }
             Event::Snapshot(place) => {
                 self.operate(place, Operation::TakeSnapshot, Input::TakeSnapshot, watch);
@@ -391,6 +414,11 @@ impl World {
                 self.faults.happened(Fault::Partition);
             }
             Event::Heal => self.cut = 0,
+            Event::Stall(place) => {
+                self.hosts[place].stall(true);
+                self.faults.happened(Fault::DiskStall);
+            }
+            Event::Unstall(place) => self.hosts[place].stall(false),
         }
     }
 
@@ -571,7 +599,10 @@ impl Event {
             | Self::Change(place, _)
             | Self::Transfer(place, _)
             | Self::Read(place)
-            | Self::Propose(place) => place,
+            | Self::Propose(place)
+            | Self::FailDisk(place)
+            | Self::Stall(place)
+            | Self::Unstall(place) => place,
             Self::Cut(places) => usize::MAX - usize::try_from(places).unwrap_or_default(),
             Self::Heal => usize::MAX,
         }
@@ -595,6 +626,9 @@ impl Event {
             | Self::Transfer(..)
             | Self::Read(_)
             | Self::Propose(_)
+            | Self::FailDisk(_)
+            | Self::Stall(_)
+            | Self::Unstall(_)
             | Self::Cut(_)
             | Self::Heal => None,
         }

@@ -93,7 +93,7 @@ fn the_committed_prefix_is_broken_by_a_commit_index_that_does_not_grow() {
     let restarted = [
         committed(S1, 1, 2, &log),
         Fact::Crashed { server: S1 },
-        Fact::Restarted { server: S1 },
+        Fact::Restarted { was_torn: false, server: S1 },
         committed(S1, 1, 1, &log),
     ];
     let mut monitor = CommittedPrefix::default();

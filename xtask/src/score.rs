@@ -108,7 +108,7 @@ pub(crate) fn check() -> Result<()> {
 fn score(subject: &Subject, table: &Table, choice: SuiteChoice, is_json: bool) -> Result<Report> {
     let mut report = Report::new(choice.name(), is_json, table);
     let scratch = Scratch::create(subject)?;
-    let mut bench = Bench::new(subject, &scratch);
+    let mut bench = Bench::new(subject, &scratch).with_rows(&table.mutants);
     eprintln!("the copy without a mutant, in {} ...", scratch.folder().display());
     for suite in bench.suites(choice.has_tests(), choice.has_explorer()) {
         match bench.run_unmutated(suite)? {

@@ -1,10 +1,12 @@
-//! The storage over a real file system: what is torn, damaged, foreign or locked.
+//! The storage over a real file system: what is torn, damaged, foreign, locked or gone.
+
+mod model;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::record::{PREFIX_BYTES, Prefix};
+use super::record::{PREFIX_BYTES, Prefix, SECTOR_BYTES};
 use super::*;
 use crate::entries::Entries;
 use crate::log::{Entry, Payload};
@@ -13,13 +15,25 @@ use crate::message::ClientRequest;
 use crate::session::Sessions;
 use crate::snapshot::Snapshot;
 use crate::storage::HardState;
-use crate::types::{ClientId, Index, LogId, SaveNumber, SequenceNumber, Term};
+use crate::types::{ClientId, LogId, SaveNumber, SequenceNumber, Term};
 
-pub(super) fn open(folder: &Path) -> Result<FileStorage, StorageError> {
+fn open(folder: &Path) -> Result<FileStorage, StorageError> {
     FileStorage::open(folder, ClusterId(7), ServerId(1), &[1, 2, 3].map(ServerId))
 }
 
-pub(super) fn entry(index: u64, term: u64) -> Entry {
+/// Opened, and read.
+fn load(folder: &Path) -> Result<(FileStorage, Recovered), StorageError> {
+    let mut storage = open(folder)?.with_segment_bytes_max(128 * 1024);
+    storage.load().map(|recovered| (storage, recovered))
+}
+
+/// With segments so short that a few records fill one.
+fn load_short(folder: &Path) -> Result<(FileStorage, Recovered), StorageError> {
+    let mut storage = open(folder)?.with_segment_bytes_max(2048);
+    storage.load().map(|recovered| (storage, recovered))
+}
+
+fn entry(index: u64, term: u64) -> Entry {
     let request = ClientRequest::new(
         ClientId(1),
         SequenceNumber(index),
@@ -28,7 +42,12 @@ pub(super) fn entry(index: u64, term: u64) -> Entry {
     Entry { term: Term(term), index: Index(index), payload: Payload::Command(request.into()) }
 }
 
-pub(super) fn save(term: u64, entries: Vec<Entry>) -> Save {
+/// An entry with so many bytes of payload.
+fn long_entry(index: u64, term: u64, payload_bytes: usize) -> Entry {
+    Entry { payload: Payload::Proposal(vec![7; payload_bytes].into()), ..entry(index, term) }
+}
+
+fn save(term: u64, entries: Vec<Entry>) -> Save {
     let hard_state = HardState { current_term: Term(term), voted_for: Some(ServerId(term)) };
     Save {
         number: SaveNumber(1),
@@ -38,234 +57,335 @@ pub(super) fn save(term: u64, entries: Vec<Entry>) -> Save {
     }
 }
 
-/// A snapshot of the entry at `index`, with so many bytes of state, that stands for the log up to there,
-/// and one entry more.
-pub(super) fn snapshot_save(index: u64, state_bytes: usize) -> Save {
-    let last = LogId::new(Term(1), Index(index));
+fn snapshot(index: u64, term: u64, state_bytes: usize) -> Snapshot {
+    let last = LogId::new(Term(term), Index(index));
     let configuration = Arc::new(Configuration::new([1, 2, 3].map(ServerId), []));
     let state = vec![index as u8; state_bytes].into();
-    let snapshot = Snapshot::new(last, configuration, Sessions::default(), state);
-    let entries = vec![entry(index + 1, 1)].into();
-    Save { snapshot: Some(snapshot), compacted: Some(last), entries, ..Save::default() }
+    Snapshot::new(last, configuration, Sessions::default(), state)
 }
 
-/// A storage with three records, and where each of them ends.
-fn three_records(folder: &Path) -> Vec<u64> {
-    let mut storage = open(folder).unwrap();
-    storage.load().unwrap();
+/// A snapshot of the entry at `index`, with so many bytes of state, that stands for the log up to there,
+/// and one entry more.
+fn snapshot_save(index: u64, state_bytes: usize) -> Save {
+    let snapshot = snapshot(index, 1, state_bytes);
+    let compacted = Some(snapshot.last());
+    let entries = vec![entry(index + 1, 1)].into();
+    Save { snapshot: Some(snapshot), compacted, entries, ..Save::default() }
+}
+
+/// Where the next record goes.
+fn end(storage: &FileStorage) -> usize {
+    storage.active.as_ref().unwrap().end as usize
+}
+
+/// A storage with three records, and where each of them ends; first where the first one starts.
+fn three_records(folder: &Path) -> Vec<usize> {
+    let (mut storage, _) = load(folder).unwrap();
     let saves = [
         save(1, vec![entry(1, 1), entry(2, 1)]),
         save(2, vec![]),
         save(2, vec![entry(2, 2), entry(3, 2)]),
     ];
-    let mut ends = vec![storage.end];
+    let mut ends = vec![end(&storage)];
     for save in saves {
         storage.save(&[save]).unwrap();
-        ends.push(storage.file.metadata().unwrap().len());
+        ends.push(end(&storage));
     }
     ends
 }
 
-pub(super) fn bytes(folder: &Path) -> Vec<u8> {
-    std::fs::read(folder.join(FILE_NAME)).unwrap()
+fn segment_path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(segment::name(number))
+}
+
+/// The bytes of the first segment.
+fn bytes(folder: &Path) -> Vec<u8> {
+    std::fs::read(segment_path(folder, 1)).unwrap()
+}
+
+fn write(folder: &Path, bytes: &[u8]) {
+    std::fs::write(segment_path(folder, 1), bytes).unwrap();
+}
+
+/// The names of the files in a folder, without what is only ahead of its time.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names = RealFileSystem::new().list(folder).unwrap();
+    names.retain(|name| !name.starts_with("spare"));
+    names
+}
+
+/// Where it is damaged.
+#[track_caller]
+fn damage(result: Result<(FileStorage, Recovered), StorageError>) -> (String, u64, String) {
+    match result.map(|(_, recovered)| recovered).unwrap_err() {
+        StorageError::Corrupt { path, offset, reason } => {
+            let name = path.rsplit('/').next().unwrap().to_owned();
+            (name, offset, reason)
+        }
+        other => panic!("{other}"),
+    }
 }
 
 #[test]
 fn what_was_saved_is_loaded_again() {
     let folder = tempfile::tempdir().unwrap();
     three_records(folder.path());
-    let recovered = open(folder.path()).unwrap().load().unwrap();
+    let (storage, recovered) = load(folder.path()).unwrap();
     let hard_state = HardState { current_term: Term(2), voted_for: Some(ServerId(2)) };
     assert_eq!(recovered.hard_state, hard_state);
     assert_eq!(recovered.entries, [entry(1, 1), entry(2, 2), entry(3, 2)]);
+    let report = storage.recovery_report().to_string();
+    assert_eq!(report, "3 entries from 3 records in 1 segments");
 }
 
 #[test]
-fn a_tail_torn_at_any_byte_is_cut_off_and_writing_goes_on() {
+fn a_tail_torn_at_any_byte_is_removed_and_told_and_writing_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let ends = three_records(folder.path());
     let whole = bytes(folder.path());
-    for length in ends[2]..ends[3] {
-        std::fs::write(folder.path().join(FILE_NAME), &whole[..length as usize]).unwrap();
-        let mut storage = open(folder.path()).unwrap();
-        assert_eq!(storage.load().unwrap().entries, [entry(1, 1), entry(2, 1)]);
-        storage.save(&[save(3, vec![entry(3, 3)])]).unwrap();
-        drop(storage);
-        let recovered = open(folder.path()).unwrap().load().unwrap();
-        assert_eq!(recovered.entries, [entry(1, 1), entry(2, 1), entry(3, 3)]);
+    let used = whole.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+    for length in ends[2] + 1..used {
+        let mut zeroed = whole.clone();
+        zeroed[length..].fill(0);
+        for torn in [&whole[..length], &zeroed] {
+            write(folder.path(), torn);
+            let (mut storage, recovered) = load(folder.path()).unwrap();
+            assert_eq!(recovered.entries, [entry(1, 1), entry(2, 1)]);
+            let told = storage.recovery_report().torn.clone().expect("it is told");
+            assert_eq!(told.offset, ends[2] as u64);
+            assert!(told.bytes > 0 && told.bytes <= (length - ends[2]) as u64);
+            storage.save(&[save(3, vec![entry(3, 3)])]).unwrap();
+            drop(storage);
+            let (storage, recovered) = load(folder.path()).unwrap();
+            assert_eq!(recovered.entries, [entry(1, 1), entry(2, 1), entry(3, 3)]);
+            assert_eq!(storage.recovery_report().torn, None);
+        }
     }
 }
 
+/// The last record too: its end is there, so it is not torn.
 #[test]
-fn a_flipped_bit_before_the_last_record_is_refused_with_its_place() {
+fn a_flipped_bit_in_any_record_is_refused_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let ends = three_records(folder.path());
     let whole = bytes(folder.path());
-    for at in ends[0]..ends[2] {
-        let mut damaged = whole.clone();
-        damaged[at as usize] ^= 1;
-        std::fs::write(folder.path().join(FILE_NAME), &damaged).unwrap();
-        let error = open(folder.path()).unwrap().load().unwrap_err();
-        let expected = if at < ends[1] { ends[0] } else { ends[1] };
-        assert!(
-            matches!(error, StorageError::Corrupt { offset, .. } if offset == expected),
-            "byte {at}: {error}"
-        );
-        assert_eq!(bytes(folder.path()), damaged, "a damaged file is left alone");
+    let used = whole.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+    for at in 0..used {
+        let starts = [&[0, segment::START as usize], &ends[..3]].concat();
+        let expected = *starts.iter().rev().find(|&&start| start <= at).unwrap();
+        let end = *ends.iter().find(|&&end| end > at).unwrap();
+        for bit in [0, 4, 7] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << bit;
+            write(folder.path(), &damaged);
+            let is_padding = whole[at..end].iter().all(|&byte| byte == 0);
+            if is_padding {
+                load(folder.path()).expect("the zeros behind a record mean nothing");
+                continue;
+            }
+            let (name, offset, reason) = damage(load(folder.path()));
+            assert_eq!((name, offset), (segment::name(1), expected as u64), "{at}: {reason}");
+            assert_eq!(bytes(folder.path()), damaged, "a damaged file is left alone");
+        }
     }
 }
 
 /// A storage with one record and a second one with these commands, and where the second starts.
 fn record_with(folder: &Path, commands: &[Vec<u8>]) -> usize {
-    let mut storage = open(folder).unwrap();
-    storage.load().unwrap();
+    let (mut storage, _) = load(folder).unwrap();
     storage.save(&[save(1, vec![entry(1, 1)])]).unwrap();
-    let start = storage.end as usize;
+    let start = end(&storage);
     let entries = (2..).zip(commands).map(|(index, command)| Entry {
         payload: Payload::Proposal(command.clone().into()),
         ..entry(index, 1)
     });
     storage.save(&[save(1, entries.collect())]).unwrap();
+    assert_eq!(names(folder), [&segment::name(1), ID_NAME], "one segment is enough");
     start
 }
 
-/// The last record is cut off, whichever part of it a crash kept from the disk.
-fn assert_is_cut_off_however_torn(folder: &Path, start: usize) {
+/// The last record is removed, whichever of its sectors a crash kept from the disk; and refused if they
+/// are all there and one is damaged.
+fn assert_torn_is_told_from_damaged(folder: &Path, start: usize) {
     let whole = bytes(folder);
-    let [mut no_prefix, mut no_start, mut no_end] = [(); 3].map(|()| whole.clone());
-    no_prefix[start..start + PREFIX_BYTES].fill(0);
-    no_start[start + PREFIX_BYTES] ^= 1;
-    no_end.pop();
-    for torn in [no_prefix, no_start, no_end] {
-        std::fs::write(folder.join(FILE_NAME), &torn).unwrap();
-        assert_eq!(open(folder).unwrap().load().unwrap().entries, [entry(1, 1)]);
-        assert_eq!(bytes(folder), whole[..start]);
+    let used = whole.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+    let sector = SECTOR_BYTES as usize;
+    let mut sectors = Vec::new();
+    let mut at = start;
+    while at < used {
+        let end = ((at / sector + 1) * sector).min(used);
+        sectors.push(at..end);
+        at = end;
+    }
+    let written: Vec<_> =
+        sectors.iter().filter(|it| whole[(*it).clone()].iter().any(|b| *b != 0)).collect();
+    let lost = (0..written.len()).map(|place| vec![place]);
+    let lost = lost.chain([(0..written.len()).step_by(2).collect(), (0..written.len()).collect()]);
+    for lost in lost {
+        let mut torn = whole.clone();
+        lost.iter().for_each(|&place: &usize| torn[written[place].clone()].fill(0));
+        write(folder, &torn);
+        assert_eq!(load(folder).unwrap().1.entries, [entry(1, 1)], "without sectors {lost:?}");
+        assert!(bytes(folder)[start..].iter().all(|&byte| byte == 0), "nothing is left of it");
+    }
+    for sector in &sectors {
+        let mut damaged = whole.clone();
+        // One bit of several, or one among zeros alone.
+        let at = sector.clone().find(|&at| whole[at].count_ones() > 1).unwrap_or(sector.start);
+        damaged[at] ^= (whole[at] & whole[at].wrapping_neg()).max(1);
+        write(folder, &damaged);
+        let (_, offset, reason) = damage(load(folder));
+        assert_eq!(offset, start as u64);
+        assert_eq!(reason, "the last record was written to its end, and is damaged");
+    }
+}
+
+#[test]
+fn a_torn_record_is_told_from_a_damaged_one() {
+    for payload_bytes in [1, 100, 400, 500, 512, 1000, 5000] {
+        let folder = tempfile::tempdir().unwrap();
+        let start = record_with(folder.path(), &[vec![7; payload_bytes]]);
+        assert_torn_is_told_from_damaged(folder.path(), start);
+    }
+}
+
+#[test]
+fn zeros_of_its_own_are_none_that_a_record_lacks() {
+    for command in [vec![0; 5000], [vec![0; 2000], vec![7; 600], vec![0; 2000]].concat()] {
+        let folder = tempfile::tempdir().unwrap();
+        let start = record_with(folder.path(), &[command]);
+        assert_torn_is_told_from_damaged(folder.path(), start);
     }
 }
 
 #[test]
 fn a_command_that_looks_like_a_record_does_not_keep_a_torn_one() {
-    let body = [1; 20];
-    let bare = [&20_u32.to_le_bytes()[..], &crc32fast::hash(&body).to_le_bytes(), &body];
-    let elsewhere = Prefix { length: 20, checksum: crc32fast::hash(&body) }.encode(77);
-    for command in [bare.concat(), [&elsewhere[..], &body].concat()] {
+    let prefix = Prefix { length: 20, checksum: crc32c::crc32c(&[1; 20]), zero_sectors: 0 };
+    let elsewhere = Place { segment: 1, offset: 77 * 16 };
+    let used_before = Place { segment: 2, offset: 0 };
+    for place in [elsewhere, used_before] {
+        let copy = [&prefix.encode(place)[..], &[1; 20], b"raft"].concat();
+        // At every distance from a place where a record could be.
+        let commands = (0..16).map(|shift| [vec![1; shift], copy.repeat(20)].concat());
         let folder = tempfile::tempdir().unwrap();
-        let start = record_with(folder.path(), &[command]);
-        assert_is_cut_off_however_torn(folder.path(), start);
+        let start = record_with(folder.path(), &commands.collect::<Vec<_>>());
+        assert_torn_is_told_from_damaged(folder.path(), start);
     }
 }
 
-/// Each of its bytes could start a record that reaches far: reading the bodies as well would take
-/// minutes.
 #[test]
-fn a_large_torn_record_is_cut_off_without_reading_it_again_from_every_byte() {
+fn damage_that_others_follow_is_no_torn_write_even_if_it_looks_like_one() {
     let folder = tempfile::tempdir().unwrap();
-    let command = [0, 0, 32, 0].repeat(1 << 14);
-    let start = record_with(folder.path(), &vec![command; 64]);
-    assert_is_cut_off_however_torn(folder.path(), start);
+    let ends = three_records(folder.path());
+    let mut lost = bytes(folder.path());
+    lost[ends[1]..ends[2]].fill(0);
+    write(folder.path(), &lost);
+    let (_, offset, reason) = damage(load(folder.path()));
+    assert_eq!((offset, &*reason), (ends[1] as u64, "the record is damaged, and others follow"));
+}
+
+#[test]
+fn a_length_that_the_file_does_not_have_takes_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let ends = three_records(folder.path());
+    let mut file = bytes(folder.path());
+    let prefix = Prefix { length: u32::MAX, checksum: 0, zero_sectors: 0 };
+    let place = Place { segment: 1, offset: ends[3] as u64 };
+    file[ends[3]..ends[3] + PREFIX_BYTES].copy_from_slice(&prefix.encode(place));
+    write(folder.path(), &file);
+    assert_eq!(load(folder.path()).unwrap().1.entries.len(), 3);
 }
 
 #[test]
 fn a_save_of_nothing_leaves_no_record() {
     let folder = tempfile::tempdir().unwrap();
     let ends = three_records(folder.path());
-    let mut storage = open(folder.path()).unwrap();
-    storage.load().unwrap();
+    let (mut storage, _) = load(folder.path()).unwrap();
     storage.save(&[]).unwrap();
-    assert_eq!(bytes(folder.path()).len() as u64, ends[3]);
+    assert_eq!(end(&storage), ends[3]);
 }
 
 #[test]
-fn a_header_torn_while_it_was_made_is_made_again() {
+fn an_id_that_was_torn_while_it_was_made_is_made_again() {
     let folder = tempfile::tempdir().unwrap();
-    drop(open(folder.path()).unwrap());
-    let whole = bytes(folder.path());
+    drop(load(folder.path()).unwrap());
+    let path = folder.path().join(ID_NAME);
+    let whole = std::fs::read(&path).unwrap();
     for length in 0..whole.len() {
-        std::fs::write(folder.path().join(FILE_NAME), &whole[..length]).unwrap();
-        assert_eq!(open(folder.path()).unwrap().load().unwrap(), Recovered::default());
-        assert_eq!(bytes(folder.path()), whole);
+        let mut zeroed = whole.clone();
+        zeroed[length..].fill(0);
+        for torn in [&whole[..length], &zeroed, &vec![0; length]] {
+            std::fs::write(&path, torn).unwrap();
+            assert_eq!(load(folder.path()).unwrap().1, Recovered::default());
+            assert_eq!(std::fs::read(&path).unwrap(), whole);
+        }
     }
 }
 
 #[test]
-fn a_header_whose_bytes_a_crash_kept_from_the_disk_is_made_again() {
-    let folder = tempfile::tempdir().unwrap();
-    drop(open(folder.path()).unwrap());
-    let whole = bytes(folder.path());
-    for length in 0..=whole.len() {
-        std::fs::write(folder.path().join(FILE_NAME), vec![0; length]).unwrap();
-        assert_eq!(open(folder.path()).unwrap().load().unwrap(), Recovered::default());
-        assert_eq!(bytes(folder.path()), whole);
-    }
-    // What follows may have been saved.
-    std::fs::write(folder.path().join(FILE_NAME), vec![0; whole.len() + 1]).unwrap();
-    let error = open(folder.path()).unwrap_err();
-    assert!(matches!(error, StorageError::Corrupt { offset: 0, .. }), "{error}");
-}
-
-#[test]
-fn a_damaged_header_is_refused() {
+fn a_damaged_id_is_refused_once_something_was_saved() {
     let folder = tempfile::tempdir().unwrap();
     three_records(folder.path());
-    let whole = bytes(folder.path());
-    let start = open(folder.path()).unwrap().header.len();
-    for at in 0..start {
+    let path = folder.path().join(ID_NAME);
+    let whole = std::fs::read(&path).unwrap();
+    for at in 0..whole.len() {
         let mut damaged = whole.clone();
         damaged[at] ^= 1;
-        std::fs::write(folder.path().join(FILE_NAME), &damaged).unwrap();
-        let error = open(folder.path()).unwrap_err();
-        assert!(matches!(error, StorageError::Corrupt { offset: 0, .. }), "{at}: {error}");
-        assert_eq!(bytes(folder.path()), damaged, "a damaged file is left alone");
+        std::fs::write(&path, &damaged).unwrap();
+        let (name, offset, _) = damage(load(folder.path()));
+        assert_eq!((&*name, offset), (ID_NAME, 0), "byte {at}");
+        assert_eq!(std::fs::read(&path).unwrap(), damaged, "a damaged file is left alone");
     }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(damage(load(folder.path())).0, ID_NAME);
+}
+
+#[test]
+fn a_log_that_is_gone_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    three_records(folder.path());
+    std::fs::remove_file(segment_path(folder.path(), 1)).unwrap();
+    let (name, _, reason) = damage(load(folder.path()));
+    assert_eq!(name, ID_NAME);
+    assert_eq!(reason, "the folder belongs to a server that has run, but its log is gone");
 }
 
 /// One server that comes back as a cluster of three could lose everything it committed alone.
 #[test]
 fn other_voters_are_refused_by_name_until_a_snapshot_says_who_votes() {
     let folder = tempfile::tempdir().unwrap();
-    let open = |voters: &[u64]| {
+    let open = |folder: &Path, voters: &[u64]| {
         let voters: Vec<_> = voters.iter().copied().map(ServerId).collect();
-        let mut storage =
-            FileStorage::open(folder.path(), ClusterId(7), ServerId(1), &voters).unwrap();
+        let mut storage = FileStorage::open(folder, ClusterId(7), ServerId(1), &voters).unwrap();
         storage.load().map(|recovered| (storage, recovered))
     };
-    let refusal = |voters| match open(voters).unwrap_err() {
+    let refusal = |folder: &Path, voters| match open(folder, voters).unwrap_err() {
         StorageError::Foreign { found, expected, .. } => format!("{found}, not {expected}"),
         other => panic!("{other}"),
     };
-    drop(open(&[1]).unwrap());
+    let alone = tempfile::tempdir().unwrap();
+    drop(open(alone.path(), &[1]).unwrap());
     let other = "a cluster that began with s1, not a cluster that began with s1, s2, s3";
-    assert_eq!(refusal(&[1, 2, 3]), other);
-    std::fs::remove_file(folder.path().join(FILE_NAME)).unwrap();
-    let (mut storage, _) = open(&[3, 1, 2]).unwrap();
+    assert_eq!(refusal(alone.path(), &[1, 2, 3]), other);
+    let folder = folder.path();
+    let (mut storage, _) = open(folder, &[3, 1, 2]).unwrap();
     // What the log says of the cluster may be taken back.
     let configuration = Arc::new(Configuration::new([1, 2].map(ServerId), []));
     let change = Entry { payload: Payload::Configuration(configuration), ..entry(1, 1) };
     storage.save(&[save(1, vec![change])]).unwrap();
     drop(storage);
     let began = "a cluster that began with s1, s2, s3, not a cluster that began with";
-    assert_eq!(refusal(&[1]), format!("{began} s1"));
-    assert_eq!(refusal(&[1, 2, 4]), format!("{began} s1, s2, s4"));
+    assert_eq!(refusal(folder, &[1]), format!("{began} s1"));
+    assert_eq!(refusal(folder, &[1, 2, 4]), format!("{began} s1, s2, s4"));
 
-    let (mut storage, recovered) = open(&[2, 3, 1]).unwrap();
+    let (mut storage, recovered) = open(folder, &[2, 3, 1]).unwrap();
     assert_eq!(recovered.entries.len(), 1);
     storage.save(&[Save { entries: Entries::new(), ..snapshot_save(1, 10) }]).unwrap();
     drop(storage);
-    let (mut storage, _) = open(&[1, 2]).unwrap();
+    let (mut storage, _) = open(folder, &[1, 2]).unwrap();
     storage.save(&[save(2, vec![entry(2, 2)])]).unwrap();
     drop(storage);
-    assert_eq!(open(&[3, 4]).unwrap().1.entries, [entry(2, 2)]);
-}
-
-#[test]
-fn a_record_that_was_written_but_not_confirmed_is_loaded_again() {
-    let folder = tempfile::tempdir().unwrap();
-    three_records(folder.path());
-    let written = bytes(folder.path());
-    let other = tempfile::tempdir().unwrap();
-    std::fs::write(other.path().join(FILE_NAME), &written).unwrap();
-    assert_eq!(open(other.path()).unwrap().load().unwrap().entries.len(), 3);
-    assert_eq!(bytes(other.path()), written, "what is synced is not changed");
+    assert_eq!(open(folder, &[3, 4]).unwrap().1.entries, [entry(2, 2)]);
 }
 
 #[test]
@@ -273,15 +393,15 @@ fn folders_are_made_where_there_are_none() {
     let folder = tempfile::tempdir().unwrap();
     let deep = folder.path().join("a/b/c");
     three_records(&deep);
-    assert_eq!(open(&deep).unwrap().load().unwrap().entries.len(), 3);
-    create_folder(Path::new(".")).unwrap();
-    create_folder(Path::new("/")).unwrap();
+    assert_eq!(load(&deep).unwrap().1.entries.len(), 3);
+    RealFileSystem::new().create_folder(Path::new(".")).unwrap();
+    RealFileSystem::new().create_folder(Path::new("/")).unwrap();
 }
 
 #[test]
 fn a_storage_of_someone_else_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    drop(open(folder.path()).unwrap());
+    three_records(folder.path());
     let voters = [1, 2, 3].map(ServerId);
     for (cluster, server) in [(7, 2), (8, 1)] {
         let (cluster, server) = (ClusterId(cluster), ServerId(server));
@@ -289,10 +409,14 @@ fn a_storage_of_someone_else_is_refused() {
         let StorageError::Foreign { found, expected, .. } = other else { panic!("{other}") };
         assert_eq!(found, format!("s1 of cluster {}", ClusterId(7)));
         assert_eq!(expected, format!("{server} of cluster {cluster}"));
+        // And one segment of somebody else in a folder of one's own.
+        let own = tempfile::tempdir().unwrap();
+        let open = || FileStorage::open(own.path(), cluster, server, &voters);
+        open().unwrap().load().unwrap();
+        write(own.path(), &bytes(folder.path()));
+        let other = open().unwrap().load().unwrap_err();
+        assert!(matches!(other, StorageError::Foreign { .. }), "{other}");
     }
-    std::fs::write(folder.path().join(FILE_NAME), "something else, and long enough").unwrap();
-    let no_log = open(folder.path()).unwrap_err();
-    assert!(matches!(no_log, StorageError::Corrupt { offset: 0, .. }), "{no_log}");
 }
 
 #[test]
@@ -306,7 +430,7 @@ fn two_processes_cannot_share_a_storage() {
 }
 
 #[test]
-fn nothing_is_written_before_the_end_of_the_file_is_known() {
+fn nothing_is_written_before_the_end_of_the_log_is_known() {
     let folder = tempfile::tempdir().unwrap();
     let mut storage = open(folder.path()).unwrap();
     assert!(storage.save(&[save(1, vec![])]).is_err());
@@ -315,30 +439,14 @@ fn nothing_is_written_before_the_end_of_the_file_is_known() {
 }
 
 #[test]
-fn a_snapshot_stands_for_the_entries_that_it_replaces() {
-    let folder = tempfile::tempdir().unwrap();
-    three_records(folder.path());
-    let mut storage = open(folder.path()).unwrap();
-    storage.load().unwrap();
-    // Entry 2 is of another term, so nothing is kept.
-    let install = snapshot_save(2, 100);
-    storage.save(&[install.clone(), save(3, vec![entry(4, 1)])]).unwrap();
-    drop(storage);
-    let recovered = open(folder.path()).unwrap().load().unwrap();
-    assert_eq!(recovered.snapshot, install.snapshot);
-    assert_eq!(Some(recovered.start), install.compacted);
-    assert_eq!(recovered.entries, [entry(3, 1), entry(4, 1)]);
-}
-
-#[test]
 fn entries_that_leave_a_gap_are_not_written() {
     let folder = tempfile::tempdir().unwrap();
-    let ends = three_records(folder.path());
-    let mut storage = open(folder.path()).unwrap();
-    storage.load().unwrap();
+    three_records(folder.path());
+    let whole = bytes(folder.path());
+    let (mut storage, _) = load(folder.path()).unwrap();
     let error = storage.save(&[save(3, vec![entry(5, 3)])]).unwrap_err();
     assert!(matches!(error, StorageError::Gap { last: Index(3), found: Index(5) }), "{error}");
-    assert_eq!(bytes(folder.path()).len() as u64, ends[3]);
+    assert_eq!(bytes(folder.path()), whole);
     assert!(storage.save(&[save(3, vec![])]).is_err(), "and nothing is from then on");
 }
 
@@ -346,21 +454,307 @@ fn entries_that_leave_a_gap_are_not_written() {
 fn a_file_of_another_format_is_refused_with_its_number() {
     let folder = tempfile::tempdir().unwrap();
     three_records(folder.path());
-    let mut older = bytes(folder.path());
-    older[7] = 2;
-    std::fs::write(folder.path().join(FILE_NAME), &older).unwrap();
-    let StorageError::Corrupt { reason, .. } = open(folder.path()).unwrap_err() else { panic!() };
-    assert_eq!(reason, "it is of format 2, and only 3 can be read here");
+    let whole = bytes(folder.path());
+    for (format, age) in [(MAGIC_FORMAT - 1, "an older"), (MAGIC_FORMAT + 1, "a newer")] {
+        let words = format!(
+            "it is of format {format}, of {age} version of this program, and only format 4 can be \
+             read here"
+        );
+        let mut other = whole.clone();
+        other[7] = format;
+        write(folder.path(), &other);
+        assert_eq!(damage(load(folder.path())), (segment::name(1), 0, words.clone()));
+        write(folder.path(), &whole);
+        let path = folder.path().join(ID_NAME);
+        let id = std::fs::read(&path).unwrap();
+        let mut other = id.clone();
+        other[7] = format;
+        std::fs::write(&path, other).unwrap();
+        let StorageError::Corrupt { reason, .. } = open(folder.path()).unwrap_err() else {
+            panic!("another error");
+        };
+        assert_eq!(reason, words);
+        std::fs::write(&path, id).unwrap();
+    }
+    let old = tempfile::tempdir().unwrap();
+    std::fs::write(old.path().join(OLD_NAME), "RAFTLOG\x03").unwrap();
+    let StorageError::Corrupt { reason, .. } = open(old.path()).unwrap_err() else {
+        panic!("another error");
+    };
+    assert!(reason.contains("older version"), "{reason}");
+    assert_eq!(names(old.path()), [OLD_NAME], "nothing is made beside it");
+}
+
+/// The format version of this program.
+const MAGIC_FORMAT: u8 = crate::file_header::MAGIC[7];
+
+#[test]
+fn a_snapshot_stands_for_the_entries_that_it_replaces() {
+    let folder = tempfile::tempdir().unwrap();
+    three_records(folder.path());
+    let (mut storage, _) = load(folder.path()).unwrap();
+    // Entry 2 is of another term, so nothing is kept.
+    let install = snapshot_save(2, 100);
+    storage.save(&[install.clone(), save(3, vec![entry(4, 1)])]).unwrap();
+    drop(storage);
+    let recovered = load(folder.path()).unwrap().1;
+    assert_eq!(recovered.snapshot, install.snapshot);
+    assert_eq!(Some(recovered.start), install.compacted);
+    assert_eq!(recovered.entries, [entry(3, 1), entry(4, 1)]);
 }
 
 #[test]
-fn a_length_that_the_file_does_not_have_takes_no_memory() {
+fn only_the_snapshot_that_counts_is_kept_and_it_must_be_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let ends = three_records(folder.path());
-    let mut file = bytes(folder.path());
-    file.extend_from_slice(&Prefix { length: u32::MAX, checksum: 0 }.encode(ends[3]));
-    std::fs::write(folder.path().join(FILE_NAME), &file).unwrap();
-    assert_eq!(open(folder.path()).unwrap().load().unwrap().entries.len(), 3);
-    let mut end = &file[ends[3] as usize..];
-    assert_eq!(read_record(&mut end, ends[3], file.len() as u64).unwrap(), None);
+    let (mut storage, _) = load(folder.path()).unwrap();
+    storage.save(&[save(1, vec![entry(1, 1)])]).unwrap();
+    for index in 1..=4 {
+        storage.save(&[snapshot_save(index, 2000)]).unwrap();
+    }
+    // Two at once: the last one counts.
+    storage.save(&[snapshot_save(5, 2000), snapshot_save(6, 3000)]).unwrap();
+    drop(storage);
+    let name = snapshot_file::name(snapshot(6, 1, 3000).id());
+    assert_eq!(names(folder.path()), [&segment::name(1), ID_NAME, &name]);
+
+    // What a crash may leave.
+    let other = snapshot_file::name(snapshot(5, 1, 2000).id());
+    for remains in [&other, snapshot_file::NEW_NAME, NEW_SEGMENT_NAME] {
+        std::fs::write(folder.path().join(remains), [1; 100]).unwrap();
+    }
+    assert_eq!(load(folder.path()).unwrap().1.snapshot, Some(snapshot(6, 1, 3000)));
+    assert_eq!(names(folder.path()), [&segment::name(1), ID_NAME, &name]);
+
+    let path = folder.path().join(&name);
+    let whole = std::fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(61) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 16;
+        for bad in [&damaged, &whole[..at]] {
+            std::fs::write(&path, bad).unwrap();
+            assert_eq!(damage(load(folder.path())).0, name);
+        }
+    }
+    std::fs::remove_file(&path).unwrap();
+    let (found, offset, reason) = damage(load(folder.path()));
+    assert_eq!((found, offset), (name, 0));
+    assert_eq!(reason, "the log needs it, and it is not there");
+}
+
+/// A log of short segments, and what it holds.
+fn many_segments(folder: &Path) -> (FileStorage, Recovered) {
+    let (mut storage, mut expected) = load_short(folder).unwrap();
+    for index in 1..=20 {
+        let save = save(1, vec![long_entry(index, 1, 500)]);
+        expected.replay(save.clone()).unwrap();
+        storage.save(&[save]).unwrap();
+    }
+    assert!(storage.active.as_ref().unwrap().number > 5, "they are short");
+    (storage, expected)
+}
+
+#[test]
+fn a_log_goes_on_in_new_segments_and_is_read_back_from_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (storage, expected) = many_segments(folder.path());
+    drop(storage);
+    let (mut storage, recovered) = load_short(folder.path()).unwrap();
+    assert_eq!(recovered, expected);
+    // One that is longer than a segment.
+    storage.save(&[save(1, vec![long_entry(21, 1, 9000)])]).unwrap();
+    storage.save(&[save(1, vec![entry(22, 1)])]).unwrap();
+    drop(storage);
+    assert_eq!(load(folder.path()).unwrap().1.entries.len(), 22);
+}
+
+#[test]
+fn segments_go_when_all_their_entries_are_compacted_and_no_earlier() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut storage, _) = many_segments(folder.path());
+    let count =
+        |folder: &Path| names(folder).iter().filter(|it| segment::number(it).is_some()).count();
+    let before = count(folder.path());
+    for through in [3, 9, 10, 19] {
+        let compact = snapshot(through, 1, 10);
+        let compacted = Some(compact.last());
+        storage.save(&[Save { snapshot: Some(compact), compacted, ..Save::default() }]).unwrap();
+        storage.spare.stop();
+        let report = inspect_folder(folder.path()).unwrap();
+        // One is kept for a spare.
+        let (last, others) = report.segments.split_last().unwrap();
+        let is_needed = |it: &&SegmentReport| it.last_index > Some(Index(through));
+        assert!(others.iter().filter(|it| !is_needed(it)).count() <= 1, "{through}: {others:?}");
+        assert!(last.last_index.is_none() || last.last_index == Some(Index(20)));
+        let expected: Vec<_> = (through + 1..=20).map(|index| long_entry(index, 1, 500)).collect();
+        drop(storage);
+        let (again, recovered) = load_short(folder.path()).unwrap();
+        assert_eq!(recovered.entries, expected);
+        assert_eq!(recovered.start.index, Index(through));
+        storage = again;
+    }
+    assert!(before > 5 && count(folder.path()) <= 3);
+}
+
+/// The last entries that were made in a term may be replaced after the segment they are in is full, and
+/// compacted when it is gone.
+#[test]
+fn entries_that_were_replaced_do_not_come_back_with_the_segments_that_are_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut storage, mut expected) = many_segments(folder.path());
+    let mut save_both = |storage: &mut FileStorage, save: Save| {
+        expected.replay(save.clone()).unwrap();
+        storage.save(&[save]).unwrap();
+        expected.clone()
+    };
+    for index in 18..=30 {
+        save_both(&mut storage, save(2, vec![long_entry(index, 2, 300)]));
+    }
+    let compact = snapshot(20, 2, 10);
+    let compacted = Some(compact.last());
+    let compact = Save { snapshot: Some(compact), compacted, ..Save::default() };
+    let expected = save_both(&mut storage, compact);
+    drop(storage);
+    assert_eq!(load_short(folder.path()).unwrap().1, expected);
+}
+
+#[test]
+fn a_segment_that_is_gone_or_ends_early_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(many_segments(folder.path()));
+    let path = segment_path(folder.path(), 2);
+    let whole = std::fs::read(&path).unwrap();
+    // Torn at a record's start, so that each that is left is whole.
+    let mut short = whole.clone();
+    let file = RealFileSystem::new().open(&path, false).unwrap();
+    let mut reader = segment::Reader::new(&file, 2).unwrap();
+    assert!(reader.next().unwrap().is_some() && reader.next().unwrap().is_some());
+    short[reader.at as usize..].fill(0);
+    std::fs::write(&path, &short).unwrap();
+    let (name, offset, reason) = damage(load_short(folder.path()));
+    assert_eq!((name, offset), (segment::name(3), segment::START), "{reason}");
+    assert!(reason.contains("the segment before it ended at byte"), "{reason}");
+    // Torn within a record.
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let (name, _, reason) = damage(load_short(folder.path()));
+    assert_eq!(name, segment::name(2));
+    assert_eq!(reason, "the record was not finished, but a later segment follows");
+    std::fs::remove_file(&path).unwrap();
+    let (name, _, reason) = damage(load_short(folder.path()));
+    assert_eq!(name, segment::name(3));
+    assert!(reason.starts_with("the segments before it are gone"), "{reason}");
+    // And one under another's name.
+    std::fs::copy(segment_path(folder.path(), 3), &path).unwrap();
+    let (name, offset, reason) = damage(load_short(folder.path()));
+    assert_eq!((name, offset), (segment::name(2), 0));
+    assert_eq!(reason, "it is another segment than its name says");
+}
+
+#[test]
+fn an_old_segment_that_a_crash_brought_back_does_not_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut storage, _) = many_segments(folder.path());
+    let first = bytes(folder.path());
+    let compact = snapshot(15, 1, 10);
+    let compacted = Some(compact.last());
+    storage.save(&[Save { snapshot: Some(compact), compacted, ..Save::default() }]).unwrap();
+    drop(storage);
+    let expected = load_short(folder.path()).unwrap().1;
+    write(folder.path(), &first);
+    assert_eq!(load_short(folder.path()).unwrap().1, expected);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_next_segment_is_made_before_it_is_needed_out_of_one_that_is_not_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut storage, _) = load_short(folder.path()).unwrap();
+    let spare = folder.path().join(SPARE_NAME);
+    storage.save(&[save(1, vec![long_entry(1, 1, 700)])]).unwrap();
+    // It is being made beside the writing.
+    assert!(storage.spare.is_made());
+    assert_eq!(std::fs::read(&spare).unwrap(), [0; 2048]);
+    storage.save(&[save(1, vec![long_entry(2, 1, 700)])]).unwrap();
+    storage.save(&[save(1, vec![long_entry(3, 1, 700)])]).unwrap();
+    assert_eq!(std::fs::metadata(segment_path(folder.path(), 2)).unwrap().len(), 2048);
+    // What is compacted stays until the spare is used up, and becomes the next one.
+    storage.save(&[Save { entries: Entries::new(), ..snapshot_save(3, 10) }]).unwrap();
+    let old = std::fs::File::open(folder.path().join(storage.reserve.as_ref().unwrap())).unwrap();
+    let mut index = 3;
+    while storage.reserve.is_some() {
+        assert!(storage.spare.is_made());
+        index += 1;
+        storage.save(&[save(1, vec![long_entry(index, 1, 700)])]).unwrap();
+    }
+    assert!(storage.spare.is_made());
+    let inode = |metadata: std::fs::Metadata| {
+        use std::os::unix::fs::MetadataExt;
+        metadata.ino()
+    };
+    assert_eq!(inode(old.metadata().unwrap()), inode(std::fs::metadata(&spare).unwrap()));
+    assert_eq!(std::fs::read(&spare).unwrap(), [0; 2048]);
+}
+
+#[test]
+fn a_full_disk_ends_the_storage_and_loses_nothing_that_was_confirmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |fs| {
+        let voters = [1, 2, 3].map(ServerId);
+        let storage = FileStorage::open_in(fs, folder.path(), ClusterId(7), ServerId(1), &voters);
+        storage.map(|storage| storage.with_segment_bytes_max(2048))
+    };
+    let mut storage = open(RealFileSystem::with_quota(12_000)).unwrap();
+    storage.load().unwrap();
+    let mut saved = 0;
+    let full = loop {
+        match storage.save(&[save(1, vec![long_entry(saved + 1, 1, 500)])]) {
+            Ok(()) => saved += 1,
+            Err(error) => break error,
+        }
+    };
+    let StorageError::Io { source, .. } = full else { panic!("{full}") };
+    assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+    assert!(saved > 5, "{saved}");
+    storage.save(&[save(1, vec![])]).expect_err("it is never written again");
+    drop(storage);
+    let mut storage = open(RealFileSystem::new()).unwrap();
+    assert_eq!(storage.load().unwrap().entries.len() as u64, saved);
+    storage.save(&[save(1, vec![entry(saved + 1, 1)])]).unwrap();
+}
+
+#[test]
+fn a_folder_is_looked_at_while_its_server_runs_and_nothing_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut storage, _) = many_segments(folder.path());
+    storage.save(&[snapshot_save(5, 100)]).unwrap();
+    storage.spare.stop();
+    let report = inspect_folder(folder.path()).unwrap();
+    assert!(report.is_in_use);
+    assert_eq!((report.cluster_id, report.server_id), (Some(ClusterId(7)), Some(ServerId(1))));
+    assert_eq!(report.state.last, LogId::new(Term(1), Index(6)));
+    assert_eq!(report.damage, []);
+    assert_eq!(report.snapshots.len(), 1);
+    assert!(report.snapshots[0].is_needed);
+    let path = segment_path(folder.path(), storage.active.as_ref().unwrap().number);
+    drop(storage);
+
+    // A write that was not finished, and two damages.
+    let mut last = std::fs::read(&path).unwrap();
+    let used = last.iter().rposition(|&byte| byte != 0).unwrap();
+    last[used - 3..].fill(0);
+    std::fs::write(&path, &last).unwrap();
+    let oldest = report.segments[0].name.clone();
+    let oldest = folder.path().join(oldest);
+    let mut damaged = std::fs::read(&oldest).unwrap();
+    damaged[300] ^= 1;
+    std::fs::write(&oldest, damaged).unwrap();
+    let snapshot = folder.path().join(&report.snapshots[0].name);
+    let again = inspect_folder(folder.path()).unwrap();
+    assert!(!again.is_in_use);
+    assert!(matches!(again.segments.last().unwrap().tail, TailReport::Torn { bytes: 1.. }));
+    assert_eq!(again.segments[0].tail, TailReport::Damaged);
+    assert_eq!(again.damage.len(), 1, "{:?}", again.damage);
+    assert!(snapshot.exists());
+    assert_eq!(std::fs::read(&path).unwrap(), last, "looking changes nothing");
+    let none = inspect_folder(folder.path().join("nothing")).unwrap_err();
+    assert!(matches!(none, StorageError::Io { .. }), "{none}");
 }

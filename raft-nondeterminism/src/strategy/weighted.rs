@@ -35,7 +35,7 @@ impl Weighted {
             EventClass::Client => 6,
             EventClass::Duplicate | EventClass::Restart => 4,
             EventClass::Read => 3,
-            EventClass::Drop | EventClass::Crash | EventClass::Change => 2,
+            EventClass::Drop | EventClass::Crash | EventClass::Change | EventClass::Disk => 2,
             EventClass::Snapshot
             | EventClass::Transfer
             | EventClass::Propose

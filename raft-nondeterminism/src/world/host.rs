@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::mem;
+use std::slice;
 
 use bytes::Bytes;
 use raft_core::{
@@ -13,6 +14,7 @@ use raft_core::{
 };
 
 use super::World;
+use super::files::Files;
 use crate::fault::Fault;
 use crate::machine::Machine;
 use crate::monitor::Fact;
@@ -22,7 +24,7 @@ use crate::strategy::NotReproducible;
 use crate::watch::Watch;
 
 /// What one server runs on.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Host {
     pub(super) id: ServerId,
     /// `None` while it is down.
@@ -30,6 +32,10 @@ pub(super) struct Host {
     pub(super) clock: Timestamp,
     /// What survives a crash.
     disk: Recovered,
+    /// The files that must say the same, if there are files.
+    files: Option<Files>,
+    /// The disk does nothing.
+    is_stalled: bool,
     /// Saves that are not durable yet, oldest first; empty if saves are immediate.
     unsaved: VecDeque<Save>,
     /// What has arrived and was not taken yet; empty unless servers take what arrives together.
@@ -60,6 +66,8 @@ impl Host {
             server: None,
             clock: Timestamp::ZERO,
             disk: Recovered::default(),
+            files: None,
+            is_stalled: false,
             unsaved: VecDeque::new(),
             arrivals: Vec::new(),
             machine: Machine::default(),
@@ -74,6 +82,27 @@ impl Host {
 
     pub(super) fn is_saving(&self) -> bool {
         !self.unsaved.is_empty()
+    }
+
+    /// True if a save can become durable next.
+    pub(super) fn may_save(&self) -> bool {
+        self.is_saving() && !self.is_stalled
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.is_stalled
+    }
+
+    pub(super) fn stall(&mut self, is_stalled: bool) {
+        self.is_stalled = is_stalled;
+        if let Some(files) = self.files.as_ref().filter(|_| is_stalled) {
+            files.stalled();
+        }
+    }
+
+    /// True if its files ended with a torn write when it started.
+    pub(super) fn was_torn(&self) -> bool {
+        self.files.as_ref().is_some_and(Files::was_torn)
     }
 
     pub(super) fn is_taking(&self) -> bool {
@@ -115,7 +144,18 @@ impl Host {
     }
 
     fn write(&mut self, save: Save) {
+        if let Some(files) = &mut self.files {
+            files.save(slice::from_ref(&save)).expect("a disk without a fault takes everything");
+        }
         self.disk.replay(save).expect(CONTIGUOUS);
+    }
+
+    /// What its disk holds, which it starts from.
+    fn read_disk(&mut self) -> Recovered {
+        if let Some(files) = &mut self.files {
+            files.read_into(&mut self.disk);
+        }
+        self.disk.clone()
     }
 
     /// True if its disk holds what the server remembers, now that all is saved.
@@ -152,7 +192,10 @@ impl World {
     ) -> Result<(), NewServerError> {
         let config = self.config(self.hosts[place].id);
         let host = &mut self.hosts[place];
-        host.server = Some(Server::new(config, host.disk.clone())?);
+        if self.scenario.saves == SaveMode::Files && host.files.is_none() {
+            host.files = Some(Files::new(&config));
+        }
+        host.server = Some(Server::new(config, host.read_disk())?);
         host.machine = Machine::default();
         self.tell(place, Input::NotifyJoinedService, watch);
         let host = &self.hosts[place];
@@ -209,20 +252,56 @@ impl World {
             unsaved
         };
         let host = &mut self.hosts[place];
-        let saves = mem::take(&mut host.unsaved);
-        saves.into_iter().take(kept).for_each(|save| host.write(save));
-        host.server = None;
-        host.taking = None;
-        host.tasks.clear();
-        host.arrivals.clear();
-        let id = host.id;
-        self.reads.retain(|_, asked| *asked != id);
+        let mut saves = mem::take(&mut host.unsaved);
+        saves.drain(..kept).for_each(|save| host.write(save));
+        if let Some(files) = &mut host.files {
+            files.crash(saves.make_contiguous(), oracle)?;
+        }
+        self.end(place);
         self.faults.happened(Fault::Crash);
         if kept < unsaved {
             self.faults.happened(Fault::LoseSaves);
             let (id, lost) = (self.hosts[place].id, unsaved - kept);
             watch.line(format_args!("       {id} lost {lost} of {unsaved} unfinished saves"));
         }
+        watch.fact(&Fact::Crashed { server: self.hosts[place].id });
+        Ok(())
+    }
+
+    /// A server stops, and what it had in memory is gone.
+    fn end(&mut self, place: usize) {
+        let host = &mut self.hosts[place];
+        host.server = None;
+        host.taking = None;
+        host.is_stalled = false;
+        host.tasks.clear();
+        host.arrivals.clear();
+        let id = host.id;
+        self.reads.retain(|_, asked| *asked != id);
+    }
+
+    /// A disk fails while it writes all that waits for it; then its server stops, and a loss of power may
+    /// be the reason.
+    pub(super) fn fail_disk(
+        &mut self,
+        place: usize,
+        oracle: &mut Oracle<'_>,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), NotReproducible> {
+        let host = &mut self.hosts[place];
+        let mut saves = mem::take(&mut host.unsaved);
+        let saves = saves.make_contiguous();
+        let files = host.files.as_mut().expect("only disks with files fail");
+        if files.fail(saves, oracle)? {
+            let number = saves.last().expect("the event was enabled").number;
+            for save in saves {
+                host.disk.replay(save.clone()).expect(CONTIGUOUS);
+            }
+            self.tell(place, Input::Saved(number), watch);
+            return Ok(());
+        }
+        self.faults.happened(Fault::DiskError);
+        self.end(place);
         watch.fact(&Fact::Crashed { server: self.hosts[place].id });
         Ok(())
     }
@@ -295,7 +374,7 @@ impl World {
         let (term, log) = (server.current_term(), server.log());
         match effect {
             Effect::Save(save) => match scenario.saves {
-                SaveMode::Delayed => host.unsaved.push_back(save),
+                SaveMode::Delayed | SaveMode::Files => host.unsaved.push_back(save),
                 SaveMode::Immediate => {
                     if !self.variant.is_synchronous {
                         inputs.push_back(Input::Saved(save.number));
@@ -386,7 +465,7 @@ impl World {
             Task::TakeSnapshot(through) => {
                 let data = host.machine.snapshot();
                 match self.scenario.saves {
-                    SaveMode::Delayed => {
+                    SaveMode::Delayed | SaveMode::Files => {
                         host.taking = Some((through, data));
                         None
                     }

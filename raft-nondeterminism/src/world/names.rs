@@ -52,6 +52,9 @@ impl World {
                 cut_off.try_for_each(|place| write!(f, " {}", self.hosts[place].id))
             }
             Event::Heal => f.write_str("heal all"),
+            Event::FailDisk(place) => write!(f, "fail-disk {}", self.hosts[place].id),
+            Event::Stall(place) => write!(f, "stall {}", self.hosts[place].id),
+            Event::Unstall(place) => write!(f, "unstall {}", self.hosts[place].id),
             Event::Propose(place) => write!(f, "propose {}", self.hosts[place].id),
             Event::Read(place) => write!(f, "read {}", self.hosts[place].id),
             Event::Crash(place) => write!(f, "crash {}", self.hosts[place].id),
@@ -79,6 +82,7 @@ fn class_of(verb: &str) -> Option<EventClass> {
         "read" => Some(EventClass::Read),
         "cut" | "heal" => Some(EventClass::Partition),
         "propose" => Some(EventClass::Propose),
+        "fail-disk" | "stall" | "unstall" => Some(EventClass::Disk),
         _ => None,
     }
 }

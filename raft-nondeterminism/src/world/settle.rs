@@ -25,6 +25,7 @@ impl World {
     pub(crate) fn settle(&mut self, watch: &mut Watch<'_>) -> Result<(), String> {
         watch.line(format_args!("       everything works from now on"));
         self.cut = 0;
+        self.hosts.iter_mut().for_each(|host| host.stall(false));
         for place in self.places().filter(|&place| !self.hosts[place].is_up()).collect::<Vec<_>>() {
             self.happen(Event::Restart(place), watch);
         }

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: randomness is seeded and nothing outside says otherwise, so a verdict can be had again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::process::{self, Ended};
 use super::scratch::{Scratch, Subject};
+use super::table::Mutant;
 
 /// What a build, or the unmutated copy, may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -63,6 +64,8 @@ pub(super) struct Bench<'a> {
     took: BTreeMap<String, Duration>,
     /// What a mutant may take at least.
     pub(super) patience_min: Duration,
+    /// Targets of other packages that rows name: `PACKAGE/TARGET`.
+    elsewhere: Vec<String>,
 }
 
 /// A program that was built: the name of its target, and where it is.
@@ -70,7 +73,16 @@ type Program = (String, PathBuf);
 
 impl<'a> Bench<'a> {
     pub(super) fn new(subject: &'a Subject, scratch: &'a Scratch) -> Self {
-        Self { subject, scratch, took: BTreeMap::new(), patience_min: PATIENCE_MIN }
+        let (took, patience_min) = (BTreeMap::new(), PATIENCE_MIN);
+        Self { subject, scratch, took, patience_min, elsewhere: Vec::new() }
+    }
+
+    /// Has the tests of other packages judge too that these rows name.
+    pub(super) fn with_rows(mut self, mutants: &[Mutant]) -> Self {
+        let named = mutants.iter().flat_map(|mutant| &mutant.tests);
+        let elsewhere: BTreeSet<_> = named.filter(|name| name.contains('/')).cloned().collect();
+        self.elsewhere = elsewhere.into_iter().collect();
+        self
     }
 
     pub(super) fn suites(&self, has_tests: bool, has_explorer: bool) -> Vec<Suite> {
@@ -80,10 +92,17 @@ impl<'a> Bench<'a> {
 
     /// Runs the suite on a copy that must pass, and remembers how long each program takes.
     pub(super) fn run_unmutated(&mut self, suite: Suite) -> Result<Verdict> {
-        let programs = match self.build(suite, &[])? {
+        let mut programs = match self.build(suite, &[])? {
             Ok(programs) => programs,
             Err(reason) => return Ok(Verdict::Error(reason)),
         };
+        let elsewhere: Vec<&str> = self.elsewhere.iter().map(String::as_str).collect();
+        if suite == Suite::Tests && !elsewhere.is_empty() {
+            match self.build(suite, &elsewhere)? {
+                Ok(more) => programs.extend(more),
+                Err(reason) => return Ok(Verdict::Error(reason)),
+            }
+        }
         for (name, program) in programs {
             let started = Instant::now();
             let verdict = self.judge(suite, &name, &program)?;
@@ -127,13 +146,30 @@ impl<'a> Bench<'a> {
         Ok(Verdict::Survived)
     }
 
-    /// Builds these targets, or all; or says why they do not build.
+    /// Builds these targets, or all of the package; or says why they do not build.
     fn build(&self, suite: Suite, targets: &[&str]) -> Result<Result<Vec<Program>, String>> {
+        let (elsewhere, own): (Vec<&str>, Vec<&str>) =
+            targets.iter().partition(|target| target.contains('/'));
+        let mut programs = Vec::new();
+        for name in elsewhere {
+            let (package, test) = name.split_once('/').context("it names a package")?;
+            let mut cargo = self.scratch.cargo();
+            cargo.args(["test", "--no-run", "-p", package, "--test", test]);
+            match Self::build_with(cargo)? {
+                Ok(built) => programs
+                    .extend(built.into_iter().map(|(_, program)| (name.to_owned(), program))),
+                Err(reason) => return Ok(Err(reason)),
+            }
+        }
+        if own.is_empty() && !targets.is_empty() {
+            return Ok(Ok(programs));
+        }
         let mut cargo = self.scratch.cargo();
         match suite {
             Suite::Tests => {
                 cargo.args(["test", "--no-run", "-p", self.subject.package]);
                 cargo.args(["--features", self.subject.features]);
+                let targets = &own[..];
                 match targets {
                     [] => {
                         cargo.args(["--lib", "--tests"]);
@@ -153,6 +189,19 @@ impl<'a> Bench<'a> {
                 cargo.env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true");
             }
         }
+        match Self::build_with(cargo)? {
+            Ok(built) => programs.extend(built),
+            Err(reason) => return Ok(Err(reason)),
+        }
+        let place = |name: &str| match targets.iter().position(|target| *target == name) {
+            Some(place) => place,
+            None => targets.len() + usize::from(name == LAST),
+        };
+        programs.sort_by_key(|(name, _)| (place(name), name.clone()));
+        Ok(Ok(programs))
+    }
+
+    fn build_with(mut cargo: Command) -> Result<Result<Vec<Program>, String>> {
         cargo.arg("--message-format=json");
         let mut programs = Vec::new();
         let mut errors = Vec::new();
@@ -171,17 +220,13 @@ impl<'a> Bench<'a> {
             Ended::Exited(_) => return Ok(Err(format!("does not build: {}", errors[0]))),
             Ended::Stopped | Ended::TimedOut => bail!("{cargo:?} took too long"),
         }
-        let place = |name: &str| match targets.iter().position(|target| *target == name) {
-            Some(place) => place,
-            None => targets.len() + usize::from(name == LAST),
-        };
-        programs.sort_by_key(|(name, _)| (place(name), name.clone()));
         Ok(Ok(programs))
     }
 
     fn judge(&self, suite: Suite, name: &str, program: &Path) -> Result<Verdict> {
         let mut command = process::limited(program);
-        command.current_dir(self.scratch.folder().join(self.subject.package));
+        let package = name.split_once('/').map_or(self.subject.package, |(package, _)| package);
+        command.current_dir(self.scratch.folder().join(package));
         match suite {
             // One after the other, in the order of their names: the first that fails is the same
             // each time.

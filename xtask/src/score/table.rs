@@ -16,7 +16,8 @@ use serde::Deserialize;
 /// id = "E13"
 /// name = "vote-given-twice"
 /// breaks = "Election Safety: a second candidate of the same term gets the vote too"
-/// tests = ["golden"]                 # optional: the cheapest targets that notice; `lib` is one
+/// tests = ["golden"]                 # optional: the cheapest targets that notice; `lib` is one, and
+///                                    # `PACKAGE/TARGET` is a target of another package
 /// equivalent = "nothing can tell"    # optional: why no suite can notice
 /// file = "election.rs"
 /// find = '''voted_for.is_none_or('''
