@@ -21,6 +21,7 @@
 mod inspect;
 mod load;
 mod outline;
+mod read_only;
 mod record;
 mod segment;
 mod snapshot_file;
@@ -36,6 +37,7 @@ use std::path::{Path, PathBuf};
 pub use inspect::{
     Damage, FolderReport, FolderState, SegmentReport, SnapshotReport, TailReport, inspect_folder,
 };
+pub use read_only::{StoredServer, read_folder};
 
 use crate::effect::Save;
 use crate::file_header::{Owner, is_other_format, server_words};
@@ -275,6 +277,13 @@ impl<F: FileSystem> FileStorage<F> {
     #[must_use]
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.report
+    }
+
+    /// True until it was loaded for the first time: the folder was new when it was opened, or what
+    /// was in it is gone.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.found.is_none()
     }
 
     fn path(&self, name: &str) -> PathBuf {

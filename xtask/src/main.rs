@@ -26,7 +26,7 @@ struct Cli {
 enum Command {
     /// Show it: five servers over a real AMQP bus, a leader killed, nothing lost.
     Demo(demo::DemoArgs),
-    /// Measure it: what the core costs, beside other consensus libraries and our goals.
+    /// Measure it: what the core and its storage cost, beside other libraries and our goals.
     Bench(bench::BenchArgs),
     /// Feed the protocol and the codec what nobody would send, for a bounded time.
     Fuzz(fuzz::FuzzArgs),

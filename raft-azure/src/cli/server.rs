@@ -7,12 +7,13 @@ use clap::Args;
 use raft_azure::cluster_manager::Carried;
 use raft_azure::event::{Event, LogEntry, Output, ServerStatus, short};
 use raft_azure::message_receiver::Sifted;
-use raft_azure::{AzureServer, ConnectionState, ServerOptions};
+use raft_azure::{ConnectionState, RecoveredServer, ServerOptions};
 use raft_core::driver::Handle;
 use raft_core::{CommandList, Entry, Payload, RoleChange, Server, ServerId, ServerManager, codec};
 
 use tokio::sync::watch;
 
+use super::folder::{FolderArgs, warn_not_noted};
 use super::{BusArgs, Control, Failure, TimingArgs};
 
 /// A server whose parent died must end within five seconds.
@@ -33,6 +34,8 @@ pub(super) struct ServerArgs {
     /// Folder for this server's log. [default: raft-data/TOPIC/server-N]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    folder: FolderArgs,
     /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
@@ -42,15 +45,13 @@ pub(super) struct ServerArgs {
 }
 
 pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
-    let ServerArgs { bus, timing, server_id, cluster_size, data_dir, json, supervised } = args;
-    if server_id > cluster_size {
-        let error =
-            anyhow::anyhow!("there is no server {server_id} in a cluster of {cluster_size}");
-        return Err(Failure::Usage(error));
-    }
+    let ServerArgs { bus, timing, server_id, cluster_size, data_dir, folder, json, supervised } =
+        args;
+    folder.check(server_id, cluster_size)?;
     let connection_string = bus.required_connection_string()?;
-    let config =
+    let mut config =
         timing.config(server_id, cluster_size, bus.cluster_id(), connection_string.is_emulator());
+    config.start = folder.start();
     config.validate().map_err(|error| Failure::Usage(error.into()))?;
     let default_dir = || format!("raft-data/{}/server-{server_id}", bus.topic_name).into();
     let options = ServerOptions {
@@ -58,16 +59,25 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
         topic: bus.topic_name.clone(),
         config: config.clone(),
         data_dir: data_dir.unwrap_or_else(default_dir),
+        disk_quota: folder.disk_quota,
     };
     let out = Output::new(json);
     let host = TellingHost { server_id: config.server_id, voters: config.voters, out };
     let mut control = Control::watch(supervised);
+    let joining = async {
+        let recovered = RecoveredServer::open(options).await?;
+        out.tell(&Event::recovered(config.server_id, recovered.report()));
+        recovered.join(CommandList::new(), host).await
+    };
     let server = tokio::select! {
-        server = AzureServer::start(options, CommandList::new(), host) => server?,
+        server = joining => server?,
         () = control.ended() => {
             return Err(anyhow::anyhow!("asked to end before the server had joined").into());
         }
     };
+    if let Some(error) = server.not_noted() {
+        warn_not_noted(error);
+    }
     out.tell(&Event::Joined { server: server_id });
 
     let (handle, carried, sifted) = (server.handle().clone(), server.carried(), server.sifted());
@@ -140,7 +150,7 @@ fn status(server: &Server, machine: &CommandList) -> ServerStatus {
     }
 }
 
-fn log_entry(entry: &Entry) -> LogEntry {
+pub(super) fn log_entry(entry: &Entry) -> LogEntry {
     let told = |command: &[u8]| match codec::decode_value::<String>(command) {
         Ok(command) => short(&command),
         Err(_) => format!("({} bytes)", command.len()),

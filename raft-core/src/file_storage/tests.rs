@@ -273,6 +273,28 @@ fn a_command_that_looks_like_a_record_does_not_keep_a_torn_one() {
     }
 }
 
+/// A command may hold what was a record in this very place, but of another segment.
+#[test]
+fn a_record_counts_in_its_own_segment_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = vec![7; 4096];
+    record_with(folder.path(), &[command.clone()]);
+    let first = bytes(folder.path()).windows(64).position(|it| it == [7; 64]).unwrap();
+    let offset = (first + 1024).next_multiple_of(16);
+    let prefix = Prefix { length: 20, checksum: crc32c::crc32c(&[1; 20]), zero_sectors: 0 };
+    for (number, is_taken_for_one) in [(2, false), (1, true)] {
+        let place = Place { segment: number, offset: offset as u64 };
+        let copy = [&prefix.encode(place)[..], &[1; 20], b"raft"].concat();
+        command[offset - first..offset - first + copy.len()].copy_from_slice(&copy);
+        let folder = tempfile::tempdir().unwrap();
+        let start = record_with(folder.path(), &[command.clone()]);
+        let mut torn = bytes(folder.path());
+        torn[start..(start + 1).next_multiple_of(SECTOR_BYTES as usize)].fill(0);
+        write(folder.path(), &torn);
+        assert_eq!(load(folder.path()).is_err(), is_taken_for_one, "segment {number}");
+    }
+}
+
 #[test]
 fn damage_that_others_follow_is_no_torn_write_even_if_it_looks_like_one() {
     let folder = tempfile::tempdir().unwrap();
