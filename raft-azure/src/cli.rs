@@ -7,6 +7,7 @@ mod client;
 mod folder;
 mod local_cluster;
 mod log;
+mod machine;
 mod provision;
 mod server;
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use raft_core::{RecoveryReport, RoleChange, ServerId, TornTail};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Something that happened in a process of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,8 +83,28 @@ pub enum Event {
         attempts: u32,
         /// How long it took, in microseconds.
         latency_us: u64,
-        /// How many commands the state machine had applied then, this one included.
-        applied: u64,
+        /// How many commands a list had applied then, this one included.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        applied: Option<u64>,
+        /// What another state machine answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        response: Option<Value>,
+    },
+    /// A server was asked by the line `query`, and answers.
+    Query {
+        /// The server.
+        server: u64,
+        /// The number that the question came with.
+        id: u64,
+        /// What the state machine answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<Value>,
+        /// The last command that was applied before, if the state machine knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        as_of: Option<u64>,
+        /// Why there is no answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
     },
     /// What a server looks like, asked by whoever started it.
     Status(Box<ServerStatus>),
@@ -169,6 +190,7 @@ impl Event {
             | Self::Joined { server }
             | Self::Role { server, .. }
             | Self::Commit { server, .. }
+            | Self::Query { server, .. }
             | Self::Stopped { server } => Some(*server),
             Self::Status(status) => Some(status.server),
             Self::Emulator { .. }
@@ -239,12 +261,21 @@ impl fmt::Display for Event {
             }
             Self::Commit { server, entry } => write!(f, "s{server} commit {entry}"),
             Self::Request { sequence, command } => write!(f, "→ #{sequence} {command}"),
-            Self::Answer { sequence, by, index, term, attempts, latency_us, .. } => {
+            Self::Answer { sequence, by, index, term, attempts, latency_us, response, .. } => {
                 let latency_ms = *latency_us as f64 / 1e3;
                 write!(f, "← #{sequence} committed at {index}@{term}, answered by s{by}")?;
                 write!(f, " in {latency_ms:.1} ms")?;
-                if *attempts > 1 { write!(f, " after asking {attempts} times") } else { Ok(()) }
+                if *attempts > 1 {
+                    write!(f, " after asking {attempts} times")?;
+                }
+                response.as_ref().map_or(Ok(()), |response| write!(f, ": {response}"))
             }
+            Self::Query { server, id, value, error, .. } => match (value, error) {
+                (Some(value), _) => write!(f, "s{server} ?{id} {value}"),
+                (None, error) => {
+                    write!(f, "s{server} ?{id} failed: {}", error.as_deref().unwrap_or("unknown"))
+                }
+            },
             Self::Status(status) => {
                 let ServerStatus { server, term, role, commit_index, last_applied, .. } = &**status;
                 write!(f, "s{server}@{term} {role} commit={commit_index} applied={last_applied}")

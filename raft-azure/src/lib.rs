@@ -43,6 +43,9 @@ pub mod cluster_manager;
 pub mod connection_string;
 mod counters;
 pub mod event;
+pub mod kv;
+#[cfg(feature = "defects")]
+pub mod late_storage;
 pub mod message;
 pub mod message_receiver;
 pub mod process;

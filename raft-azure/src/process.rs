@@ -103,6 +103,43 @@ impl ChildProcess {
         self.child.wait().await
     }
 
+    /// Stops it with SIGSTOP, in the middle of whatever it does; it does not notice.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended, or the operating system refuses.
+    #[cfg(unix)]
+    pub fn pause(&self) -> io::Result<()> {
+        self.signal(rustix::process::Signal::STOP)
+    }
+
+    /// Has it go on after [`ChildProcess::pause`].
+    ///
+    /// # Errors
+    ///
+    /// If it has ended, or the operating system refuses.
+    #[cfg(unix)]
+    pub fn resume(&self) -> io::Result<()> {
+        self.signal(rustix::process::Signal::CONT)
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: rustix::process::Signal) -> io::Result<()> {
+        // A child that was not waited for yet keeps its id, so nobody else gets the signal.
+        let id = self.id().and_then(|id| i32::try_from(id).ok());
+        let id = id.and_then(rustix::process::Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+        Ok(rustix::process::kill_process(id, signal)?)
+    }
+
+    /// Sends it SIGKILL without waiting for its end, so that several can be killed at once.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended, or the operating system refuses.
+    pub fn kill_at_once(&mut self) -> io::Result<()> {
+        self.child.start_kill()
+    }
+
     /// Kills it with SIGKILL, in the middle of whatever it does.
     ///
     /// # Errors

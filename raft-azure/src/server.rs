@@ -7,6 +7,7 @@
 //!             before is remembered by [`crate::started`].
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,17 +172,37 @@ impl RecoveredServer {
         let carried = cluster_manager.carried();
         let receiver = MessageReceiver::new(subscriber, me);
         let sifted = receiver.sifted();
-        let (driver, handle) = Driver::new(config, machine, storage, cluster_manager, host)?;
+        let (driver, handle) = make_driver(config, machine, storage, cluster_manager, host)?;
         // Before the first promise: only who has made none may be taken for new.
         let noted = tokio::task::spawn_blocking(|| marker.and_then(|marker| marker.note())).await;
         let not_noted = noted.map_err(|_| ServerError::Panicked)?.err();
         if let Some(error) = &not_noted {
             tracing::warn!(%error, "nobody will know that this server has started");
         }
-        let driver = tokio::spawn(driver.run());
+        let driver = tokio::spawn(driver);
         let delivery = tokio::spawn(deliver(receiver, handle.clone()));
         Ok(AzureServer { handle, bus, publisher, driver, delivery, carried, sifted, not_noted })
     }
+}
+
+/// A driver that runs as soon as somebody waits for it.
+type Running = Pin<Box<dyn Future<Output = Result<(), DriverError>> + Send>>;
+
+fn make_driver<M: StateMachine>(
+    config: Config,
+    machine: M,
+    storage: ReadStorage,
+    cluster_manager: AzureClusterManager,
+    host: impl ServerManager + 'static,
+) -> Result<(Running, Handle<M>), DriverError> {
+    #[cfg(feature = "defects")]
+    if config.defect == Some(raft_core::Defect::AcknowledgedBeforeDurable) {
+        let storage = crate::late_storage::LateStorage::new(storage);
+        let (driver, handle) = Driver::new(config, machine, storage, cluster_manager, host)?;
+        return Ok((Box::pin(driver.run()), handle));
+    }
+    let (driver, handle) = Driver::new(config, machine, storage, cluster_manager, host)?;
+    Ok((Box::pin(driver.run()), handle))
 }
 
 /// Storage that was read already: the first to load it is given what was found.

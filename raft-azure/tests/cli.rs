@@ -104,6 +104,9 @@ fn wrong_usage_is_told_in_words_and_by_exit_code_2() {
         ("server --server-id 1 --cluster-size 3", "", "no connection string"),
         ("client --cluster-size 3", "", "no connection string"),
         ("provision --cluster-size 3", "", "no connection string"),
+        ("server --server-id 1 --cluster-size 3 --state-machine tree", good, "list, kv"),
+        ("server --server-id 1 --cluster-size 3 --snapshot-entries 0", good, "0 is not in 1.."),
+        ("client --cluster-size 3 --state-machine kv", good, "add --stdin"),
         ("--payload-bytes 200000", "", "over the limit of 131072 bytes"),
         ("--heartbeat-ms 600 --election-timeout-ms 500", "", "must be shorter"),
         ("--connection-string-file no-such-file", "", "cannot read no-such-file"),
@@ -160,7 +163,7 @@ fn a_cluster_commits_every_request_and_leaves_no_process_behind() {
                 _ => None,
             })
             .collect();
-        assert_eq!(answers, [(1, 1), (2, 2), (3, 3)], "each is applied once");
+        assert_eq!(answers, [(1, Some(1)), (2, Some(2)), (3, Some(3))], "each is applied once");
         let Some(Event::Summary { committed: 3, .. }) = events.last() else {
             panic!("{:?} is no summary of 3 commits", events.last());
         };
@@ -454,7 +457,8 @@ async fn a_log_in_use_is_not_opened_twice() {
         cluster.folder.path().join("server-1").display()
     );
     let output = run_beside(arguments, cluster.emulator.connection_string()).await;
-    assert!(error_line(&output, 1).contains("is in use: a server is already running on it"));
+    let line = error_line(&output, 1);
+    assert!(line.contains("is in use: a server is already running on it"), "{line}");
     assert!(cluster.server.stop().await.unwrap().success());
 }
 

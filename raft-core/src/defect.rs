@@ -13,17 +13,33 @@ pub enum Defect {
     /// A candidate counts votes instead of voters, so that a duplicated response elects it: the bug
     /// of the CloudMessaging sample.
     VoteCountedTwice,
+    /// The term is saved without the vote, so that a server that comes back votes once more in it.
+    VoteNotSaved,
+    /// What depends on a save does not wait for it. The server itself does nothing wrong: its host has
+    /// to say that saves are durable before they are, as `raft-azure` does.
+    AcknowledgedBeforeDurable,
+    /// A leader takes repeated requests into its log, which does no harm by itself; and a server that
+    /// comes back applies those that it finds there, so that whatever stands last in the log wins.
+    LastWriterWinsOnRestart,
 }
 
 impl Defect {
     /// Every planted bug.
-    pub const ALL: [Self; 1] = [Self::VoteCountedTwice];
+    pub const ALL: [Self; 4] = [
+        Self::VoteCountedTwice,
+        Self::VoteNotSaved,
+        Self::AcknowledgedBeforeDurable,
+        Self::LastWriterWinsOnRestart,
+    ];
 
     /// The name it has on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::VoteCountedTwice => "vote-counted-twice",
+            Self::VoteNotSaved => "vote-not-saved",
+            Self::AcknowledgedBeforeDurable => "acknowledged-before-durable",
+            Self::LastWriterWinsOnRestart => "last-writer-wins-on-restart",
         }
     }
 }
@@ -45,7 +61,7 @@ impl FromStr for Defect {
 
 /// No planted bug has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no planted defect is called {name:?}; there is: vote-counted-twice")]
+#[error("no planted defect is called {name:?}; there is: {}", Defect::ALL.map(Defect::name).join(", "))]
 pub struct UnknownDefect {
     /// The name that was given.
     pub name: String,

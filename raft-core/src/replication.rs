@@ -435,6 +435,17 @@ impl Server {
         policy.filter(|&due| due > self.applying).map_or(through, |due| due.min(through))
     }
 
+    /// The other half of a planted bug: what a server finds in its log when it starts is new to it.
+    #[cfg(feature = "defects")]
+    fn forget_repetition(&self, known: Known, index: Index) -> Known {
+        use crate::defect::Defect;
+
+        let forgets = self.config.has_defect(Defect::LastWriterWinsOnRestart)
+            && index <= self.recovered_index
+            && known != Known::Finished(ClientResult::SessionExpired);
+        if forgets { Known::New } else { known }
+    }
+
     /// Hands a stretch of the log to the state machine.
     fn apply(&mut self, step: &mut Step<'_>, entries: Entries) {
         let mut skipped = Vec::new();
@@ -447,6 +458,8 @@ impl Server {
                     let key = request.key();
                     // A second copy of a request, by a leader that did not know of the first.
                     let known = self.sessions.start(request, log_id);
+                    #[cfg(feature = "defects")]
+                    let known = self.forget_repetition(known, entry.index);
                     let is_new = known == Known::New;
                     has_requests |= is_new;
                     if !is_new {

@@ -134,6 +134,10 @@ impl Server {
         if let Some(leader) = self.forward_to(from) {
             return step.send(leader, Message::ClientRequest(request));
         }
+        #[cfg(feature = "defects")]
+        if self.takes_repetition(&request) {
+            return self.propose(step, request);
+        }
         let ClientRequest { client_id, sequence_number, .. } = request;
         let applying = self.applying;
         let leader_hint = self.leader_hint();
@@ -177,6 +181,18 @@ impl Server {
             Some(result) => Self::answer(step, client_id, sequence_number, result),
             None => self.propose(step, request),
         }
+    }
+
+    /// One half of a planted bug: a leader takes a request that it has in its log, or had.
+    #[cfg(feature = "defects")]
+    fn takes_repetition(&self, request: &ClientRequest) -> bool {
+        use crate::defect::Defect;
+
+        let is_known = request.session.0 <= self.applying.0
+            && self.sessions.look_up(request) != Known::Finished(ClientResult::SessionExpired);
+        self.config.has_defect(Defect::LastWriterWinsOnRestart)
+            && is_known
+            && self.admit_proposal(request.command.len()).is_ok()
     }
 
     /// Remembers the state machine's answers, and as a leader passes them on to the clients.

@@ -672,6 +672,11 @@ impl Server {
 
     fn issue_save(&mut self, step: &mut Step<'_>, entries: Entries) {
         let (hard_state, compacted) = (step.hard_state.take(), step.compacted.take());
+        #[cfg(feature = "defects")]
+        let hard_state = hard_state.map(|hard_state| {
+            let forgets = self.config.has_defect(crate::defect::Defect::VoteNotSaved);
+            HardState { voted_for: hard_state.voted_for.filter(|_| !forgets), ..hard_state }
+        });
         let is_install = std::mem::take(&mut step.is_install);
         let range = entries.first().zip(entries.last());
         let mut range = range.map(|(first, last)| (first.index, last.index));

@@ -63,6 +63,7 @@ fn defects_have_names() {
         assert_eq!(defect.to_string(), defect.name());
     }
     let error = "no-such".parse::<Defect>().unwrap_err();
-    let expected = "no planted defect is called \"no-such\"; there is: vote-counted-twice";
+    let expected = "no planted defect is called \"no-such\"; there is: vote-counted-twice, \
+                    vote-not-saved, acknowledged-before-durable, last-writer-wins-on-restart";
     assert_eq!(error.to_string(), expected);
 }

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: a receiver that waits is woken by the message that ends its wait; dropping a
 //! waiting [`Receiver::receive`] loses no message.
-//! Relies on:  tokio's clock, so that paused time works. It is read, never slept on.
+//! Relies on:  tokio's clock, so that paused time works. It is read, never slept on: a message that is
+//! late wakes nobody, unless somebody runs [`Bus::let_in_late`], as the emulator does.
 //! Elsewhere:  what the entities do is in [`crate::broker`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +60,8 @@ struct Shared {
     /// The broker's time at `started`.
     epoch: Duration,
     started: Instant,
+    /// Some message is late.
+    is_late: Notify,
 }
 
 #[derive(Default)]
@@ -89,7 +92,8 @@ impl Bus {
     /// An empty bus with these limits, whose time starts at `epoch`.
     pub fn with_config(config: BrokerConfig, epoch: Duration) -> Self {
         let state = State { broker: Broker::new(config), ..State::default() };
-        let shared = Shared { state: Mutex::new(state), epoch, started: Instant::now() };
+        let state = Mutex::new(state);
+        let shared = Shared { state, epoch, started: Instant::now(), is_late: Notify::new() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -176,6 +180,9 @@ impl Bus {
         let mut state = self.open_state()?;
         let published = state.broker.publish_batch(now, topic, messages)?;
         state.wake(&published.queues);
+        if published.late > 0 {
+            self.shared.is_late.notify_one();
+        }
         Ok(published)
     }
 
@@ -205,6 +212,25 @@ impl Bus {
     pub fn with_broker<R>(&self, call: impl FnOnce(&mut Broker, Duration) -> R) -> R {
         let now = self.now();
         call(&mut self.state().broker, now)
+    }
+
+    /// Wakes the receivers of late messages when these arrive, for ever.
+    #[cfg(feature = "emulator")]
+    pub(crate) async fn let_in_late(self) {
+        loop {
+            let (now, next) = self.with_broker(|broker, now| (now, broker.next_arrival()));
+            match next {
+                Some(at) if at <= now => {
+                    let awake = self.with_broker(|broker, now| broker.expire(now));
+                    self.wake(&awake);
+                }
+                Some(at) => {
+                    // Another one may come sooner.
+                    _ = tokio::time::timeout(at - now, self.shared.is_late.notified()).await;
+                }
+                None => self.shared.is_late.notified().await,
+            }
+        }
     }
 
     /// Has `listener` told whenever `queue` may have a message.

@@ -31,8 +31,16 @@ fn stop(
 
 #[test]
 fn wrong_usage_exits_with_2() {
-    let table: [&[&str]; 4] =
-        [&["--bogus"], &["--amqp-port", "70000"], &["--max-message-size", "1"], &["--topic", ":s"]];
+    let table: [&[&str]; 8] = [
+        &["--bogus"],
+        &["--amqp-port", "70000"],
+        &["--max-message-size", "1"],
+        &["--topic", ":s"],
+        &["--drop", "1.5"],
+        &["--duplicate", "often"],
+        &["--latency", "9..5"],
+        &["--throttle", "premium"],
+    ];
     for arguments in table {
         let output = output(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -93,5 +101,6 @@ fn json_is_one_object_per_line() {
         assert!(ready.contains(field), "{ready}");
     }
     let (code, rest) = stop(child, "-TERM", out);
-    assert_eq!((code, rest.trim()), (Some(0), r#"{"billable_operations":0,"event":"stopped"}"#));
+    let stopped = r#"{"billable_operations":0,"delayed":0,"dropped":0,"duplicated":0,"event":"stopped","throttled":0}"#;
+    assert_eq!((code, rest.trim()), (Some(0), stopped));
 }

@@ -21,7 +21,7 @@ pub(crate) struct CiArgs {
 /// A step: its name, and what it runs.
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     ("fmt", fmt),
     ("tidy", crate::tidy::run),
     ("mutants", crate::score::check),
@@ -33,6 +33,7 @@ const STEPS: [Step; 12] = [
     ("soak", crate::soak::run_briefly),
     ("deny", deny),
     ("demo", demo),
+    ("chaos", chaos),
     ("python", python),
 ];
 
@@ -183,6 +184,30 @@ fn demo() -> Result<()> {
         && summary["elapsed_ms"].as_u64() < Some(60_000);
     if !holds {
         bail!("the demo's summary is not what it should be");
+    }
+    Ok(())
+}
+
+/// Chaos, as a program would run it: each kind of fault once or more.
+fn chaos() -> Result<()> {
+    let this = std::env::current_exe().context("cannot find this program")?;
+    let words = ["chaos", "--minutes", "0.3", "--seed", "1", "--json"];
+    let output = Command::new(this).args(words).current_dir(root()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    println!("{last}");
+    if !output.status.success() {
+        bail!("chaos failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let summary: serde_json::Value = serde_json::from_str(last).context("no summary")?;
+    let holds = summary["event"] == "summary"
+        && summary["linearizable"] == true
+        && summary["exactly_once"] == true
+        && summary["logs_identical"] == true
+        && summary["operations"].as_u64() >= Some(200)
+        && summary["leader_kills"].as_u64() >= Some(1);
+    if !holds {
+        bail!("the summary of chaos is not what it should be");
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a command prints its results")]
 
 mod bench;
+mod chaos;
 mod ci;
 mod demo;
 mod fix;
@@ -26,6 +27,8 @@ struct Cli {
 enum Command {
     /// Show it: five servers over a real AMQP bus, a leader killed, nothing lost.
     Demo(demo::DemoArgs),
+    /// Break it: real processes killed, paused and cut off, and the clients' history checked.
+    Chaos(chaos::ChaosArgs),
     /// Measure it: what the core and its storage cost, beside other libraries and our goals.
     Bench(bench::BenchArgs),
     /// Feed the protocol and the codec what nobody would send, for a bounded time.
@@ -45,6 +48,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(args),
+        Command::Chaos(args) => return exit(chaos::run(&args)),
         Command::Bench(args) => bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Soak(args) => soak::run(&args),

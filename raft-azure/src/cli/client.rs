@@ -8,18 +8,20 @@ use clap::Args;
 use raft_azure::event::{Event, Output, short};
 use raft_azure::{AzureClient, ConnectionString};
 use raft_core::driver::RequestError;
-use raft_core::{
-    ClientConfig, ClientId, ClientResult, ClusterId, SequenceNumber, ServerId, codec,
-    decode_outcome,
-};
+use raft_core::{ClientConfig, ClientId, ClientResult, ClusterId, SequenceNumber, ServerId};
 use tokio::sync::mpsc;
 
+use super::machine::{MachineKind, Told};
 use super::{BusArgs, Control, Failure, input_lines, random_seed};
 
 /// What a leader takes at most: see [`raft_core::Config::command_bytes_max`].
 const COMMAND_BYTES_MAX: usize = 128 * 1024;
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  raft-azure client --topic-name rafttopic --cluster-size 3 --num-requests 5
+  echo 'write colour \"red\"' | raft-azure client --cluster-size 3 --state-machine kv --stdin
+      The other commands: read KEY, cas KEY OLD NEW, append KEY VALUE; values are JSON.")]
 pub(super) struct ClientArgs {
     #[command(flatten)]
     bus: BusArgs,
@@ -32,6 +34,9 @@ pub(super) struct ClientArgs {
     client_id: Option<u64>,
     #[command(flatten)]
     requests: RequestArgs,
+    /// The state machine that the servers have.
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = MachineKind::List)]
+    state_machine: MachineKind,
     /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
@@ -53,6 +58,9 @@ pub(super) struct RequestArgs {
     /// Take each line of standard input as a command instead.
     #[arg(long, conflicts_with = "num_requests")]
     stdin: bool,
+    /// What the commands are for; a local cluster always has a list.
+    #[arg(skip)]
+    state_machine: MachineKind,
     /// Make each command at least this long, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     payload_bytes: usize,
@@ -66,13 +74,15 @@ pub(super) async fn run(args: ClientArgs) -> Result<(), Failure> {
         bus,
         cluster_size,
         client_id,
-        requests,
+        mut requests,
+        state_machine,
         json,
         first_sequence_number,
         supervised,
     } = args;
+    requests.state_machine = state_machine;
     let connection_string = bus.required_connection_string()?;
-    requests.check()?;
+    requests.check(supervised)?;
     let mut control = Control::watch(supervised);
     let first_sequence_number =
         first_sequence_number.unwrap_or_else(|| client_id.map_or(1, |_| milliseconds_now()));
@@ -149,8 +159,17 @@ pub(super) async fn connect(
 
 impl RequestArgs {
     /// Refuses what no leader takes, before anything is started.
-    pub(super) fn check(&self) -> Result<(), Failure> {
-        encode(&self.command(self.num_requests)).map(|_| ())
+    pub(super) fn check(&self, is_supervised: bool) -> Result<(), Failure> {
+        match self.state_machine {
+            MachineKind::List => encode(self.state_machine, &self.command(self.num_requests))?,
+            MachineKind::Kv if self.stdin || is_supervised => return Ok(()),
+            MachineKind::Kv => {
+                let error = "the state machine kv takes its commands from standard input: add \
+                             --stdin, and write lines such as: write KEY VALUE";
+                return Err(Failure::Usage(anyhow::anyhow!(error)));
+            }
+        };
+        Ok(())
     }
 
     fn command(&self, number: u64) -> String {
@@ -162,8 +181,8 @@ impl RequestArgs {
 }
 
 /// A command in the encoding of the servers' state machine.
-fn encode(command: &str) -> Result<Bytes, Failure> {
-    let encoded = codec::encode_value(&command);
+fn encode(machine: MachineKind, command: &str) -> Result<Bytes, Failure> {
+    let encoded = machine.encode(command)?;
     if encoded.len() > COMMAND_BYTES_MAX {
         let error = anyhow::anyhow!(
             "a command of {} bytes is over the limit of {COMMAND_BYTES_MAX} bytes",
@@ -171,7 +190,7 @@ fn encode(command: &str) -> Result<Bytes, Failure> {
         );
         return Err(Failure::Usage(error));
     }
-    Ok(encoded.into())
+    Ok(encoded)
 }
 
 /// Sends the lines that come, one after the other, until they end; says how many were committed.
@@ -208,7 +227,7 @@ async fn send_one(
     requests: &RequestArgs,
     out: Output,
 ) -> Result<(), Failure> {
-    let encoded = encode(command)?;
+    let encoded = encode(requests.state_machine, command)?;
     out.tell(&Event::Request { sequence, command: short(command) });
     let within = Duration::from_secs(requests.request_timeout_s);
     let started = Instant::now();
@@ -223,7 +242,10 @@ async fn send_one(
         answer => answer.context("request failed")?,
     };
     let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let applied = decode_outcome::<u64>(&answer.response)??;
+    let (applied, response) = match requests.state_machine.decode(&answer.response)? {
+        Told::Applied(applied) => (Some(applied), None),
+        Told::Response(response) => (None, Some(response)),
+    };
     out.tell(&Event::Answer {
         sequence,
         by: answer.by.0,
@@ -232,6 +254,7 @@ async fn send_one(
         attempts: answer.attempts,
         latency_us,
         applied,
+        response,
     });
     Ok(())
 }

@@ -35,7 +35,7 @@ pub(super) struct LocalClusterArgs {
 
 pub(super) async fn run(args: LocalClusterArgs) -> Result<(), Failure> {
     let LocalClusterArgs { mut bus, timing, local_cluster_size, requests, data_dir, json } = args;
-    requests.check()?;
+    requests.check(false)?;
     let given = bus.connection_string()?;
     let is_emulator = given.as_ref().is_none_or(ConnectionString::is_emulator);
     let check = timing.config(1, local_cluster_size, ClusterId::default(), is_emulator).validate();

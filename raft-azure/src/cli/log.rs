@@ -12,6 +12,7 @@ use raft_core::{
 };
 use serde::Serialize;
 
+use super::machine::MachineKind;
 use super::server::log_entry;
 use super::{Failure, one_line};
 
@@ -43,6 +44,9 @@ enum LogCommand {
         /// Show no more entries than this. [default: all]
         #[arg(long, value_name = "N", requires = "entries")]
         max: Option<usize>,
+        /// The state machine that the entries are for.
+        #[arg(long, value_name = "NAME", value_enum, default_value_t = MachineKind::List)]
+        state_machine: MachineKind,
         /// Print one JSON object per line; the last one is the summary.
         #[arg(long)]
         json: bool,
@@ -66,12 +70,13 @@ pub(super) fn run(args: LogArgs) -> Result<(), Failure> {
     };
     let look = Look::at(folder)?;
     let mut facts = Vec::new();
-    if let LogCommand::Inspect { entries, from, max, .. } = args.command {
+    if let LogCommand::Inspect { entries, from, max, state_machine, .. } = args.command {
         facts.extend(look.contents());
         if entries {
             let shown = look.entries.iter().filter(|entry| entry.index.0 >= from);
             let shown = shown.take(max.unwrap_or(usize::MAX));
-            facts.extend(shown.map(|entry| Fact::Entry(log_entry(entry))));
+            facts
+                .extend(shown.map(|entry| Fact::Entry(log_entry(entry, state_machine.describe()))));
         }
     }
     let summary = look.summary(folder);

@@ -6,20 +6,27 @@ use std::time::Duration;
 use clap::Args;
 use raft_azure::cluster_manager::Carried;
 use raft_azure::event::{Event, LogEntry, Output, ServerStatus, short};
+use raft_azure::kv::KvStore;
 use raft_azure::message_receiver::Sifted;
 use raft_azure::{ConnectionState, RecoveredServer, ServerOptions};
 use raft_core::driver::Handle;
-use raft_core::{CommandList, Entry, Payload, RoleChange, Server, ServerId, ServerManager, codec};
-
+use raft_core::{
+    CommandList, Config, Entry, Payload, ReadMode, RoleChange, Server, ServerId, ServerManager,
+};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::folder::{FolderArgs, warn_not_noted};
+use super::machine::{MachineKind, Spoken};
 use super::{BusArgs, Control, Failure, TimingArgs};
 
 /// A server whose parent died must end within five seconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  raft-azure server --topic-name rafttopic --cluster-size 3 --server-id 1
+  raft-azure server --cluster-size 3 --server-id 1 --state-machine kv --snapshot-entries 10000")]
 pub(super) struct ServerArgs {
     #[command(flatten)]
     bus: BusArgs,
@@ -36,23 +43,63 @@ pub(super) struct ServerArgs {
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     folder: FolderArgs,
+    /// What the committed commands do.
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = MachineKind::List)]
+    state_machine: MachineKind,
+    /// Take a snapshot whenever so many entries were applied since the last one, and shorten the log;
+    /// a quarter as many stay behind it. [default: the log is kept whole]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    snapshot_entries: Option<u64>,
+    /// Serve reads by the clock as long as the lease holds. All servers of a cluster must agree on it.
+    #[arg(long)]
+    lease_reads: bool,
+    /// Run with a planted bug, for those who want to see it found.
+    #[cfg(feature = "defects")]
+    #[arg(long, value_name = "NAME")]
+    defect: Option<raft_core::Defect>,
     /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
-    /// Started by a parent: stop at the end of standard input, and answer the line `status` there.
+    /// Started by a parent: stop at the end of standard input, and answer the lines `status` and
+    /// `query {"id":1,"key":"k","mode":"read-index"}` there; the other mode is `lease`.
     #[arg(long, hide = true)]
     supervised: bool,
 }
 
+impl ServerArgs {
+    /// The server that is asked for, which may make no sense yet.
+    fn config(&self, is_emulator: bool) -> Config {
+        let cluster_id = self.bus.cluster_id();
+        let mut config =
+            self.timing.config(self.server_id, self.cluster_size, cluster_id, is_emulator);
+        config.start = self.folder.start();
+        config.lease_reads = self.lease_reads;
+        config.snapshot_entries = self.snapshot_entries;
+        if let Some(entries) = self.snapshot_entries {
+            config.snapshot_keep_entries = entries / 4;
+        }
+        #[cfg(feature = "defects")]
+        {
+            config.defect = self.defect;
+        }
+        config
+    }
+}
+
 pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
-    let ServerArgs { bus, timing, server_id, cluster_size, data_dir, folder, json, supervised } =
-        args;
-    folder.check(server_id, cluster_size)?;
-    let connection_string = bus.required_connection_string()?;
-    let mut config =
-        timing.config(server_id, cluster_size, bus.cluster_id(), connection_string.is_emulator());
-    config.start = folder.start();
+    match args.state_machine {
+        MachineKind::List => serve(args, CommandList::new()).await,
+        MachineKind::Kv => serve(args, KvStore::new()).await,
+    }
+}
+
+async fn serve<M: Spoken>(args: ServerArgs, machine: M) -> Result<(), Failure> {
+    let server_id = args.server_id;
+    args.folder.check(server_id, args.cluster_size)?;
+    let connection_string = args.bus.required_connection_string()?;
+    let config = args.config(connection_string.is_emulator());
     config.validate().map_err(|error| Failure::Usage(error.into()))?;
+    let ServerArgs { bus, data_dir, folder, json, supervised, .. } = args;
     let default_dir = || format!("raft-data/{}/server-{server_id}", bus.topic_name).into();
     let options = ServerOptions {
         connection_string,
@@ -62,12 +109,13 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
         disk_quota: folder.disk_quota,
     };
     let out = Output::new(json);
-    let host = TellingHost { server_id: config.server_id, voters: config.voters, out };
+    let (server_id, voters) = (config.server_id, config.voters);
+    let host = TellingHost { server_id, voters, describe: M::describe, out };
     let mut control = Control::watch(supervised);
     let joining = async {
         let recovered = RecoveredServer::open(options).await?;
-        out.tell(&Event::recovered(config.server_id, recovered.report()));
-        recovered.join(CommandList::new(), host).await
+        out.tell(&Event::recovered(server_id, recovered.report()));
+        recovered.join(machine, host).await
     };
     let server = tokio::select! {
         server = joining => server?,
@@ -78,7 +126,7 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
     if let Some(error) = server.not_noted() {
         warn_not_noted(error);
     }
-    out.tell(&Event::Joined { server: server_id });
+    out.tell(&Event::Joined { server: server_id.0 });
 
     let (handle, carried, sifted) = (server.handle().clone(), server.carried(), server.sifted());
     tokio::spawn(tell_connection(server.connection()));
@@ -91,8 +139,16 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
     };
     tokio::spawn(async move {
         while let Some(line) = control.lines.recv().await {
-            if line.trim() == "status" {
-                tell_status(&handle, &carried, &sifted, out).await;
+            match line.trim().split_once(' ').unwrap_or((line.trim(), "")) {
+                ("status", "") => tell_status(&handle, &carried, &sifted, out).await,
+                // A task of its own: while nobody leads an answer takes its time.
+                ("query", asked) => {
+                    let (handle, asked) = (handle.clone(), asked.to_owned());
+                    tokio::spawn(async move {
+                        out.tell(&answer(&handle, server_id, &asked).await);
+                    });
+                }
+                _ => {}
             }
         }
     });
@@ -100,8 +156,29 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
         result = server.run(stop) => result?,
         () = too_long => tracing::warn!("the bus did not let go in time"),
     }
-    out.tell(&Event::Stopped { server: server_id });
+    out.tell(&Event::Stopped { server: server_id.0 });
     Ok(())
+}
+
+/// Asks the state machine what a line asks.
+async fn answer<M: Spoken>(handle: &Handle<M>, server_id: ServerId, asked: &str) -> Event {
+    let asked: Value = serde_json::from_str(asked).unwrap_or_default();
+    let id = asked["id"].as_u64().unwrap_or_default();
+    let read = async {
+        let mode = match asked["mode"].as_str() {
+            None | Some("read-index") => ReadMode::ReadIndex,
+            Some("lease") => ReadMode::Lease,
+            Some(mode) => return Err(format!("there is no read mode {mode:?}")),
+        };
+        let question = M::question(&asked)?;
+        let answer = handle.query(question, mode).await.map_err(|error| error.to_string())?;
+        Ok(M::answer(answer))
+    };
+    let (value, as_of, error) = match read.await {
+        Ok((value, as_of)) => (Some(value), as_of, None),
+        Err(error) => (None, None, Some(error)),
+    };
+    Event::Query { server: server_id.0, id, value, as_of, error }
 }
 
 /// Says when the bus is gone and when it is back: without it a server can only wait.
@@ -117,8 +194,8 @@ async fn tell_connection(mut connection: watch::Receiver<ConnectionState>) {
     }
 }
 
-async fn tell_status(
-    handle: &Handle<CommandList>,
+async fn tell_status<M: Spoken>(
+    handle: &Handle<M>,
     carried: &Carried,
     sifted: &Sifted,
     out: Output,
@@ -132,7 +209,7 @@ async fn tell_status(
     }
 }
 
-fn status(server: &Server, machine: &CommandList) -> ServerStatus {
+fn status<M: Spoken>(server: &Server, machine: &M) -> ServerStatus {
     let refusals = server.refusals().iter();
     ServerStatus {
         server: server.id().0,
@@ -141,8 +218,8 @@ fn status(server: &Server, machine: &CommandList) -> ServerStatus {
         leader: server.leader_hint().map(|leader| leader.0),
         commit_index: server.commit_index().0,
         last_applied: server.last_applied().0,
-        log: server.log().iter().map(log_entry).collect(),
-        state: machine.commands().iter().map(|(_, command)| short(command)).collect(),
+        log: server.log().iter().map(|entry| log_entry(entry, M::describe)).collect(),
+        state: machine.lines(),
         refusals: refusals.map(|(&reason, &count)| (reason.to_owned(), count)).collect(),
         undecodable: 0,
         own: 0,
@@ -150,10 +227,10 @@ fn status(server: &Server, machine: &CommandList) -> ServerStatus {
     }
 }
 
-pub(super) fn log_entry(entry: &Entry) -> LogEntry {
-    let told = |command: &[u8]| match codec::decode_value::<String>(command) {
-        Ok(command) => short(&command),
-        Err(_) => format!("({} bytes)", command.len()),
+pub(super) fn log_entry(entry: &Entry, describe: Describe) -> LogEntry {
+    let told = |command: &[u8]| match describe(command) {
+        Some(command) => short(&command),
+        None => format!("({} bytes)", command.len()),
     };
     let (asked_by, command) = match &entry.payload {
         Payload::Noop => (None, None),
@@ -175,10 +252,14 @@ pub(super) fn log_entry(entry: &Entry) -> LogEntry {
     }
 }
 
+/// Puts an encoded command into words, if it is one.
+pub(super) type Describe = fn(&[u8]) -> Option<String>;
+
 /// Tells what happens to the server.
 struct TellingHost {
     server_id: ServerId,
     voters: Vec<ServerId>,
+    describe: Describe,
     out: Output,
 }
 
@@ -196,7 +277,7 @@ impl ServerManager for TellingHost {
     }
 
     fn notify_commit(&mut self, entry: &Entry) {
-        let entry = log_entry(entry);
+        let entry = log_entry(entry, self.describe);
         self.out.tell(&Event::Commit { server: self.server_id.0, entry });
     }
 }

@@ -1,11 +1,14 @@
 //! A Service Bus namespace on loopback, as a program: AMQP 1.0 and management for any SDK.
 
 use std::io::Write as _;
+use std::ops::Range;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use raft_mocking::broker::{BrokerConfig, Faults};
 use raft_mocking::emulator::Emulator;
 use tracing_subscriber::EnvFilter;
 
@@ -14,6 +17,7 @@ Examples:
   service-bus-emulator
   service-bus-emulator --amqp-port 0 --admin-port 0 --json
   service-bus-emulator --topic rafttopic:server-1,server-2
+  service-bus-emulator --drop 0.01 --latency 5..50 --throttle standard --seed 7
 
 Clients connect with the connection string that is printed at the start. Management is served on
 the AMQP port as well. Set RUST_LOG=raft_mocking=debug to see what happens.";
@@ -48,9 +52,73 @@ struct Args {
         value_delimiter = ';'
     )]
     topics: Vec<TopicArg>,
+    /// Lose this share of all deliveries, from 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    drop: f64,
+    /// Deliver this share twice, from 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    duplicate: f64,
+    /// Delay every delivery by this many milliseconds, or by a random time in such a range
+    #[arg(long, value_name = "MS[..MS]")]
+    latency: Option<Latency>,
+    /// Refuse sends beyond what a tier allows, as the service does
+    #[arg(long, value_name = "TIER", value_enum)]
+    throttle: Option<Tier>,
+    /// Chooses what is lost, repeated and delayed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
     /// Print one JSON object per line instead of text
     #[arg(long, env = "SERVICE_BUS_EMULATOR_JSON")]
     json: bool,
+}
+
+/// What is throttled by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tier {
+    /// 1,000 credits per second
+    Standard,
+}
+
+/// A range of milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Latency(Range<Duration>);
+
+impl FromStr for Latency {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (start, end) = text.split_once("..").unwrap_or((text, text));
+        let milliseconds = |text: &str| {
+            let number = text.parse().map_err(|_| format!("{text:?} is no number of milliseconds"));
+            number.map(Duration::from_millis)
+        };
+        let (start, end) = (milliseconds(start)?, milliseconds(end)?);
+        if end < start {
+            return Err("the range ends before it begins".to_owned());
+        }
+        Ok(Self(start..end))
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a share is a number from 0 to 1".to_owned()),
+    }
+}
+
+impl Args {
+    fn faults(&self) -> Faults {
+        let Self { drop, duplicate, latency, throttle, .. } = self;
+        Faults {
+            drop: *drop,
+            duplicate: *duplicate,
+            delay: if latency.is_some() { 1.0 } else { 0.0 },
+            delay_range: latency.as_ref().map(|Latency(range)| range.clone()).unwrap_or_default(),
+            credits_per_second: throttle.map(|Tier::Standard| Faults::STANDARD_CREDITS_PER_SECOND),
+            ..Faults::default()
+        }
+    }
 }
 
 /// A topic to create, with its subscriptions.
@@ -89,24 +157,39 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> anyhow::Result<()> {
+    let broker = BrokerConfig {
+        message_bytes_max: args.max_message_size,
+        seed: args.seed,
+        ..BrokerConfig::default()
+    };
     let emulator = Emulator::builder()
         .amqp_port(args.amqp_port)
         .admin_port(args.admin_port)
-        .message_bytes_max(args.max_message_size)
+        .broker(broker)
         .check_keys(!args.no_check_keys)
         .start()
         .await?;
     for topic in &args.topics {
         create(&emulator, topic).with_context(|| format!("cannot create topic {}", topic.name))?;
     }
+    emulator.set_faults(args.faults());
     // Before the ready line, so that whoever waits for it may stop us at once.
     let stop = stop_signal()?;
     announce(&emulator, args.json).context("cannot print the ready line")?;
     stop.await;
     let operations = emulator.meter().operations();
+    let faults = emulator.fault_counts();
     emulator.shutdown().await;
     let line = if args.json {
-        serde_json::json!({"event": "stopped", "billable_operations": operations}).to_string()
+        serde_json::json!({
+            "event": "stopped",
+            "billable_operations": operations,
+            "dropped": faults.dropped,
+            "duplicated": faults.duplicated,
+            "delayed": faults.delayed,
+            "throttled": faults.throttled,
+        })
+        .to_string()
     } else {
         format!("Stopped after {operations} billable operations.")
     };

@@ -29,8 +29,10 @@ impl QueueEntry {
 pub struct Published {
     /// The queues that got a copy, each once: their receivers should be woken.
     pub queues: Vec<QueueId>,
-    /// How many copies were made.
+    /// How many copies were made, those that are late included.
     pub copies: usize,
+    /// How many of them arrive later.
+    pub late: usize,
 }
 
 /// One copy to be made: which message, for which queue, and for how long.
@@ -45,7 +47,8 @@ impl Broker {
     /// Sends one message to a topic: a copy for each subscription with a matching rule.
     ///
     /// # Errors
-    /// `NotFound`, `MessageTooLarge`, `PropertiesTooLarge`, `MessageIdTooLong`, `QuotaExceeded`.
+    /// `NotFound`, `MessageTooLarge`, `PropertiesTooLarge`, `MessageIdTooLong`, `QuotaExceeded`,
+    /// `ServerBusy`.
     pub fn publish(
         &mut self,
         now: Duration,
@@ -73,6 +76,7 @@ impl Broker {
         }
 
         let topic = self.topics.get(&*name::key(topic)).ok_or_else(|| not_found(topic))?;
+        let evaluations_before = self.meter.filter_evaluations();
         let mut plan = Vec::new();
         for (index, message) in messages.iter().enumerate() {
             for subscription in topic.subscriptions.values() {
@@ -104,15 +108,30 @@ impl Broker {
             }
         }
 
+        let evaluations = self.meter.filter_evaluations() - evaluations_before;
+        let credits = (messages.len() + plan.len()) as u64 + evaluations;
+        if self.faults.is_throttled(now, credits) {
+            return Err(BrokerError::ServerBusy);
+        }
+
         for message in &messages {
             self.meter.record(&topic.name, OperationKind::Send, message.size_bytes());
         }
         let messages: Vec<_> = messages.into_iter().map(Arc::new).collect();
-        let mut published = Published { copies: plan.len(), ..Published::default() };
+        let mut published = Published::default();
         for PlannedCopy { message, queue, time_to_live } in plan {
             let entry = self.queues.get_mut(&queue).expect("each subscription has its queue");
-            entry.queue.push(now, time_to_live, Arc::clone(&messages[message]));
-            published.queues.push(queue);
+            for late in self.faults.copies().into_iter().flatten() {
+                let message = Arc::clone(&messages[message]);
+                published.copies += 1;
+                if late.is_zero() {
+                    entry.queue.push(now, time_to_live, message);
+                    published.queues.push(queue);
+                } else {
+                    published.late += 1;
+                    entry.queue.push_late(now, late, time_to_live, message);
+                }
+            }
         }
         published.queues.sort_unstable();
         published.queues.dedup();
@@ -209,17 +228,23 @@ impl Broker {
         Ok(locked_until)
     }
 
-    /// Drops every expired message and ends every expired lock; returns the queues that have
-    /// messages again.
+    /// Drops every expired message, ends every expired lock and lets in what was late; returns the
+    /// queues that have messages again.
     pub fn expire(&mut self, now: Duration) -> Vec<QueueId> {
         let mut awake = Vec::new();
         for (&id, entry) in &mut self.queues {
-            if entry.queue.expire_locks(now) {
+            let has_arrived = entry.queue.let_in(now);
+            if entry.queue.expire_locks(now) || has_arrived {
                 awake.push(id);
             }
             entry.queue.sweep(now);
         }
         awake
+    }
+
+    /// When the next late message arrives, if any is late: [`Broker::expire`] has work then.
+    pub fn next_arrival(&self) -> Option<Duration> {
+        self.queues.values().filter_map(|entry| entry.queue.next_arrival()).min()
     }
 
     /// When the next lock ends, if any message is locked: [`Broker::expire`] has work then.

@@ -71,6 +71,9 @@ pub enum BrokerError {
         /// Which quota.
         quota: Quota,
     },
+    /// The namespace is throttled; try again after a while.
+    #[error("the request was terminated because the namespace is being throttled")]
+    ServerBusy,
     /// The lock expired, or the message was settled already.
     #[error("the lock supplied is invalid: it expired, or the message was settled already")]
     LockLost,

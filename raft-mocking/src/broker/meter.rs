@@ -111,6 +111,10 @@ impl Meter {
         kinds.entry(kind).or_default().add(tally);
     }
 
+    pub(super) fn filter_evaluations(&self) -> u64 {
+        self.filter_evaluations
+    }
+
     pub(super) fn record_filter_evaluations(&mut self, count: u64) {
         self.filter_evaluations += count;
     }

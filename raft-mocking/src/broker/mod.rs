@@ -33,6 +33,7 @@
 mod delivery;
 mod entity;
 mod error;
+mod fault;
 mod filter;
 mod message;
 mod meter;
@@ -47,12 +48,14 @@ pub use self::entity::{
     BrokerConfig, QueueId, SubscriptionInfo, SubscriptionOptions, TopicInfo, TopicOptions,
 };
 pub use self::error::{BrokerError, EntityKind, NameProblem, Quota};
+pub use self::fault::{FaultCounts, Faults};
 pub use self::filter::{CorrelationFilter, Filter, Rule};
 pub use self::message::{BusMessage, Lock, LockToken, PropertyValue, ReceiveMode, ReceivedMessage};
 pub use self::meter::{Meter, OperationKind, Tally};
 
 use self::delivery::QueueEntry;
 use self::entity::{Subscription, Topic};
+use self::fault::FaultPlan;
 
 /// A namespace: all entities and their messages.
 ///
@@ -65,13 +68,30 @@ pub struct Broker {
     next_queue: u64,
     next_token: u64,
     meter: Meter,
+    faults: FaultPlan,
 }
 
 /// Entities.
 impl Broker {
     /// An empty namespace with these limits.
     pub fn new(config: BrokerConfig) -> Self {
-        Self { config, ..Self::default() }
+        let faults = FaultPlan::new(config.seed);
+        Self { config, faults, ..Self::default() }
+    }
+
+    /// What goes wrong from now on; what is late already stays so.
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.faults.faults = faults;
+    }
+
+    /// What goes wrong now.
+    pub fn faults(&self) -> &Faults {
+        &self.faults.faults
+    }
+
+    /// How often something went wrong so far.
+    pub fn fault_counts(&self) -> FaultCounts {
+        self.faults.counts
     }
 
     /// The limits.

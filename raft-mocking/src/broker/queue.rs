@@ -1,7 +1,8 @@
 //! One queue of messages: what a subscription holds for its receivers.
 //!
 //! Guarantees: sequence numbers rise by one; ready messages leave in their order; an expired
-//! message never leaves; a locked message leaves only by its lock, or returns to its place.
+//! message never leaves; a locked message leaves only by its lock, or returns to its place; a late
+//! message takes its place when it arrives.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -10,17 +11,20 @@ use std::time::Duration;
 use super::error::BrokerError;
 use super::message::{BusMessage, Lock, LockToken, ReceivedMessage};
 
-/// Messages of one subscription, ready or locked.
+/// Messages of one subscription: ready, locked or late.
 ///
 /// - `ready` is sorted by sequence number.
-/// - `bytes` is the sum over `ready` and `locked`.
+/// - `bytes` is the sum over `ready`, `locked` and `late`.
 /// - `lock_order` holds exactly the tokens of `locked`.
-/// - No message in `ready` expires before `earliest_expiry`.
+/// - No message in `ready` or `late` expires before `earliest_expiry`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct MessageQueue {
     ready: VecDeque<Stored>,
     locked: BTreeMap<LockToken, (Duration, Stored)>,
     lock_order: BTreeSet<(Duration, LockToken)>,
+    /// By when they arrive, and in the order in which they were sent. They have no number yet.
+    late: BTreeMap<(Duration, u64), Stored>,
+    late_count: u64,
     last_sequence_number: u64,
     earliest_expiry: Option<Duration>,
     bytes: u64,
@@ -57,9 +61,9 @@ impl MessageQueue {
         self.bytes
     }
 
-    /// Messages held, ready or locked.
+    /// Messages held: ready, locked or late.
     pub(super) fn len(&self) -> u64 {
-        (self.ready.len() + self.locked.len()) as u64
+        (self.ready.len() + self.locked.len() + self.late.len()) as u64
     }
 
     pub(super) fn push(
@@ -80,6 +84,48 @@ impl MessageQueue {
             message,
         });
         self.last_sequence_number
+    }
+
+    /// Takes a message that arrives only after this long. Its time to live has begun.
+    pub(super) fn push_late(
+        &mut self,
+        now: Duration,
+        late: Duration,
+        time_to_live: Option<Duration>,
+        message: Arc<BusMessage>,
+    ) {
+        let expires_at = time_to_live.and_then(|time_to_live| now.checked_add(time_to_live));
+        self.note_expiry(expires_at);
+        self.bytes += message.size_bytes();
+        self.late_count += 1;
+        let stored = Stored {
+            sequence_number: 0,
+            enqueued_time: now,
+            expires_at,
+            delivery_count: 0,
+            message,
+        };
+        self.late.insert((now.saturating_add(late), self.late_count), stored);
+    }
+
+    /// Lets in what was late and has arrived; `true` if there was any.
+    pub(super) fn let_in(&mut self, now: Duration) -> bool {
+        let mut has_arrived = false;
+        while let Some(first) = self.late.first_entry() {
+            if first.key().0 > now {
+                break;
+            }
+            self.last_sequence_number += 1;
+            let sequence_number = self.last_sequence_number;
+            self.ready.push_back(Stored { sequence_number, ..first.remove() });
+            has_arrived = true;
+        }
+        has_arrived
+    }
+
+    /// When the next late message arrives.
+    pub(super) fn next_arrival(&self) -> Option<Duration> {
+        self.late.first_key_value().map(|(&(at, _), _)| at)
     }
 
     /// Takes the next message for good.
@@ -163,17 +209,21 @@ impl MessageQueue {
             return;
         }
         let bytes = &mut self.bytes;
-        self.ready.retain(|stored| {
+        let mut is_alive = |stored: &Stored| {
             let is_expired = stored.is_expired(now);
             if is_expired {
                 *bytes -= stored.message.size_bytes();
             }
             !is_expired
-        });
-        self.earliest_expiry = self.ready.iter().filter_map(|stored| stored.expires_at).min();
+        };
+        self.ready.retain(&mut is_alive);
+        self.late.retain(|_, stored| is_alive(stored));
+        let left = self.ready.iter().chain(self.late.values());
+        self.earliest_expiry = left.filter_map(|stored| stored.expires_at).min();
     }
 
     fn next_alive(&mut self, now: Duration) -> Option<Stored> {
+        self.let_in(now);
         self.expire_locks(now);
         loop {
             let stored = self.ready.pop_front()?;

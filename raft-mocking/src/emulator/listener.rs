@@ -8,6 +8,7 @@ use std::future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -50,16 +51,30 @@ pub(super) struct Control {
     pub(super) blips: u64,
 }
 
+/// What goes wrong with connections on purpose, and how often it did.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionFaults {
+    pub(super) is_refusing: AtomicBool,
+    pub(super) cut: AtomicU64,
+    pub(super) refused: AtomicU64,
+}
+
 /// What all connections share.
 pub(super) struct Host {
     pub(super) bus: Bus,
     pub(super) settings: Arc<Settings>,
     connections_max: usize,
+    faults: Arc<ConnectionFaults>,
 }
 
 impl Host {
-    pub(super) fn new(bus: Bus, settings: Arc<Settings>, connections_max: usize) -> Self {
-        Self { bus, settings, connections_max }
+    pub(super) fn new(
+        bus: Bus,
+        settings: Arc<Settings>,
+        connections_max: usize,
+        faults: Arc<ConnectionFaults>,
+    ) -> Self {
+        Self { bus, settings, connections_max, faults }
     }
 }
 
@@ -75,6 +90,9 @@ pub(super) async fn accept(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
+                Ok(_) if host.faults.is_refusing.load(Ordering::Relaxed) => {
+                    host.faults.refused.fetch_add(1, Ordering::Relaxed);
+                }
                 Ok((stream, _)) if connections.len() < host.connections_max => {
                     connections.spawn(serve(stream, face, Arc::clone(&host), watched.clone()));
                 }
@@ -102,12 +120,25 @@ async fn stopped(control: &mut watch::Receiver<Control>) {
 }
 
 async fn serve(
+    stream: TcpStream,
+    face: Face,
+    host: Arc<Host>,
+    mut control: watch::Receiver<Control>,
+) {
+    let blips = control.borrow_and_update().blips;
+    serve_until_told(stream, face, Arc::clone(&host), control.clone()).await;
+    let control = control.borrow();
+    if control.blips > blips && !control.is_stopping {
+        host.faults.cut.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn serve_until_told(
     mut stream: TcpStream,
     face: Face,
     host: Arc<Host>,
     mut control: watch::Receiver<Control>,
 ) {
-    control.mark_unchanged();
     // Small frames must not wait for each other; without it everything merely is slower.
     _ = stream.set_nodelay(true);
     let first = tokio::select! {
@@ -246,8 +277,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
-
     use tokio::io::{DuplexStream, duplex};
 
     use super::super::sas::KeyRing;
@@ -266,7 +295,8 @@ mod tests {
         };
         let bus = Bus::with_config(BrokerConfig::default(), Duration::from_secs(1_000));
         let (near, far) = duplex(32);
-        (watch::Sender::default(), Arc::new(Host::new(bus, Arc::new(settings), 8)), near, far)
+        let host = Host::new(bus, Arc::new(settings), 8, Arc::default());
+        (watch::Sender::default(), Arc::new(host), near, far)
     }
 
     /// As far as Open, without reading a byte of the answers.

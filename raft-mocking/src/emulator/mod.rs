@@ -16,7 +16,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpListener;
@@ -24,9 +24,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::engine::Settings;
-use self::listener::{Control, Face, Host};
+use self::listener::{ConnectionFaults, Control, Face, Host};
 use self::sas::{DEFAULT_KEY, DEFAULT_KEY_NAME, KeyRing};
-use crate::broker::{BrokerConfig, Meter};
+use crate::broker::{BrokerConfig, FaultCounts, Faults, Meter};
 use crate::bus::Bus;
 
 /// A running emulator. Dropping it stops everything.
@@ -48,7 +48,9 @@ pub struct Emulator {
     admin_address: Option<SocketAddr>,
     key: (String, String),
     control: watch::Sender<Control>,
+    connections: Arc<ConnectionFaults>,
     tasks: Vec<JoinHandle<()>>,
+    late: JoinHandle<()>,
 }
 
 /// Why an emulator did not start.
@@ -193,7 +195,14 @@ impl EmulatorBuilder {
             counter: AtomicU64::new(1),
         };
         let (control, watched) = watch::channel(Control::default());
-        let host = Arc::new(Host::new(bus.clone(), Arc::new(settings), self.connections_max));
+        let connections = Arc::new(ConnectionFaults::default());
+        let host = Host::new(
+            bus.clone(),
+            Arc::new(settings),
+            self.connections_max,
+            Arc::clone(&connections),
+        );
+        let host = Arc::new(host);
         let accept = |listener, face| {
             tokio::spawn(listener::accept(listener, face, Arc::clone(&host), watched.clone()))
         };
@@ -203,7 +212,8 @@ impl EmulatorBuilder {
             address
         });
         tracing::info!(%amqp_address, ?admin_address, "listening");
-        Ok(Emulator { bus, amqp_address, admin_address, key, control, tasks })
+        let late = tokio::spawn(bus.clone().let_in_late());
+        Ok(Emulator { bus, amqp_address, admin_address, key, control, connections, tasks, late })
     }
 }
 
@@ -256,6 +266,25 @@ impl Emulator {
         self.control.send_modify(|control| control.blips += 1);
     }
 
+    /// What goes wrong with deliveries from now on; [`BrokerConfig::seed`] says with which.
+    pub fn set_faults(&self, faults: Faults) {
+        self.bus.with_broker(|broker, _| broker.set_faults(faults));
+    }
+
+    /// Whether new connections are closed as soon as they are accepted, from now on.
+    pub fn refuse_connections(&self, is_refusing: bool) {
+        self.connections.is_refusing.store(is_refusing, Ordering::Relaxed);
+    }
+
+    /// How often something went wrong on purpose so far.
+    pub fn fault_counts(&self) -> FaultCounts {
+        FaultCounts {
+            connections_cut: self.connections.cut.load(Ordering::Relaxed),
+            connections_refused: self.connections.refused.load(Ordering::Relaxed),
+            ..self.bus.with_broker(|broker, _| broker.fault_counts())
+        }
+    }
+
     /// Stops: says goodbye to each connection and waits, 2 s at most, for their answers.
     pub async fn shutdown(mut self) {
         self.control.send_modify(|control| control.is_stopping = true);
@@ -271,6 +300,7 @@ impl Drop for Emulator {
     fn drop(&mut self) {
         // The tasks own their connections, which end with them.
         self.tasks.iter().for_each(JoinHandle::abort);
+        self.late.abort();
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) const UNATTACHED_HANDLE: &str = "amqp:session:unattached-handle";
 const UNAUTHORIZED: &str = "amqp:unauthorized-access";
 const NOT_FOUND: &str = "amqp:not-found";
 const ARGUMENT_ERROR: &str = "com.microsoft:argument-error";
+pub(super) const SERVER_BUSY: &str = "com.microsoft:server-busy";
 const LOCK_LOST: &str = "com.microsoft:message-lock-lost";
 
 /// Whether a failure ends the session or the whole connection.
@@ -80,6 +81,13 @@ impl Context {
                 RESOURCE_LIMIT
             }
             BrokerError::LockLost => LOCK_LOST,
+            BrokerError::ServerBusy => {
+                let description = format!(
+                    "{error}. Error code : 50009. Please wait 2 seconds and try again. {}",
+                    self.tracking()
+                );
+                return AmqpError::new(SERVER_BUSY, description);
+            }
             BrokerError::PropertiesTooLarge { .. }
             | BrokerError::MessageIdTooLong { .. }
             | BrokerError::InvalidName { .. }

@@ -4,7 +4,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::Context;
 use super::error::{
-    DECODE_ERROR, INVALID_FIELD, MESSAGE_SIZE, NOT_IMPLEMENTED, RESOURCE_LIMIT, TRANSFER_LIMIT,
+    DECODE_ERROR, INVALID_FIELD, MESSAGE_SIZE, NOT_IMPLEMENTED, RESOURCE_LIMIT, SERVER_BUSY,
+    TRANSFER_LIMIT,
 };
 use super::service::ServiceNode;
 use crate::broker::BusMessage;
@@ -143,9 +144,7 @@ impl Incoming {
         match cx.bus.publish_batch(&self.path, messages) {
             Ok(_) => Ok(()),
             Err(BusError::Broker(error)) => Err(cx.broker_error(&self.path, &error)),
-            Err(BusError::Closed) => {
-                Err(AmqpError::new("com.microsoft:server-busy", "The bus is closed."))
-            }
+            Err(BusError::Closed) => Err(AmqpError::new(SERVER_BUSY, "The bus is closed.")),
         }
     }
 }

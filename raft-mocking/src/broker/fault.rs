@@ -1,0 +1,213 @@
+//! What goes wrong on purpose: lost, repeated and late deliveries, and a broker that is busy.
+//!
+//! Guarantees: the same calls with the same seed lose, repeat and delay the same copies; what did not
+//!             happen is not counted; without faults no dice are thrown.
+//! Elsewhere:  cut and refused connections are the emulator's business, which has some.
+
+use std::ops::Range;
+use std::time::Duration;
+
+/// What goes wrong with deliveries from now on. The default is nothing.
+///
+/// The chances are between 0 and 1, and hold for each copy of a message.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Faults {
+    /// The chance that a copy is lost.
+    pub drop: f64,
+    /// The chance that a copy comes twice.
+    pub duplicate: f64,
+    /// The chance that a copy comes late; each half of a pair has its own.
+    pub delay: f64,
+    /// How late it comes then.
+    pub delay_range: Range<Duration>,
+    /// Every send is refused because the broker is busy.
+    pub is_busy: bool,
+    /// Sends are refused while they would cost more than this per second, in the credits of the
+    /// service: 1 per message and per copy, 1 per filter. Up to one second's credits may be saved up.
+    pub credits_per_second: Option<u64>,
+}
+
+impl Faults {
+    /// What the Standard tier allows a namespace.
+    pub const STANDARD_CREDITS_PER_SECOND: u64 = 1_000;
+}
+
+/// How often something went wrong on purpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FaultCounts {
+    /// Copies that were lost.
+    pub dropped: u64,
+    /// Copies that came twice.
+    pub duplicated: u64,
+    /// Copies that came late.
+    pub delayed: u64,
+    /// Sends that were refused because the broker was busy.
+    pub throttled: u64,
+    /// Connections that were cut; only an emulator has any.
+    pub connections_cut: u64,
+    /// Connections that were refused; only an emulator has any.
+    pub connections_refused: u64,
+}
+
+/// The faults, with the dice and what they came to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FaultPlan {
+    pub(super) faults: Faults,
+    pub(super) counts: FaultCounts,
+    dice: Dice,
+    bucket: Bucket,
+}
+
+/// How late one copy comes.
+pub(super) type Lateness = Duration;
+
+impl FaultPlan {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { dice: Dice(seed), ..Self::default() }
+    }
+
+    /// True if a send that costs so many credits is refused now; else it is paid for.
+    pub(super) fn is_throttled(&mut self, now: Duration, credits: u64) -> bool {
+        let is_paid = self
+            .faults
+            .credits_per_second
+            .is_none_or(|per_second| self.bucket.pay(now, per_second, credits));
+        let is_throttled = self.faults.is_busy || !is_paid;
+        self.counts.throttled += u64::from(is_throttled);
+        is_throttled
+    }
+
+    /// What becomes of one copy: nothing, itself, or itself twice, each now or late.
+    pub(super) fn copies(&mut self) -> [Option<Lateness>; 2] {
+        let Faults { drop, duplicate, .. } = self.faults;
+        if self.dice.chance(drop) {
+            self.counts.dropped += 1;
+            return [None, None];
+        }
+        let first = Some(self.lateness());
+        if self.dice.chance(duplicate) {
+            self.counts.duplicated += 1;
+            return [first, Some(self.lateness())];
+        }
+        [first, None]
+    }
+
+    fn lateness(&mut self) -> Lateness {
+        if !self.dice.chance(self.faults.delay) {
+            return Duration::ZERO;
+        }
+        self.counts.delayed += 1;
+        let Range { start, end } = self.faults.delay_range;
+        let width = u64::try_from(end.saturating_sub(start).as_micros()).unwrap_or(u64::MAX);
+        start + Duration::from_micros(self.dice.below(width.max(1)))
+    }
+}
+
+/// Numbers that look random and repeat with the seed (SplitMix64).
+#[derive(Debug, Clone, Default)]
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn chance(&mut self, chance: f64) -> bool {
+        // The upper 53 bits are a fraction that a float holds exactly.
+        chance > 0.0 && (self.next() >> 11) as f64 / ((1_u64 << 53) as f64) < chance
+    }
+}
+
+/// Credits saved up: those of one second at most.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bucket {
+    /// In millionths.
+    level: u64,
+    /// When it was filled last; a bucket that was never used is full.
+    filled_at: Option<Duration>,
+}
+
+impl Bucket {
+    fn pay(&mut self, now: Duration, per_second: u64, credits: u64) -> bool {
+        const MILLION: u64 = 1_000_000;
+        let full = per_second.saturating_mul(MILLION);
+        let earned = match self.filled_at {
+            None => full,
+            Some(at) => {
+                let micros = now.saturating_sub(at).as_micros();
+                u64::try_from(micros.saturating_mul(per_second.into())).unwrap_or(u64::MAX)
+            }
+        };
+        self.filled_at = Some(now);
+        self.level = self.level.saturating_add(earned).min(full);
+        // What costs more than a second's credits could never be paid; a full bucket pays for it.
+        let price = credits.saturating_mul(MILLION).min(full);
+        let is_paid = self.level >= price;
+        if is_paid {
+            self.level -= price;
+        }
+        is_paid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(faults: Faults) -> FaultPlan {
+        FaultPlan { faults, ..FaultPlan::new(7) }
+    }
+
+    #[test]
+    fn what_happens_is_counted_and_repeats_with_the_seed() {
+        let delay_range = Duration::from_millis(5)..Duration::from_millis(9);
+        let faults =
+            Faults { drop: 0.3, duplicate: 0.3, delay: 0.5, delay_range, ..Faults::default() };
+        let (mut one, mut other) = (plan(faults.clone()), plan(faults.clone()));
+        let mut counts = FaultCounts::default();
+        for _ in 0..1_000 {
+            let copies = one.copies();
+            assert_eq!(copies, other.copies());
+            counts.dropped += u64::from(copies == [None, None]);
+            counts.duplicated += u64::from(copies[1].is_some());
+            for late in copies.into_iter().flatten().filter(|late| !late.is_zero()) {
+                assert!(faults.delay_range.contains(&late), "{late:?}");
+                counts.delayed += 1;
+            }
+        }
+        assert_eq!(one.counts, counts);
+        assert!((200..400).contains(&counts.dropped), "{counts:?}");
+        assert!((130..300).contains(&counts.duplicated), "{counts:?}");
+        assert!((350..600).contains(&counts.delayed), "{counts:?}");
+    }
+
+    #[test]
+    fn without_faults_nothing_happens() {
+        let mut plan = plan(Faults::default());
+        assert_eq!(plan.copies(), [Some(Duration::ZERO), None]);
+        assert!(!plan.is_throttled(Duration::ZERO, u64::MAX));
+        assert_eq!(plan.counts, FaultCounts::default());
+        assert_eq!(plan.dice.0, 7, "no dice were thrown");
+    }
+
+    #[test]
+    fn credits_come_back_with_time_and_are_not_saved_up_for_long() {
+        let at = Duration::from_millis;
+        let mut plan = plan(Faults { credits_per_second: Some(1_000), ..Faults::default() });
+        assert!(!plan.is_throttled(at(0), 900), "it begins full");
+        assert!(plan.is_throttled(at(0), 101));
+        assert!(!plan.is_throttled(at(1), 101), "a thousandth of a second is a credit");
+        assert!(!plan.is_throttled(at(60_000), 1_000));
+        assert!(plan.is_throttled(at(60_000), 1), "a minute of silence saved one second's");
+        assert!(!plan.is_throttled(at(61_000), u64::MAX), "nothing is too dear for ever");
+        assert_eq!(plan.counts.throttled, 2);
+    }
+}
