@@ -45,7 +45,7 @@ use crate::types::{ClusterId, Index, ServerId};
 
 use load::{Contents, Damage as Damaged, Replay};
 use outline::Outline;
-use record::{Header, Place, Record};
+use record::{Header, Place, Record, RecordError};
 use segment::Tail;
 use spare::{SPARE_NAME, Spare, UNFINISHED_NAME};
 
@@ -118,6 +118,7 @@ struct Sealed {
 #[derive(Debug)]
 struct Active<File> {
     number: u64,
+    path: PathBuf,
     file: File,
     /// How long it may become.
     size: u64,
@@ -398,7 +399,8 @@ impl<F: FileSystem> FileStorage<F> {
             repair(&file, last_record, end, tail).map_err(failed("write", &path))?;
         }
         let size = size.max(self.segment_bytes_max.min(SEGMENT_BYTES_MIN));
-        Ok(Active { number, file, size, end, last_index: indices.map(|(_, last)| last) })
+        let last_index = indices.map(|(_, last)| last);
+        Ok(Active { number, path, file, size, end, last_index })
     }
 
     /// Refuses a storage that is not this server's, or of which a part is gone.
@@ -430,24 +432,20 @@ impl<F: FileSystem> FileStorage<F> {
         let file = fresh_file(&self.fs, &path).map_err(failed("create", &path))?;
         let size = self.segment_bytes_max.min(SEGMENT_BYTES_MIN);
         segment::write_zeros(&file, 0, size, || true).map_err(failed("write", &path))?;
-        self.begin_segment(&file, &path, 1, 0, None).map(drop)
+        self.begin_segment(&file, &path, 1, &self.header(0), None).map(drop)
     }
 
     /// Writes the start of a segment, and what is in `record` if something is to be; then the file gets
     /// its name. Says where the next record goes.
     fn begin_segment(
-        &mut self,
+        &self,
         file: &F::File,
         path: &Path,
         number: u64,
-        previous_end: u64,
+        header: &Header,
         first: Option<&mut Record>,
     ) -> Result<u64, StorageError> {
-        let mut header = Record::default();
-        header
-            .fill_header(&self.header(previous_end))
-            .map_err(|error| failed("encode for", path)(error.into()))?;
-        let mut bytes = segment::start(number, &mut header);
+        let mut bytes = segment::start(number, &mut Record::of_header(header));
         if let Some(record) = first {
             let place = Place { segment: number, offset: bytes.len() as u64 };
             bytes.extend_from_slice(record.put(place));
@@ -483,32 +481,33 @@ impl<F: FileSystem> FileStorage<F> {
         // Of several snapshots, the last one counts.
         let snapshot = saves.iter().rev().find_map(|save| save.snapshot.as_ref());
         let old_snapshot = self.outline.snapshot;
-        let mut outline = self.outline.clone();
-        let mut compactions = Vec::with_capacity(saves.len());
-        for save in saves {
-            compactions.push(outline.take(save)?);
-        }
-        let path = self.segment_path(active.number);
+        // A new segment would begin with what comes before these saves.
+        let header = self.header(active.end);
         let mut record = std::mem::take(&mut self.record);
-        record
-            .fill(saves.iter().zip(compactions.iter().copied()))
-            .map_err(|error| failed("encode for", &path)(error.into()))?;
+        record.begin();
+        let mut is_compacted = false;
+        for save in saves {
+            let compaction = self.outline.take(save)?;
+            is_compacted |= compaction.is_some();
+            record.push(save, compaction).map_err(|error| failed_to_encode(&active.path, error))?;
+        }
+        record.finish().map_err(|error| failed_to_encode(&active.path, error))?;
         // It is there before a record names it.
         if let Some(snapshot) = snapshot.filter(|snapshot| Some(snapshot.id()) != old_snapshot) {
             snapshot_file::write(&self.fs, &self.folder, snapshot)?;
         }
         if active.end + record.len() > active.size {
-            active = self.roll(active, &mut record)?;
+            active = self.roll(active, &header, &mut record)?;
         } else {
             let place = Place { segment: active.number, offset: active.end };
             let bytes = record.put(place);
-            active.file.write_all_at(bytes, active.end).map_err(failed("write", &path))?;
-            active.file.sync_data().map_err(failed("sync", &path))?;
+            let written = active.file.write_all_at(bytes, active.end);
+            written.map_err(failed("write", &active.path))?;
+            active.file.sync_data().map_err(failed("sync", &active.path))?;
             active.end += record.len();
         }
         let last_index = saves.iter().filter_map(|save| save.entries.last()).map(|it| it.index);
         active.last_index = active.last_index.max(last_index.max());
-        self.outline = outline;
         if active.end > active.size / 4 && !self.spare.is_coming() {
             self.spare.prepare(self.next_size(active.size), self.reserve.take());
         }
@@ -517,7 +516,7 @@ impl<F: FileSystem> FileStorage<F> {
         if let Some(old) = old_snapshot.filter(|_| self.outline.snapshot != old_snapshot) {
             self.obsolete.push(snapshot_file::name(old));
         }
-        if compactions.iter().any(Option::is_some) {
+        if is_compacted {
             self.retire_segments();
         }
         self.remove_obsolete();
@@ -528,6 +527,7 @@ impl<F: FileSystem> FileStorage<F> {
     fn roll(
         &mut self,
         active: Active<F::File>,
+        header: &Header,
         record: &mut Record,
     ) -> Result<Active<F::File>, StorageError> {
         // More than any header needs.
@@ -541,9 +541,10 @@ impl<F: FileSystem> FileStorage<F> {
             }
         };
         let (number, path) = (active.number + 1, self.path(name));
-        let end = self.begin_segment(&file, &path, number, active.end, Some(record))?;
+        let end = self.begin_segment(&file, &path, number, header, Some(record))?;
         self.sealed.push_back(Sealed { number: active.number, last_index: active.last_index });
-        Ok(Active { number, file, size, end, last_index: None })
+        let path = self.segment_path(number);
+        Ok(Active { number, path, file, size, end, last_index: None })
     }
 
     /// Lets go of the segments whose entries are all compacted.
@@ -643,9 +644,12 @@ fn read_all(file: &impl StoredFile) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError + use<> {
-    let path = path.display().to_string();
-    move |source| StorageError::Io { action, path, source }
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
+    move |source| StorageError::Io { action, path: path.display().to_string(), source }
+}
+
+fn failed_to_encode(path: &Path, error: RecordError) -> StorageError {
+    failed("encode for", path)(io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 fn corrupt(path: &Path, offset: u64, reason: String) -> StorageError {

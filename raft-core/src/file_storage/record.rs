@@ -189,47 +189,41 @@ pub(super) enum RecordError {
 }
 
 impl Record {
-    /// Makes a record with these saves in its body, each with what becomes of the log when it is
-    /// compacted. It stands nowhere yet: see [`Record::put`].
+    /// Begins a record of saves: see [`Record::push`] and [`Record::finish`].
+    pub(super) fn begin(&mut self) {
+        self.begin_kind(KIND_SAVES);
+    }
+
+    /// Adds a save, with what becomes of the log if it is compacted.
     ///
     /// # Errors
     ///
-    /// If an entry is longer than any that was ever sent, or all of it longer than a record can be.
-    pub(super) fn fill<'a>(
+    /// If an entry is longer than any that was ever sent.
+    pub(super) fn push(
         &mut self,
-        saves: impl IntoIterator<Item = (&'a Save, Option<Compaction>)>,
+        save: &Save,
+        compaction: Option<Compaction>,
     ) -> Result<(), RecordError> {
-        self.begin(KIND_SAVES);
-        for (save, compaction) in saves {
-            self.push(save, compaction)?;
+        let buffer = &mut self.buffer;
+        let snapshot = save.snapshot.as_ref().map(|snapshot| snapshot.id());
+        push_state(buffer, save.hard_state, snapshot, compaction);
+        buffer.extend_from_slice(&(save.entries.len() as u32).to_le_bytes());
+        for entry in &save.entries {
+            let length_at = buffer.len();
+            buffer.extend_from_slice(&[0; 4]);
+            codec::encode_entry(entry, buffer)?;
+            let length = (buffer.len() - length_at - 4) as u32;
+            buffer[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
         }
-        self.finish()
+        Ok(())
     }
 
-    /// Makes the record that a segment starts with.
+    /// Ends the record. It stands nowhere yet: see [`Record::put`].
     ///
     /// # Errors
     ///
-    /// None: it is short.
-    pub(super) fn fill_header(&mut self, header: &Header) -> Result<(), RecordError> {
-        self.begin(KIND_HEADER);
-        let buffer = &mut self.buffer;
-        buffer.extend_from_slice(&header.cluster_id.0.to_le_bytes());
-        buffer.extend_from_slice(&header.server_id.0.to_le_bytes());
-        buffer.extend_from_slice(&header.previous_end.to_le_bytes());
-        push_log_id(buffer, header.start);
-        push_log_id(buffer, header.last);
-        push_state(buffer, Some(header.hard_state), header.snapshot, None);
-        self.finish()
-    }
-
-    fn begin(&mut self, kind: u8) {
-        self.buffer.clear();
-        self.buffer.extend_from_slice(&[0; PREFIX_BYTES]);
-        self.buffer.push(kind);
-    }
-
-    fn finish(&mut self) -> Result<(), RecordError> {
+    /// If it is longer than a record can be.
+    pub(super) fn finish(&mut self) -> Result<(), RecordError> {
         let length = self.buffer.len() - PREFIX_BYTES;
         if u32::try_from(length).is_err() {
             return Err(RecordError::TooLong(length));
@@ -238,6 +232,27 @@ impl Record {
         let whole = (self.buffer.len() as u64).next_multiple_of(ALIGNMENT);
         self.buffer.resize(usize::try_from(whole).unwrap_or(usize::MAX), 0);
         Ok(())
+    }
+
+    /// The record that a segment starts with.
+    pub(super) fn of_header(header: &Header) -> Self {
+        let mut record = Self::default();
+        record.begin_kind(KIND_HEADER);
+        let buffer = &mut record.buffer;
+        buffer.extend_from_slice(&header.cluster_id.0.to_le_bytes());
+        buffer.extend_from_slice(&header.server_id.0.to_le_bytes());
+        buffer.extend_from_slice(&header.previous_end.to_le_bytes());
+        push_log_id(buffer, header.start);
+        push_log_id(buffer, header.last);
+        push_state(buffer, Some(header.hard_state), header.snapshot, None);
+        record.finish().expect("a header is short");
+        record
+    }
+
+    fn begin_kind(&mut self, kind: u8) {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&[0; PREFIX_BYTES]);
+        self.buffer.push(kind);
     }
 
     /// How many bytes it takes.
@@ -256,25 +271,6 @@ impl Record {
         let prefix = Prefix { length: body.len() as u32, checksum, zero_sectors };
         self.buffer[..PREFIX_BYTES].copy_from_slice(&prefix.encode(place));
         &self.buffer
-    }
-
-    fn push(
-        &mut self,
-        save: &Save,
-        compaction: Option<Compaction>,
-    ) -> Result<(), codec::EncodeError> {
-        let buffer = &mut self.buffer;
-        let snapshot = save.snapshot.as_ref().map(|snapshot| snapshot.id());
-        push_state(buffer, save.hard_state, snapshot, compaction);
-        buffer.extend_from_slice(&(save.entries.len() as u32).to_le_bytes());
-        for entry in &save.entries {
-            let length_at = buffer.len();
-            buffer.extend_from_slice(&[0; 4]);
-            codec::encode_entry(entry, buffer)?;
-            let length = (buffer.len() - length_at - 4) as u32;
-            buffer[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
-        }
-        Ok(())
     }
 }
 

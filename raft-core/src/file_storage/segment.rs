@@ -10,7 +10,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::record::{ALIGNMENT, Broken, Place, Prefix, Record, RecordError, examine, is_zero};
+use super::record::{ALIGNMENT, Broken, Place, Prefix, Record, examine, is_zero};
 use crate::file_header::{MAGIC, check_magic};
 use crate::file_system::StoredFile;
 
@@ -162,10 +162,4 @@ pub(super) fn write_zeros(
         at += length;
     }
     Ok(())
-}
-
-impl From<RecordError> for io::Error {
-    fn from(error: RecordError) -> Self {
-        Self::new(io::ErrorKind::InvalidInput, error)
-    }
 }
