@@ -4,7 +4,9 @@
 //! everything else to standard error.
 
 mod client;
+mod folder;
 mod local_cluster;
+mod log;
 mod machine;
 mod provision;
 mod server;
@@ -38,7 +40,9 @@ use tokio::sync::{mpsc, watch};
   CONNECTION_STRING=… raft-azure provision --topic-name rafttopic --cluster-size 3
   CONNECTION_STRING=… raft-azure server --topic-name rafttopic --cluster-size 3 --server-id 1
   CONNECTION_STRING=… raft-azure client --topic-name rafttopic --cluster-size 3 --num-requests 5
-      One process each, wherever you like."
+      One process each, wherever you like.
+  raft-azure log inspect raft-data/rafttopic/server-1
+      What a server has on its disk."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -55,6 +59,8 @@ enum Command {
     Client(client::ClientArgs),
     /// Make the topic, and the subscriptions of servers and clients. Needs the Manage right.
     Provision(provision::ProvisionArgs),
+    /// Look at a server's log.
+    Log(log::LogArgs),
 }
 
 /// Where the bus is.
@@ -182,6 +188,8 @@ enum Failure {
     Usage(anyhow::Error),
     /// It did not work.
     Run(anyhow::Error),
+    /// The answer is no, and was given.
+    Told,
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -216,6 +224,7 @@ pub(crate) fn main() -> ExitCode {
             Some(Command::Server(args)) => server::run(args).await,
             Some(Command::Client(args)) => client::run(args).await,
             Some(Command::Provision(args)) => provision::run(args).await,
+            Some(Command::Log(args)) => log::run(args),
         }
     });
     // A task that still waits for something must not keep the process alive.
@@ -235,16 +244,24 @@ fn report(failure: &Failure) -> ExitCode {
     let (error, code) = match failure {
         Failure::Usage(error) => (error, 2),
         Failure::Run(error) => (error, 1),
+        Failure::Told => return ExitCode::from(1),
     };
+    eprintln!("error: {}", one_line(error.as_ref()));
+    ExitCode::from(code)
+}
+
+/// An error with all its causes, each told once and none with a secret in it.
+fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = String::new();
-    for cause in error.chain() {
+    let mut next = Some(error);
+    while let Some(cause) = next {
         let text = cause.to_string().replace(['\n', '\r'], " ");
         if !line.contains(&text) {
             line = if line.is_empty() { text } else { format!("{line}: {text}") };
         }
+        next = cause.source();
     }
-    eprintln!("error: {}", redact(&line));
-    ExitCode::from(code)
+    redact(&line).to_string()
 }
 
 /// Events of the libraries go to standard error, as far as `RUST_LOG` asks for them.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
 
-use raft_core::RoleChange;
+use raft_core::{RecoveryReport, RoleChange, ServerId, TornTail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,6 +21,19 @@ pub enum Event {
     Emulator {
         /// Where it listens, as `host:port`.
         address: String,
+    },
+    /// A server has read its log, and starts.
+    Recovered {
+        /// The server.
+        server: u64,
+        /// How many entries its log has.
+        entries: u64,
+        /// In how many writes.
+        records: u64,
+        /// In how many files.
+        segments: u64,
+        /// The last write before a crash, if it was not finished and was removed.
+        torn: Option<TornWrite>,
     },
     /// A server has attached to its subscription and joined the cluster.
     Joined {
@@ -113,6 +126,17 @@ pub enum Event {
     },
 }
 
+/// A write that a crash tore. Nobody was told that it is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TornWrite {
+    /// The file.
+    pub path: String,
+    /// Where it began.
+    pub offset: u64,
+    /// How many bytes of it there were.
+    pub bytes: u64,
+}
+
 /// An entry of the log, as far as people care.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogEntry {
@@ -162,7 +186,8 @@ impl Event {
     #[must_use]
     pub fn server(&self) -> Option<u64> {
         match self {
-            Self::Joined { server }
+            Self::Recovered { server, .. }
+            | Self::Joined { server }
             | Self::Role { server, .. }
             | Self::Commit { server, .. }
             | Self::Query { server, .. }
@@ -173,6 +198,19 @@ impl Event {
             | Self::Answer { .. }
             | Self::Summary { .. } => None,
         }
+    }
+
+    /// The event for what a server found.
+    #[must_use]
+    pub fn recovered(server_id: ServerId, report: &RecoveryReport) -> Self {
+        let RecoveryReport { segments, records, entries, torn } = report;
+        let torn = torn.as_ref().map(|TornTail { path, offset, bytes }| TornWrite {
+            path: path.clone(),
+            offset: *offset,
+            bytes: *bytes,
+        });
+        let (segments, records, entries) = (*segments, *records, *entries);
+        Self::Recovered { server: server_id.0, entries, records, segments, torn }
     }
 
     /// The event for a change of role.
@@ -195,6 +233,19 @@ impl fmt::Display for Event {
         match self {
             Self::Emulator { address } => {
                 write!(f, "no connection string: using the embedded emulator on {address}")
+            }
+            Self::Recovered { server, records: 0, torn: None, .. } => {
+                write!(f, "s{server} starts with an empty log")
+            }
+            Self::Recovered { server, entries, records, segments, torn } => {
+                let entries = counted(*entries, "entry", "entries");
+                let records = counted(*records, "record", "records");
+                let segments = counted(*segments, "segment", "segments");
+                write!(f, "s{server} recovered {entries} from {records} in {segments}")?;
+                match torn {
+                    None => Ok(()),
+                    Some(torn) => write!(f, "; removed {torn}"),
+                }
             }
             Self::Joined { server } => write!(f, "s{server} joined"),
             Self::Role { server, from_term, from_role, term, role, leader } => {
@@ -231,14 +282,20 @@ impl fmt::Display for Event {
             }
             Self::Stopped { server } => write!(f, "s{server} stopped"),
             Self::Summary { servers, requests, committed, elapsed_ms } => {
-                let plural = if *servers == 1 { "" } else { "s" };
-                write!(
-                    f,
-                    "{committed} of {requests} requests committed by {servers} server{plural}"
-                )?;
+                let servers = counted(*servers, "server", "servers");
+                write!(f, "{committed} of {requests} requests committed by {servers}")?;
                 write!(f, " in {elapsed_ms} ms")
             }
         }
+    }
+}
+
+/// `an unfinished write of 24 bytes at byte 4096 of DIR/0000000000000001.log`.
+impl fmt::Display for TornWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, offset, bytes } = self;
+        let bytes = counted(*bytes, "byte", "bytes");
+        write!(f, "an unfinished write of {bytes} at byte {offset} of {path}")
     }
 }
 
@@ -335,6 +392,12 @@ impl Output {
     }
 }
 
+/// So many of something, in words.
+#[must_use]
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// A command cut to a length that fits on a line.
 #[must_use]
 pub fn short(command: &str) -> String {
@@ -367,6 +430,25 @@ mod tests {
             r#"{"event":"role","server":1,"from_term":1,"from_role":"leader","term":2,"role":"follower","leader":3}"#
         );
         assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
+    }
+
+    #[test]
+    fn what_a_server_found_is_one_line() {
+        let torn = TornTail { path: "DIR/1.log".to_owned(), offset: 4096, bytes: 1 };
+        let report = RecoveryReport { segments: 1, records: 2, entries: 3, torn: Some(torn) };
+        let event = Event::recovered(ServerId(1), &report);
+        assert_eq!(
+            event.to_string(),
+            "s1 recovered 3 entries from 2 records in 1 segment; removed an unfinished write of 1 byte \
+             at byte 4096 of DIR/1.log"
+        );
+        let json = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
+        let empty = Event::recovered(
+            ServerId(1),
+            &RecoveryReport { segments: 1, ..RecoveryReport::default() },
+        );
+        assert_eq!(empty.to_string(), "s1 starts with an empty log");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use raft_azure::event::{Event, ServerStatus};
 use raft_azure::process::{ChildProcess, Line};
 use raft_core::{
     Address, AppendEntriesResponse, AppendEntriesResult, ClusterId, Envelope, Index, Message,
-    Round, ServerId, Term, codec,
+    Round, ServerId, Term, codec, inspect_folder,
 };
 use raft_mocking::broker::BusMessage;
 use raft_mocking::emulator::Emulator;
@@ -63,9 +63,8 @@ fn all_servers_have_ended(data_dir: &Path, servers: u64, within: Duration) {
     std::thread::spawn(move || {
         for server in 1..=servers {
             let id = data_dir.join(format!("server-{server}")).join("raft.id");
-            if let Ok(id) = OpenOptions::new().read(true).write(true).open(id) {
-                File::lock(&id).unwrap();
-            }
+            let id = OpenOptions::new().read(true).write(true).open(id).unwrap();
+            File::lock(&id).unwrap();
         }
         done.send(()).unwrap();
     });
@@ -233,15 +232,11 @@ fn a_parent_that_nobody_reads_does_not_stop_its_servers() {
     let folder = tempfile::tempdir().unwrap();
     let (mut parent, output) = busy_cluster(folder.path(), 1);
     // The pipe is full soon, and stays so; the cluster goes on, and stops when it is asked to.
-    let data_dir = folder.path().join("server-1");
-    // Files are made longer in advance, with zeros; what is something else was written.
-    let written = || {
-        let files = std::fs::read_dir(&data_dir).unwrap();
-        let files = files.filter_map(|file| std::fs::read(file.unwrap().path()).ok());
-        files.map(|bytes| bytes.iter().filter(|&&byte| byte != 0).count()).sum::<usize>()
-    };
+    let log = folder.path().join("server-1");
+    let size =
+        || inspect_folder(&log).unwrap().segments.iter().map(|it| it.used_bytes).sum::<u64>();
     let deadline = std::time::Instant::now() + PATIENCE;
-    while written() < 75_000 {
+    while size() < 150_000 {
         assert!(std::time::Instant::now() < deadline, "the cluster stands still");
         std::thread::yield_now();
     }
@@ -318,7 +313,7 @@ async fn a_wrong_key_is_one_line_that_does_not_show_it() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let in_folder = arguments.starts_with("client");
-        let data = format!("{arguments} --data-dir {}", folder.path().display());
+        let data = format!("{arguments} --data-dir {}", folder.path().join("data").display());
         let arguments = if in_folder { arguments.to_owned() } else { data };
         let line = error_line(&run_beside(arguments, wrong.clone()).await, 1);
         assert!(line.contains("authorized") || line.contains("may not"), "{line}");
@@ -330,7 +325,8 @@ async fn a_wrong_key_is_one_line_that_does_not_show_it() {
 async fn an_unknown_topic_or_nobody_at_the_port_is_one_line() {
     let emulator = Emulator::start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let data_dir = folder.path().display();
+    let data_dir = folder.path().join("data");
+    let data_dir = data_dir.display();
     let arguments =
         format!("server --server-id 1 --cluster-size 1 --topic-name t --data-dir {data_dir}");
     let connection_string = emulator.connection_string();
@@ -362,7 +358,7 @@ impl Supervised {
         let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
         let arguments = format!(
             "server --supervised --json --server-id 1 --cluster-size 1 --data-dir {}",
-            folder.path().display()
+            folder.path().join("server-1").display()
         );
         let arguments: Vec<_> = arguments.split_whitespace().map(Into::into).collect();
         let program = PathBuf::from(PROGRAM);
@@ -458,7 +454,7 @@ async fn a_log_in_use_is_not_opened_twice() {
     cluster.until(|event| matches!(event, Event::Joined { .. })).await;
     let arguments = format!(
         "server --server-id 1 --cluster-size 1 --data-dir {}",
-        cluster.folder.path().display()
+        cluster.folder.path().join("server-1").display()
     );
     let output = run_beside(arguments, cluster.emulator.connection_string()).await;
     let line = error_line(&output, 1);

@@ -102,7 +102,7 @@ impl Process {
 async fn commands_are_applied_and_questions_answered() {
     let emulator = emulator().await;
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Process::server(&emulator, "", folder.path());
+    let mut server = Process::server(&emulator, "", &folder.path().join("server-1"));
     server.until(|event| matches!(event, Event::Commit { .. })).await;
     let mut client = Process::client(&emulator);
     assert_eq!(client.command(r#"cas colour null "red""#).await, json!(true));
@@ -144,14 +144,15 @@ async fn what_is_no_command_ends_the_client_in_words() {
 async fn full_disk_stops_the_server_with_a_reason_and_loses_nothing() {
     let emulator = emulator().await;
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Process::server(&emulator, "--snapshot-entries 8", folder.path());
+    let mut server =
+        Process::server(&emulator, "--snapshot-entries 8", &folder.path().join("server-1"));
     server.until(|event| matches!(event, Event::Commit { .. })).await;
     let mut client = Process::client(&emulator);
     assert_eq!(client.command("append list 0").await, json!(true));
     assert!(server.child.stop().await.unwrap().success());
 
     let full = "--snapshot-entries 8 --disk-quota 16";
-    let mut server = Process::server(&emulator, full, folder.path());
+    let mut server = Process::server(&emulator, full, &folder.path().join("server-1"));
     let mut acknowledged = vec![0];
     for element in 1.. {
         client.child.write_line(&format!("append list {element}")).await.unwrap();
@@ -174,7 +175,8 @@ async fn full_disk_stops_the_server_with_a_reason_and_loses_nothing() {
     }
     assert!(reason.as_ref().is_some_and(|error| error.contains("no storage space")), "{reason:?}");
 
-    let mut server = Process::server(&emulator, "--snapshot-entries 8", folder.path());
+    let mut server =
+        Process::server(&emulator, "--snapshot-entries 8", &folder.path().join("server-1"));
     server.until(|event| matches!(event, Event::Role { role, .. } if role == "leader")).await;
     let (value, ..) = server.query(r#"{"id":7,"key":"list"}"#).await;
     let list: Vec<u64> = serde_json::from_value(value.unwrap()).unwrap();

@@ -21,6 +21,7 @@
 mod inspect;
 mod load;
 mod outline;
+mod read_only;
 mod record;
 mod segment;
 mod snapshot_file;
@@ -36,6 +37,7 @@ use std::path::{Path, PathBuf};
 pub use inspect::{
     Damage, FolderReport, FolderState, SegmentReport, SnapshotReport, TailReport, inspect_folder,
 };
+pub use read_only::{StoredServer, read_folder};
 
 use crate::effect::Save;
 use crate::file_header::{Owner, is_other_format, server_words};
@@ -165,7 +167,9 @@ pub struct TornTail {
 impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { segments, records, entries, torn } = self;
-        write!(f, "{entries} entries from {records} records in {segments} segments")?;
+        let several = |count: &u64| if *count == 1 { "" } else { "s" };
+        write!(f, "{entries} entries from {records} write{}", several(records))?;
+        write!(f, " in {segments} segment{}", several(segments))?;
         match torn {
             None => Ok(()),
             Some(TornTail { path, offset, bytes }) => {
@@ -216,15 +220,10 @@ impl<F: FileSystem> FileStorage<F> {
     ) -> Result<Self, StorageError> {
         let folder = folder.as_ref().to_owned();
         fs.create_folder(&folder).map_err(failed("create", &folder))?;
-        let old = folder.join(OLD_NAME);
-        if fs.open(&old, false).is_ok() {
-            let reason =
-                "it is of an older version of this program, which kept its log in one file";
-            return Err(corrupt(&old, 0, reason.to_owned()));
-        }
+        refuse_old_format(&fs, &folder)?;
         let path = folder.join(ID_NAME);
         let id_file = fs.open(&path, true).map_err(failed("open", &path))?;
-        if !id_file.try_lock().map_err(failed("lock", &path))? {
+        if !lock(&id_file).map_err(failed("lock", &path))? {
             return Err(StorageError::InUse { path: folder.display().to_string() });
         }
         let expected = Owner::new(cluster_id, server_id, voters);
@@ -275,6 +274,13 @@ impl<F: FileSystem> FileStorage<F> {
     #[must_use]
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.report
+    }
+
+    /// True until it was loaded for the first time: the folder was new when it was opened, or what
+    /// was in it is gone.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.found.is_none()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -390,7 +396,7 @@ impl<F: FileSystem> FileStorage<F> {
             let path = path.display().to_string();
             let torn = TornTail { path, offset: end, bytes: torn_end - end };
             let TornTail { path, offset, bytes } = &torn;
-            tracing::warn!(%path, offset, bytes, "an unfinished write was removed");
+            tracing::warn!(%path, offset, bytes, "the last write was not finished, and does not count");
             self.report.torn = Some(torn);
         }
         self.report.records += records;
@@ -624,6 +630,31 @@ fn repair(file: &impl StoredFile, last_record: u64, end: u64, tail: Tail) -> io:
     let read = file.read_full_at(&mut bytes, last_record)?;
     file.write_all_at(&bytes[..read], last_record)?;
     file.sync_data()
+}
+
+/// Locks the file, also if somebody who only looks has it locked just now.
+fn lock(file: &impl StoredFile) -> io::Result<bool> {
+    /// Whoever looks is done long before.
+    const TRIES: usize = 1000;
+    for _ in 0..TRIES {
+        if file.try_lock()? {
+            return Ok(true);
+        }
+        std::thread::yield_now();
+    }
+    Ok(false)
+}
+
+fn refuse_old_format<F: FileSystem>(fs: &F, folder: &Path) -> Result<(), StorageError> {
+    let path = folder.join(OLD_NAME);
+    match fs.open_for_reading(&path) {
+        Ok(_) => {
+            let reason =
+                "it is of an older version of this program, which kept its log in one file";
+            Err(corrupt(&path, 0, reason.to_owned()))
+        }
+        Err(_) => Ok(()),
+    }
 }
 
 /// A file with nothing in it, whatever had this name before.

@@ -124,7 +124,7 @@ pub use error::{NewServerError, Refusals, StepError};
 #[cfg(feature = "file-storage")]
 pub use file_storage::{
     Damage, FileStorage, FolderReport, FolderState, RecoveryReport, SegmentReport, SnapshotReport,
-    TailReport, TornTail, inspect_folder,
+    StoredServer, TailReport, TornTail, inspect_folder, read_folder,
 };
 #[cfg(feature = "file-storage")]
 pub use file_system::{FileSystem, RealFile, RealFileSystem, StoredFile};

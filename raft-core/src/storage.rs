@@ -163,8 +163,8 @@ pub enum StorageError {
     },
     /// What is stored is not what was written.
     #[error(
-        "{path} is damaged at byte {offset}: {reason}; nothing was changed; bring back a copy of the \
-         folder, or replace this server by one with a new id"
+        "{path} is damaged at byte {offset}: {reason}; nothing was changed; a server must not start \
+         with less than it has promised, so replace it by one with a new id"
     )]
     Corrupt {
         /// The file.

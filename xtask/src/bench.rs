@@ -1,23 +1,26 @@
-//! `cargo xtask bench core`: what `raft-core` costs, beside its peers and our goals.
+//! `cargo xtask bench`: what `raft-core` costs, beside its peers and our goals.
 //!
-//! The package `xtask/bench-core` measures one thing of one engine per run; here is what to run, how
-//! often, and what it should come to.
+//! The packages `xtask/bench-*` measure one thing of one engine per run; here is what to run, how often, and
+//! what it should come to.
 
+mod core;
 mod measures;
 mod report;
 mod runner;
+mod storage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
+use self::measures::Suite;
 use self::report::Output;
 use self::runner::Runner;
 
-/// The package that measures, from the root.
-const PACKAGE: &str = "xtask/bench-core";
+/// The packages that measure, which are outside the workspace.
+pub(crate) const PACKAGES: [&str; 2] = ["bench-core", "bench-storage"];
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -28,16 +31,30 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     /// The consensus core, its codec and its tokio driver.
-    Core(CoreArgs),
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
+    #[command(after_help = "Examples:
   cargo xtask bench core --quick
   cargo xtask bench core --peers --json | tail -1
   cargo xtask bench core --peers --report xtask/bench-core/REPORT.md")]
-struct CoreArgs {
-    /// Measure the other consensus libraries too; they are compiled first.
+    Core(Options),
+    /// The storage in files, on a disk of this machine.
+    #[command(after_help = "Examples:
+  cargo xtask bench storage --quick
+  cargo xtask bench storage --dir /mnt/disk --json | tail -1
+  cargo xtask bench storage --peers --report xtask/bench-storage/REPORT.md
+
+It writes at most 1 GB at a time, and removes it at the end.")]
+    Storage {
+        #[command(flatten)]
+        options: Options,
+        /// A folder on the disk to measure, which is to be none in memory [default: the target folder].
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// Measure other libraries of the kind too; they are compiled first.
     #[arg(long)]
     peers: bool,
     /// Print one JSON object per line; the last one is the summary.
@@ -52,32 +69,51 @@ struct CoreArgs {
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let What::Core(args) = &args.what;
-    let is_chosen = |measure: &measures::Measure| measure.goal.is_some() || !args.quick;
-    let measures = measures::all().into_iter().filter(is_chosen);
-    let output = Output { is_json: args.json };
-    let runner = Runner::new(args.peers, if args.quick { 3 } else { 5 }, output)?;
-    let rows = runner.rows(measures.collect())?;
-    if let Some(path) = &args.report {
-        let text = report::markdown(&rows, args.peers)?;
+    match &args.what {
+        What::Core(options) => measure(core::suite(), options, None),
+        What::Storage { options, dir } => {
+            let target = package_target("bench-storage")?;
+            let folder = dir.as_ref().unwrap_or(&target);
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+            // Removed when it is dropped, whatever happens before.
+            let folder = tempfile::Builder::new().prefix("data-").tempdir_in(folder)?;
+            measure(storage::suite(), options, Some(folder.path()))
+        }
+    }
+}
+
+/// Measures what the options ask for; `folder` is where it may write.
+fn measure(mut suite: Suite, options: &Options, folder: Option<&Path>) -> Result<()> {
+    if options.quick {
+        suite.measures.retain(|measure| measure.goal.is_some());
+        suite.rounds = suite.rounds_quick;
+    }
+    let output = Output { is_json: options.json };
+    let measured = Runner::new(&suite, options.peers, folder, output)?.run()?;
+    if let Some(path) = &options.report {
+        let text = report::markdown(&suite, &measured, options.peers)?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    output.end(&rows);
+    output.end(&suite, &measured);
     Ok(())
 }
 
-/// A cargo for the package, which is outside the workspace, with what it builds beside our own.
-pub(crate) fn package_cargo(subcommand: &str) -> Result<Command> {
+/// A cargo for a package that is outside the workspace, with what it builds beside our own.
+pub(crate) fn package_cargo(package: &str, subcommand: &str) -> Result<Command> {
     let mut command = crate::cargo();
-    command.arg(subcommand).arg("--manifest-path");
-    command.arg(crate::root().join(PACKAGE).join("Cargo.toml"));
-    command.arg("--target-dir").arg(package_target()?);
+    command.arg(subcommand).arg("--manifest-path").arg(folder_of(package).join("Cargo.toml"));
+    command.arg("--target-dir").arg(package_target(package)?);
     Ok(command)
 }
 
+fn folder_of(package: &str) -> PathBuf {
+    crate::root().join("xtask").join(package)
+}
+
 /// Where the package's programs are built.
-fn package_target() -> Result<PathBuf> {
+fn package_target(package: &str) -> Result<PathBuf> {
     let this = std::env::current_exe().context("cannot find this program")?;
     let target = this.parent().and_then(|folder| folder.parent());
-    Ok(target.context("this program is in no target folder")?.join("bench-core"))
+    Ok(target.context("this program is in no target folder")?.join(package))
 }

@@ -70,9 +70,12 @@ fn execute(command: &mut Command) -> Result<()> {
 
 fn fmt() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
-    // The package outside the workspace, which `--all` does not reach.
-    let manifest = "xtask/bench-core/Cargo.toml";
-    cargo(&["fmt", "--manifest-path", manifest, "--check"])
+    // The packages outside the workspace, which `--all` does not reach.
+    for package in crate::bench::PACKAGES {
+        let manifest = format!("xtask/{package}/Cargo.toml");
+        cargo(&["fmt", "--manifest-path", &manifest, "--check"])?;
+    }
+    Ok(())
 }
 
 fn clippy() -> Result<()> {
@@ -92,8 +95,11 @@ fn clippy() -> Result<()> {
         cargo(&[&arguments[..], &deny].concat())?;
     }
     // Without the peers, which would be compiled for nothing.
-    let mut bench = crate::bench::package_cargo("clippy")?;
-    execute(bench.args(["--all-targets", "--features", "count"]).args(deny))
+    for package in crate::bench::PACKAGES {
+        let mut bench = crate::bench::package_cargo(package, "clippy")?;
+        execute(bench.args(["--all-targets", "--features", "count"]).args(deny))?;
+    }
+    Ok(())
 }
 
 fn docs() -> Result<()> {

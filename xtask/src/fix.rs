@@ -8,8 +8,11 @@ pub(crate) fn run() -> Result<()> {
         &[&["clippy", "--fix", "--allow-dirty", "--allow-staged"], &everything[..]].concat(),
     )?;
     run_cargo(&["fmt", "--all"])?;
-    // The package outside the workspace, which `--all` does not reach.
-    run_cargo(&["fmt", "--manifest-path", "xtask/bench-core/Cargo.toml"])
+    // The packages outside the workspace, which `--all` does not reach.
+    for package in crate::bench::PACKAGES {
+        run_cargo(&["fmt", "--manifest-path", &format!("xtask/{package}/Cargo.toml")])?;
+    }
+    Ok(())
 }
 
 fn run_cargo(arguments: &[&str]) -> Result<()> {

@@ -29,7 +29,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Break it: real processes killed, paused and cut off, and the clients' history checked.
     Chaos(chaos::ChaosArgs),
-    /// Measure it: what the core costs, beside other consensus libraries and our goals.
+    /// Measure it: what the core and its storage cost, beside other libraries and our goals.
     Bench(bench::BenchArgs),
     /// Feed the protocol and the codec what nobody would send, for a bounded time.
     Fuzz(fuzz::FuzzArgs),

@@ -8,6 +8,7 @@ use raft_core::{CommandList, StateMachine, codec, decode_outcome};
 use serde_json::{Value, json};
 
 use super::Failure;
+use super::server::Describe;
 
 /// Which state machine the commands are for. All servers and clients of a cluster must agree on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -40,6 +41,14 @@ impl MachineKind {
                 codec::encode_value(&command).into()
             }
         })
+    }
+
+    /// How to put its commands into words.
+    pub(super) fn describe(self) -> Describe {
+        match self {
+            Self::List => CommandList::describe,
+            Self::Kv => KvStore::describe,
+        }
     }
 
     /// What a server answered.

@@ -8,7 +8,7 @@ use raft_azure::cluster_manager::Carried;
 use raft_azure::event::{Event, LogEntry, Output, ServerStatus, short};
 use raft_azure::kv::KvStore;
 use raft_azure::message_receiver::Sifted;
-use raft_azure::{AzureServer, ConnectionState, ServerOptions};
+use raft_azure::{ConnectionState, RecoveredServer, ServerOptions};
 use raft_core::driver::Handle;
 use raft_core::{
     CommandList, Config, Entry, Payload, ReadMode, RoleChange, Server, ServerId, ServerManager,
@@ -16,6 +16,7 @@ use raft_core::{
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::folder::{FolderArgs, warn_not_noted};
 use super::machine::{MachineKind, Spoken};
 use super::{BusArgs, Control, Failure, TimingArgs};
 
@@ -40,6 +41,8 @@ pub(super) struct ServerArgs {
     /// Folder for this server's log. [default: raft-data/TOPIC/server-N]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    folder: FolderArgs,
     /// What the committed commands do.
     #[arg(long, value_name = "NAME", value_enum, default_value_t = MachineKind::List)]
     state_machine: MachineKind,
@@ -50,10 +53,6 @@ pub(super) struct ServerArgs {
     /// Serve reads by the clock as long as the lease holds. All servers of a cluster must agree on it.
     #[arg(long)]
     lease_reads: bool,
-    /// Behave as if the disk were full once this server has written so many bytes more to it: it stops
-    /// then, and goes on when it is started with more.
-    #[arg(long, value_name = "BYTES")]
-    disk_quota: Option<u64>,
     /// Run with a planted bug, for those who want to see it found.
     #[cfg(feature = "defects")]
     #[arg(long, value_name = "NAME")]
@@ -73,6 +72,7 @@ impl ServerArgs {
         let cluster_id = self.bus.cluster_id();
         let mut config =
             self.timing.config(self.server_id, self.cluster_size, cluster_id, is_emulator);
+        config.start = self.folder.start();
         config.lease_reads = self.lease_reads;
         config.snapshot_entries = self.snapshot_entries;
         if let Some(entries) = self.snapshot_entries {
@@ -94,34 +94,38 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
 }
 
 async fn serve<M: Spoken>(args: ServerArgs, machine: M) -> Result<(), Failure> {
-    let (server_id, cluster_size) = (args.server_id, args.cluster_size);
-    if server_id > cluster_size {
-        let error =
-            anyhow::anyhow!("there is no server {server_id} in a cluster of {cluster_size}");
-        return Err(Failure::Usage(error));
-    }
+    let server_id = args.server_id;
+    args.folder.check(server_id, args.cluster_size)?;
     let connection_string = args.bus.required_connection_string()?;
     let config = args.config(connection_string.is_emulator());
     config.validate().map_err(|error| Failure::Usage(error.into()))?;
-    let ServerArgs { bus, data_dir, disk_quota, json, supervised, .. } = args;
+    let ServerArgs { bus, data_dir, folder, json, supervised, .. } = args;
     let default_dir = || format!("raft-data/{}/server-{server_id}", bus.topic_name).into();
     let options = ServerOptions {
         connection_string,
         topic: bus.topic_name.clone(),
         config: config.clone(),
         data_dir: data_dir.unwrap_or_else(default_dir),
-        disk_quota,
+        disk_quota: folder.disk_quota,
     };
     let out = Output::new(json);
     let (server_id, voters) = (config.server_id, config.voters);
     let host = TellingHost { server_id, voters, describe: M::describe, out };
     let mut control = Control::watch(supervised);
+    let joining = async {
+        let recovered = RecoveredServer::open(options).await?;
+        out.tell(&Event::recovered(server_id, recovered.report()));
+        recovered.join(machine, host).await
+    };
     let server = tokio::select! {
-        server = AzureServer::start(options, machine, host) => server?,
+        server = joining => server?,
         () = control.ended() => {
             return Err(anyhow::anyhow!("asked to end before the server had joined").into());
         }
     };
+    if let Some(error) = server.not_noted() {
+        warn_not_noted(error);
+    }
     out.tell(&Event::Joined { server: server_id.0 });
 
     let (handle, carried, sifted) = (server.handle().clone(), server.carried(), server.sifted());
@@ -223,7 +227,7 @@ fn status<M: Spoken>(server: &Server, machine: &M) -> ServerStatus {
     }
 }
 
-fn log_entry(entry: &Entry, describe: Describe) -> LogEntry {
+pub(super) fn log_entry(entry: &Entry, describe: Describe) -> LogEntry {
     let told = |command: &[u8]| match describe(command) {
         Some(command) => short(&command),
         None => format!("({} bytes)", command.len()),
@@ -249,7 +253,7 @@ fn log_entry(entry: &Entry, describe: Describe) -> LogEntry {
 }
 
 /// Puts an encoded command into words, if it is one.
-type Describe = fn(&[u8]) -> Option<String>;
+pub(super) type Describe = fn(&[u8]) -> Option<String>;
 
 /// Tells what happens to the server.
 struct TellingHost {

@@ -10,8 +10,8 @@ use std::path::Path;
 use super::load::{self, Contents, Replay};
 use super::segment::{self, Tail};
 use super::spare::SPARE_NAME;
-use super::{ID_NAME, failed, read_all, snapshot_file};
-use crate::file_header::Owner;
+use super::{ID_NAME, failed, read_all, refuse_old_format, snapshot_file};
+use crate::file_header::{Owner, server_words};
 use crate::file_system::{FileSystem, RealFileSystem, StoredFile};
 use crate::snapshot::SnapshotId;
 use crate::storage::{HardState, StorageError};
@@ -136,6 +136,7 @@ pub fn inspect_folder(folder: impl AsRef<Path>) -> Result<FolderReport, StorageE
 
 fn inspect_folder_in<F: FileSystem>(fs: &F, folder: &Path) -> Result<FolderReport, StorageError> {
     let names = fs.list(folder).map_err(failed("list", folder))?;
+    refuse_old_format(fs, folder)?;
     let mut report = FolderReport::default();
     let is_ours = |name: &String| name == ID_NAME || segment::number(name).is_some();
     if !names.iter().any(is_ours) {
@@ -232,7 +233,15 @@ fn read_segments<F: FileSystem>(
         let size_bytes = file.size_bytes().map_err(failed("read", &path))?;
         let mut contents = Contents::read(&file, number).map_err(failed("read", &path))?;
         let is_last = place + 1 == numbers.len();
+        let owner = report.cluster_id.zip(report.server_id);
         let tail = contents.tail.clone().and_then(|tail| {
+            if let (Some(owner), Some(header)) = (owner, contents.header)
+                && owner != (header.cluster_id, header.server_id)
+            {
+                let found = server_words(header.cluster_id, header.server_id);
+                let reason = format!("it belongs to {found}");
+                return Err(load::Damage { offset: segment::START, reason });
+            }
             replay.add(&mut contents)?;
             match damage_of(tail, is_last) {
                 Some(reason) => {

@@ -59,7 +59,7 @@ pub(super) fn read<F: FileSystem>(
     id: SnapshotId,
 ) -> Result<Snapshot, StorageError> {
     let path: PathBuf = folder.join(name(id));
-    let file = match fs.open(&path, false) {
+    let file = match fs.open_for_reading(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(corrupt(&path, 0, "the log needs it, and it is not there".to_owned()));
         }

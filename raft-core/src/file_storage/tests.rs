@@ -1,12 +1,13 @@
 //! The storage over a real file system: what is torn, damaged, foreign, locked or gone.
 
+mod damage;
 mod model;
+mod segments;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::record::{PREFIX_BYTES, Prefix, SECTOR_BYTES};
 use super::*;
 use crate::entries::Entries;
 use crate::log::{Entry, Payload};
@@ -135,165 +136,7 @@ fn what_was_saved_is_loaded_again() {
     assert_eq!(recovered.hard_state, hard_state);
     assert_eq!(recovered.entries, [entry(1, 1), entry(2, 2), entry(3, 2)]);
     let report = storage.recovery_report().to_string();
-    assert_eq!(report, "3 entries from 3 records in 1 segments");
-}
-
-#[test]
-fn a_tail_torn_at_any_byte_is_removed_and_told_and_writing_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let ends = three_records(folder.path());
-    let whole = bytes(folder.path());
-    let used = whole.iter().rposition(|&byte| byte != 0).unwrap() + 1;
-    for length in ends[2] + 1..used {
-        let mut zeroed = whole.clone();
-        zeroed[length..].fill(0);
-        for torn in [&whole[..length], &zeroed] {
-            write(folder.path(), torn);
-            let (mut storage, recovered) = load(folder.path()).unwrap();
-            assert_eq!(recovered.entries, [entry(1, 1), entry(2, 1)]);
-            let told = storage.recovery_report().torn.clone().expect("it is told");
-            assert_eq!(told.offset, ends[2] as u64);
-            assert!(told.bytes > 0 && told.bytes <= (length - ends[2]) as u64);
-            storage.save(&[save(3, vec![entry(3, 3)])]).unwrap();
-            drop(storage);
-            let (storage, recovered) = load(folder.path()).unwrap();
-            assert_eq!(recovered.entries, [entry(1, 1), entry(2, 1), entry(3, 3)]);
-            assert_eq!(storage.recovery_report().torn, None);
-        }
-    }
-}
-
-/// The last record too: its end is there, so it is not torn.
-#[test]
-fn a_flipped_bit_in_any_record_is_refused_with_its_place() {
-    let folder = tempfile::tempdir().unwrap();
-    let ends = three_records(folder.path());
-    let whole = bytes(folder.path());
-    let used = whole.iter().rposition(|&byte| byte != 0).unwrap() + 1;
-    for at in 0..used {
-        let starts = [&[0, segment::START as usize], &ends[..3]].concat();
-        let expected = *starts.iter().rev().find(|&&start| start <= at).unwrap();
-        let end = *ends.iter().find(|&&end| end > at).unwrap();
-        for bit in [0, 4, 7] {
-            let mut damaged = whole.clone();
-            damaged[at] ^= 1 << bit;
-            write(folder.path(), &damaged);
-            let is_padding = whole[at..end].iter().all(|&byte| byte == 0);
-            if is_padding {
-                load(folder.path()).expect("the zeros behind a record mean nothing");
-                continue;
-            }
-            let (name, offset, reason) = damage(load(folder.path()));
-            assert_eq!((name, offset), (segment::name(1), expected as u64), "{at}: {reason}");
-            assert_eq!(bytes(folder.path()), damaged, "a damaged file is left alone");
-        }
-    }
-}
-
-/// A storage with one record and a second one with these commands, and where the second starts.
-fn record_with(folder: &Path, commands: &[Vec<u8>]) -> usize {
-    let (mut storage, _) = load(folder).unwrap();
-    storage.save(&[save(1, vec![entry(1, 1)])]).unwrap();
-    let start = end(&storage);
-    let entries = (2..).zip(commands).map(|(index, command)| Entry {
-        payload: Payload::Proposal(command.clone().into()),
-        ..entry(index, 1)
-    });
-    storage.save(&[save(1, entries.collect())]).unwrap();
-    assert_eq!(names(folder), [&segment::name(1), ID_NAME], "one segment is enough");
-    start
-}
-
-/// The last record is removed, whichever of its sectors a crash kept from the disk; and refused if they
-/// are all there and one is damaged.
-fn assert_torn_is_told_from_damaged(folder: &Path, start: usize) {
-    let whole = bytes(folder);
-    let used = whole.iter().rposition(|&byte| byte != 0).unwrap() + 1;
-    let sector = SECTOR_BYTES as usize;
-    let mut sectors = Vec::new();
-    let mut at = start;
-    while at < used {
-        let end = ((at / sector + 1) * sector).min(used);
-        sectors.push(at..end);
-        at = end;
-    }
-    let written: Vec<_> =
-        sectors.iter().filter(|it| whole[(*it).clone()].iter().any(|b| *b != 0)).collect();
-    let lost = (0..written.len()).map(|place| vec![place]);
-    let lost = lost.chain([(0..written.len()).step_by(2).collect(), (0..written.len()).collect()]);
-    for lost in lost {
-        let mut torn = whole.clone();
-        lost.iter().for_each(|&place: &usize| torn[written[place].clone()].fill(0));
-        write(folder, &torn);
-        assert_eq!(load(folder).unwrap().1.entries, [entry(1, 1)], "without sectors {lost:?}");
-        assert!(bytes(folder)[start..].iter().all(|&byte| byte == 0), "nothing is left of it");
-    }
-    for sector in &sectors {
-        let mut damaged = whole.clone();
-        // One bit of several, or one among zeros alone.
-        let at = sector.clone().find(|&at| whole[at].count_ones() > 1).unwrap_or(sector.start);
-        damaged[at] ^= (whole[at] & whole[at].wrapping_neg()).max(1);
-        write(folder, &damaged);
-        let (_, offset, reason) = damage(load(folder));
-        assert_eq!(offset, start as u64);
-        assert_eq!(reason, "the last record was written to its end, and is damaged");
-    }
-}
-
-#[test]
-fn a_torn_record_is_told_from_a_damaged_one() {
-    for payload_bytes in [1, 100, 400, 500, 512, 1000, 5000] {
-        let folder = tempfile::tempdir().unwrap();
-        let start = record_with(folder.path(), &[vec![7; payload_bytes]]);
-        assert_torn_is_told_from_damaged(folder.path(), start);
-    }
-}
-
-#[test]
-fn zeros_of_its_own_are_none_that_a_record_lacks() {
-    for command in [vec![0; 5000], [vec![0; 2000], vec![7; 600], vec![0; 2000]].concat()] {
-        let folder = tempfile::tempdir().unwrap();
-        let start = record_with(folder.path(), &[command]);
-        assert_torn_is_told_from_damaged(folder.path(), start);
-    }
-}
-
-#[test]
-fn a_command_that_looks_like_a_record_does_not_keep_a_torn_one() {
-    let prefix = Prefix { length: 20, checksum: crc32c::crc32c(&[1; 20]), zero_sectors: 0 };
-    let elsewhere = Place { segment: 1, offset: 77 * 16 };
-    let used_before = Place { segment: 2, offset: 0 };
-    for place in [elsewhere, used_before] {
-        let copy = [&prefix.encode(place)[..], &[1; 20], b"raft"].concat();
-        // At every distance from a place where a record could be.
-        let commands = (0..16).map(|shift| [vec![1; shift], copy.repeat(20)].concat());
-        let folder = tempfile::tempdir().unwrap();
-        let start = record_with(folder.path(), &commands.collect::<Vec<_>>());
-        assert_torn_is_told_from_damaged(folder.path(), start);
-    }
-}
-
-#[test]
-fn damage_that_others_follow_is_no_torn_write_even_if_it_looks_like_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let ends = three_records(folder.path());
-    let mut lost = bytes(folder.path());
-    lost[ends[1]..ends[2]].fill(0);
-    write(folder.path(), &lost);
-    let (_, offset, reason) = damage(load(folder.path()));
-    assert_eq!((offset, &*reason), (ends[1] as u64, "the record is damaged, and others follow"));
-}
-
-#[test]
-fn a_length_that_the_file_does_not_have_takes_no_memory() {
-    let folder = tempfile::tempdir().unwrap();
-    let ends = three_records(folder.path());
-    let mut file = bytes(folder.path());
-    let prefix = Prefix { length: u32::MAX, checksum: 0, zero_sectors: 0 };
-    let place = Place { segment: 1, offset: ends[3] as u64 };
-    file[ends[3]..ends[3] + PREFIX_BYTES].copy_from_slice(&prefix.encode(place));
-    write(folder.path(), &file);
-    assert_eq!(load(folder.path()).unwrap().1.entries.len(), 3);
+    assert_eq!(report, "3 entries from 3 writes in 1 segment");
 }
 
 #[test]
@@ -416,6 +259,8 @@ fn a_storage_of_someone_else_is_refused() {
         write(own.path(), &bytes(folder.path()));
         let other = open().unwrap().load().unwrap_err();
         assert!(matches!(other, StorageError::Foreign { .. }), "{other}");
+        let seen = inspect_folder(own.path()).unwrap().damage;
+        assert_eq!(seen[0].reason, format!("it belongs to s1 of cluster {}", ClusterId(7)));
     }
 }
 
@@ -483,6 +328,7 @@ fn a_file_of_another_format_is_refused_with_its_number() {
     };
     assert!(reason.contains("older version"), "{reason}");
     assert_eq!(names(old.path()), [OLD_NAME], "nothing is made beside it");
+    assert!(matches!(inspect_folder(old.path()), Err(StorageError::Corrupt { .. })));
 }
 
 /// The format version of this program.
@@ -541,159 +387,6 @@ fn only_the_snapshot_that_counts_is_kept_and_it_must_be_whole() {
     assert_eq!(reason, "the log needs it, and it is not there");
 }
 
-/// A log of short segments, and what it holds.
-fn many_segments(folder: &Path) -> (FileStorage, Recovered) {
-    let (mut storage, mut expected) = load_short(folder).unwrap();
-    for index in 1..=20 {
-        let save = save(1, vec![long_entry(index, 1, 500)]);
-        expected.replay(save.clone()).unwrap();
-        storage.save(&[save]).unwrap();
-    }
-    assert!(storage.active.as_ref().unwrap().number > 5, "they are short");
-    (storage, expected)
-}
-
-#[test]
-fn a_log_goes_on_in_new_segments_and_is_read_back_from_all_of_them() {
-    let folder = tempfile::tempdir().unwrap();
-    let (storage, expected) = many_segments(folder.path());
-    drop(storage);
-    let (mut storage, recovered) = load_short(folder.path()).unwrap();
-    assert_eq!(recovered, expected);
-    // One that is longer than a segment.
-    storage.save(&[save(1, vec![long_entry(21, 1, 9000)])]).unwrap();
-    storage.save(&[save(1, vec![entry(22, 1)])]).unwrap();
-    drop(storage);
-    assert_eq!(load(folder.path()).unwrap().1.entries.len(), 22);
-}
-
-#[test]
-fn segments_go_when_all_their_entries_are_compacted_and_no_earlier() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut storage, _) = many_segments(folder.path());
-    let count =
-        |folder: &Path| names(folder).iter().filter(|it| segment::number(it).is_some()).count();
-    let before = count(folder.path());
-    for through in [3, 9, 10, 19] {
-        let compact = snapshot(through, 1, 10);
-        let compacted = Some(compact.last());
-        storage.save(&[Save { snapshot: Some(compact), compacted, ..Save::default() }]).unwrap();
-        storage.spare.stop();
-        let report = inspect_folder(folder.path()).unwrap();
-        // One is kept for a spare.
-        let (last, others) = report.segments.split_last().unwrap();
-        let is_needed = |it: &&SegmentReport| it.last_index > Some(Index(through));
-        assert!(others.iter().filter(|it| !is_needed(it)).count() <= 1, "{through}: {others:?}");
-        assert!(last.last_index.is_none() || last.last_index == Some(Index(20)));
-        let expected: Vec<_> = (through + 1..=20).map(|index| long_entry(index, 1, 500)).collect();
-        drop(storage);
-        let (again, recovered) = load_short(folder.path()).unwrap();
-        assert_eq!(recovered.entries, expected);
-        assert_eq!(recovered.start.index, Index(through));
-        storage = again;
-    }
-    assert!(before > 5 && count(folder.path()) <= 3);
-}
-
-/// The last entries that were made in a term may be replaced after the segment they are in is full, and
-/// compacted when it is gone.
-#[test]
-fn entries_that_were_replaced_do_not_come_back_with_the_segments_that_are_left() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut storage, mut expected) = many_segments(folder.path());
-    let mut save_both = |storage: &mut FileStorage, save: Save| {
-        expected.replay(save.clone()).unwrap();
-        storage.save(&[save]).unwrap();
-        expected.clone()
-    };
-    for index in 18..=30 {
-        save_both(&mut storage, save(2, vec![long_entry(index, 2, 300)]));
-    }
-    let compact = snapshot(20, 2, 10);
-    let compacted = Some(compact.last());
-    let compact = Save { snapshot: Some(compact), compacted, ..Save::default() };
-    let expected = save_both(&mut storage, compact);
-    drop(storage);
-    assert_eq!(load_short(folder.path()).unwrap().1, expected);
-}
-
-#[test]
-fn a_segment_that_is_gone_or_ends_early_is_missed() {
-    let folder = tempfile::tempdir().unwrap();
-    drop(many_segments(folder.path()));
-    let path = segment_path(folder.path(), 2);
-    let whole = std::fs::read(&path).unwrap();
-    // Torn at a record's start, so that each that is left is whole.
-    let mut short = whole.clone();
-    let file = RealFileSystem::new().open(&path, false).unwrap();
-    let mut reader = segment::Reader::new(&file, 2).unwrap();
-    assert!(reader.next().unwrap().is_some() && reader.next().unwrap().is_some());
-    short[reader.at as usize..].fill(0);
-    std::fs::write(&path, &short).unwrap();
-    let (name, offset, reason) = damage(load_short(folder.path()));
-    assert_eq!((name, offset), (segment::name(3), segment::START), "{reason}");
-    assert!(reason.contains("the segment before it ended at byte"), "{reason}");
-    // Torn within a record.
-    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    let (name, _, reason) = damage(load_short(folder.path()));
-    assert_eq!(name, segment::name(2));
-    assert_eq!(reason, "the record was not finished, but a later segment follows");
-    std::fs::remove_file(&path).unwrap();
-    let (name, _, reason) = damage(load_short(folder.path()));
-    assert_eq!(name, segment::name(3));
-    assert!(reason.starts_with("the segments before it are gone"), "{reason}");
-    // And one under another's name.
-    std::fs::copy(segment_path(folder.path(), 3), &path).unwrap();
-    let (name, offset, reason) = damage(load_short(folder.path()));
-    assert_eq!((name, offset), (segment::name(2), 0));
-    assert_eq!(reason, "it is another segment than its name says");
-}
-
-#[test]
-fn an_old_segment_that_a_crash_brought_back_does_not_count() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut storage, _) = many_segments(folder.path());
-    let first = bytes(folder.path());
-    let compact = snapshot(15, 1, 10);
-    let compacted = Some(compact.last());
-    storage.save(&[Save { snapshot: Some(compact), compacted, ..Save::default() }]).unwrap();
-    drop(storage);
-    let expected = load_short(folder.path()).unwrap().1;
-    write(folder.path(), &first);
-    assert_eq!(load_short(folder.path()).unwrap().1, expected);
-}
-
-#[cfg(unix)]
-#[test]
-fn the_next_segment_is_made_before_it_is_needed_out_of_one_that_is_not_needed() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut storage, _) = load_short(folder.path()).unwrap();
-    let spare = folder.path().join(SPARE_NAME);
-    storage.save(&[save(1, vec![long_entry(1, 1, 700)])]).unwrap();
-    // It is being made beside the writing.
-    assert!(storage.spare.is_made());
-    assert_eq!(std::fs::read(&spare).unwrap(), [0; 2048]);
-    storage.save(&[save(1, vec![long_entry(2, 1, 700)])]).unwrap();
-    storage.save(&[save(1, vec![long_entry(3, 1, 700)])]).unwrap();
-    assert_eq!(std::fs::metadata(segment_path(folder.path(), 2)).unwrap().len(), 2048);
-    // What is compacted stays until the spare is used up, and becomes the next one.
-    storage.save(&[Save { entries: Entries::new(), ..snapshot_save(3, 10) }]).unwrap();
-    let old = std::fs::File::open(folder.path().join(storage.reserve.as_ref().unwrap())).unwrap();
-    let mut index = 3;
-    while storage.reserve.is_some() {
-        assert!(storage.spare.is_made());
-        index += 1;
-        storage.save(&[save(1, vec![long_entry(index, 1, 700)])]).unwrap();
-    }
-    assert!(storage.spare.is_made());
-    let inode = |metadata: std::fs::Metadata| {
-        use std::os::unix::fs::MetadataExt;
-        metadata.ino()
-    };
-    assert_eq!(inode(old.metadata().unwrap()), inode(std::fs::metadata(&spare).unwrap()));
-    assert_eq!(std::fs::read(&spare).unwrap(), [0; 2048]);
-}
-
 #[test]
 fn a_full_disk_ends_the_storage_and_loses_nothing_that_was_confirmed() {
     let folder = tempfile::tempdir().unwrap();
@@ -724,7 +417,7 @@ fn a_full_disk_ends_the_storage_and_loses_nothing_that_was_confirmed() {
 #[test]
 fn a_folder_is_looked_at_while_its_server_runs_and_nothing_changes() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut storage, _) = many_segments(folder.path());
+    let (mut storage, _) = segments::many_segments(folder.path());
     storage.save(&[snapshot_save(5, 100)]).unwrap();
     storage.spare.stop();
     let report = inspect_folder(folder.path()).unwrap();

@@ -1,18 +1,48 @@
-//! What the allocator was asked, if the program is the one that counts.
+//! What the allocator was asked, if the program is one that counts.
+#![expect(unsafe_code, reason = "an allocator cannot be written without")]
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static LIVE_BYTES: AtomicU64 = AtomicU64::new(0);
 
+/// The allocator of the system, and a count of what it was asked.
+#[derive(Clone, Copy, Debug)]
+pub struct CountingAllocator;
+
+// SAFETY: every call is passed on unchanged to `System`, whose contract is the one of this trait; the
+// counting in between touches only atomics and allocates nothing. `alloc_zeroed` is not overridden: the
+// provided one calls `alloc` of this type, and zeroes.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        allocated(layout.size());
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        freed(layout.size());
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`, and `place` is of `System`.
+        unsafe { System.dealloc(place, layout) }
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        allocated(size);
+        freed(layout.size());
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::realloc`, and `place` is of `System`.
+        unsafe { System.realloc(place, layout, size) }
+    }
+}
+
 /// The allocator was asked for this many bytes.
-pub fn allocated(bytes: usize) {
+fn allocated(bytes: usize) {
     ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
     LIVE_BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
 }
 
 /// This many bytes were given back.
-pub fn freed(bytes: usize) {
+fn freed(bytes: usize) {
     LIVE_BYTES.fetch_sub(bytes as u64, Ordering::Relaxed);
 }
 
@@ -25,7 +55,7 @@ pub struct Counts {
     pub live_bytes: u64,
 }
 
-/// The counts now; both are 0 in the program that does not count.
+/// The counts now; both are 0 in a program that does not count.
 #[must_use]
 pub fn now() -> Counts {
     Counts {
@@ -34,7 +64,7 @@ pub fn now() -> Counts {
     }
 }
 
-/// True in the program that counts: no program comes to `main` without an allocation.
+/// True in a program that counts: no program comes to `main` without an allocation.
 #[must_use]
 pub fn is_counting() -> bool {
     now().allocations > 0

@@ -1,12 +1,13 @@
 //! Clusters on tokio: concurrent clients, each of which waits for its answer before it asks again.
 //!
 //! Everything runs in one process and on one runtime with two threads, clients included; messages are
-//! handed over in memory, and saves are instant.
+//! handed over in memory, and saves are instant unless a cluster is given storages of another kind.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::clock::CpuClock;
 use crate::cluster::{Machine, command};
@@ -59,9 +60,7 @@ pub struct TokioLoad {
 ///
 /// If not every server applies every command once.
 pub fn measure<C: TokioCluster>(load: TokioLoad) -> Figures {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(2).enable_time().build();
-    runtime.expect("two threads can be had").block_on(async {
+    runtime().block_on(async {
         let mut cluster = C::start(load.servers, load.clients).await;
         let per_client = load.count / load.clients as u64;
         let warm_up = per_client / 10 + 1;
@@ -72,15 +71,7 @@ pub fn measure<C: TokioCluster>(load: TokioLoad) -> Figures {
         let (_, mut latencies) = write_all(clients, warm_up, per_client, load.bytes).await;
         let (cpu, wall) = (CpuClock::Process.now() - cpu, wall.elapsed());
 
-        // Each client numbers its commands from 0.
-        let one = Machine::after(warm_up + per_client);
-        let clients = load.clients as u64;
-        let expected = Machine { count: one.count * clients, sum: one.sum * clients };
-        let deadline = Instant::now() + PATIENCE;
-        while cluster.machines().await.iter().any(|&machine| machine != expected) {
-            assert!(Instant::now() < deadline, "a server has not applied every command once");
-            tokio::time::sleep(PAUSE).await;
-        }
+        check(&cluster, load.clients, warm_up + per_client).await;
         cluster.stop().await;
 
         latencies.sort_unstable();
@@ -96,8 +87,41 @@ pub fn measure<C: TokioCluster>(load: TokioLoad) -> Figures {
     })
 }
 
+/// Two threads, for servers and clients.
+///
+/// # Panics
+///
+/// If they cannot be had.
+#[must_use]
+pub fn runtime() -> Runtime {
+    let mut runtime = Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_time().build();
+    runtime.expect("two threads can be had")
+}
+
+/// Asserts that every server applies what so many clients wrote, and nothing else. Each of them numbers
+/// its commands from 0.
+///
+/// # Panics
+///
+/// If one does not, or not soon.
+pub async fn check<C: TokioCluster>(cluster: &C, clients: usize, per_client: u64) {
+    let one = Machine::after(per_client);
+    let clients = clients as u64;
+    let expected = Machine { count: one.count * clients, sum: one.sum * clients };
+    let deadline = Instant::now() + PATIENCE;
+    while cluster.machines().await.iter().any(|&machine| machine != expected) {
+        assert!(Instant::now() < deadline, "a server has not applied every command once");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Has every client write its commands, and returns the clients with all latencies.
-async fn write_all<C: TokioClient>(
+///
+/// # Panics
+///
+/// If a client does.
+pub async fn write_all<C: TokioClient>(
     clients: Vec<C>,
     first: u64,
     count: u64,

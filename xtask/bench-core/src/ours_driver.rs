@@ -8,7 +8,7 @@ use raft_core::codec::encode_value;
 use raft_core::driver::{Driver, Handle};
 use raft_core::{
     Address, ClusterManager, Config, Envelope, Index, MemoryStorage, RestoreError, ServerId,
-    ServerManager, StateMachine,
+    ServerManager, StateMachine, Storage,
 };
 use tokio::task::JoinHandle;
 
@@ -93,11 +93,12 @@ impl ServerManager for Host {
     }
 }
 
-/// Servers on the driver, each with a memory of its own.
+/// Servers on the driver, each with a state machine and a storage of its own.
 #[derive(Debug)]
 pub struct OurCluster {
     handles: Vec<Handle<Machine>>,
     tasks: Vec<JoinHandle<()>>,
+    leader_id: ServerId,
     clients: Vec<OurClient>,
 }
 
@@ -114,30 +115,16 @@ impl TokioClient for OurClient {
 }
 
 impl OurCluster {
-    /// Waits until the servers agree on a leader, and says which.
-    async fn leader(&self) -> ServerId {
-        loop {
-            for (place, handle) in self.handles.iter().enumerate() {
-                let status = handle.inspect(|server, _| {
-                    (server.role().is_leader(), server.commit_index() > Index::ZERO)
-                });
-                if status.await.expect("the server runs") == (true, true) {
-                    return ServerId(place as u64 + 1);
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-}
-
-impl TokioCluster for OurCluster {
-    type Client = OurClient;
-
-    async fn start(servers: usize, clients: usize) -> Self {
-        let ids: Vec<_> = (1..=servers as u64).map(ServerId).collect();
+    /// Starts a cluster of as many servers as there are storages, and waits for its leader.
+    ///
+    /// # Panics
+    ///
+    /// If a storage fails.
+    pub async fn with_storages<S: Storage>(storages: Vec<S>, clients: usize) -> Self {
+        let ids: Vec<_> = (1..=storages.len() as u64).map(ServerId).collect();
         let directory = Arc::new(Directory::default());
-        let mut cluster = Self { handles: Vec::new(), tasks: Vec::new(), clients: Vec::new() };
-        for &server_id in &ids {
+        let (mut handles, mut tasks) = (Vec::new(), Vec::new());
+        for (&server_id, storage) in ids.iter().zip(storages) {
             let config = Config {
                 heartbeat_interval: Duration::from_millis(100),
                 election_timeout_min: Duration::from_millis(1000),
@@ -147,22 +134,48 @@ impl TokioCluster for OurCluster {
             let network = InMemory { directory: Arc::clone(&directory) };
             let others = ids.iter().copied().filter(|&other| other != server_id);
             let host = Host { server_id, remote_server_ids: others.collect() };
-            let storage = MemoryStorage::new();
             let (driver, handle) = Driver::new(config, Machine::default(), storage, network, host)
                 .expect("a valid configuration");
-            let run = async { driver.run().await.expect("nothing fails in memory") };
-            cluster.tasks.push(tokio::spawn(run));
-            cluster.handles.push(handle);
+            tasks.push(tokio::spawn(async { driver.run().await.expect("no storage fails") }));
+            handles.push(handle);
         }
-        directory.servers.set(cluster.handles.clone()).expect("it is set once");
-        for handle in &cluster.handles {
+        directory.servers.set(handles.clone()).expect("it is set once");
+        for handle in &handles {
             handle.notify_joined_service().await.expect("the server runs");
         }
-        let leader_id = cluster.leader().await;
-        let leader = cluster.handles[place(leader_id.0)].clone();
-        let client = |_| OurClient { leader: leader.clone() };
-        cluster.clients = (0..clients).map(client).collect();
-        cluster
+        let leader_id = elected(&handles).await;
+        let client = |_| OurClient { leader: handles[place(leader_id.0)].clone() };
+        let clients = (0..clients).map(client).collect();
+        Self { handles, tasks, leader_id, clients }
+    }
+
+    /// Who leads.
+    #[must_use]
+    pub fn leader_id(&self) -> ServerId {
+        self.leader_id
+    }
+}
+
+/// Waits until the servers agree on a leader, and says which.
+async fn elected(handles: &[Handle<Machine>]) -> ServerId {
+    loop {
+        for (place, handle) in handles.iter().enumerate() {
+            let status = handle.inspect(|server, _| {
+                (server.role().is_leader(), server.commit_index() > Index::ZERO)
+            });
+            if status.await.expect("the server runs") == (true, true) {
+                return ServerId(place as u64 + 1);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+impl TokioCluster for OurCluster {
+    type Client = OurClient;
+
+    async fn start(servers: usize, clients: usize) -> Self {
+        Self::with_storages(vec![MemoryStorage::new(); servers], clients).await
     }
 
     fn clients(&mut self) -> Vec<OurClient> {

@@ -1,31 +1,49 @@
-//! What is measured, what each measure is called, and what it should come to.
+//! What a measure is, and what belongs to all measures of one kind.
 
-/// The goals, all of them upper bounds: the only place that knows them.
-const GOALS: [(&str, f64); 8] = [
-    ("instructions-per-command-1-outstanding", 6000.0),
-    ("instructions-per-command-64-outstanding", 1700.0),
-    ("allocations-per-command-64-outstanding", 2.1),
-    ("live-bytes-per-entry-8-bytes", 60.0),
-    ("catch-up-nanoseconds-per-entry", 60.0),
-    ("heartbeat-round-nanoseconds", 300.0),
-    ("codec-encode-nanoseconds", 600.0),
-    ("codec-decode-nanoseconds", 1500.0),
-];
+#[cfg(test)]
+use std::collections::BTreeSet;
 
-/// Ours, as `bench-core` calls it.
+/// Ours, as the programs call it.
 pub(super) const OURS: &str = "raft-core";
 /// A lower bound that needs no other library.
 pub(super) const FLOOR: &str = "floor";
-/// Everybody else, in the order of the table.
-pub(super) const PEERS: [&str; 6] =
-    [FLOOR, "noraft", "omnipaxos", "raft-rs", "raft-rs-many", "openraft"];
 
-/// Who takes part in what.
-const CLUSTERS_BY_BATCH: &[&str] = &[FLOOR, "noraft", "omnipaxos", "raft-rs", "raft-rs-many"];
-const CLUSTERS: &[&str] = &[FLOOR, "noraft", "omnipaxos", "raft-rs"];
-const CLUSTERS_OF_ONE: &[&str] = &[FLOOR, "noraft", "raft-rs"];
-const CODECS: &[&str] = &[FLOOR, "raft-rs"];
-const DRIVERS: &[&str] = &["openraft"];
+/// Everything that one `bench` measures, and what whoever reads it should know.
+#[derive(Clone, Debug)]
+pub(super) struct Suite {
+    /// What it is called on the command line.
+    pub(super) name: &'static str,
+    /// The package that measures, in `xtask`, and the program that it builds.
+    pub(super) package: &'static str,
+    /// The title of the report.
+    pub(super) title: &'static str,
+    /// How often what varies is measured.
+    pub(super) rounds: usize,
+    /// The same if there is little time.
+    pub(super) rounds_quick: usize,
+    /// In the order of the table.
+    pub(super) measures: Vec<Measure>,
+    /// Everybody but us, in the order of the table.
+    pub(super) peers: &'static [&'static str],
+    /// Whose versions the report states.
+    pub(super) crates: &'static [&'static str],
+    /// How every figure came about.
+    pub(super) method: &'static [&'static str],
+    /// Variables of the environment of all that is measured.
+    pub(super) environment: &'static [(&'static str, &'static str)],
+}
+
+impl Suite {
+    /// Asserts that every goal belongs to a measure, and that no name is given twice.
+    #[cfg(test)]
+    pub(super) fn check(&self, goals: &[(&str, f64)]) {
+        let names: BTreeSet<_> = self.measures.iter().map(|measure| &*measure.name).collect();
+        for (name, _) in goals {
+            assert!(names.contains(name), "{name} is not measured");
+        }
+        assert_eq!(names.len(), self.measures.len(), "no name is given twice");
+    }
+}
 
 /// One line of the table.
 #[derive(Clone, Debug)]
@@ -53,6 +71,8 @@ pub(super) struct Run {
 pub(super) enum Tool {
     /// The program that times, several times.
     Clock,
+    /// The same for times of a disk: after a pause, and each time beside the floor.
+    Disk,
     /// The program that counts allocations, once: it always counts the same.
     Allocator,
     /// Callgrind, for two lengths; their difference holds no start.
@@ -62,52 +82,24 @@ pub(super) enum Tool {
 /// The figure of a run under callgrind.
 pub(super) const INSTRUCTIONS: &str = "instructions";
 
-/// Every measure, in the order of the table.
-pub(super) fn all() -> Vec<Measure> {
-    let mut table = Table::default();
-    for outstanding in [1, 64, 1024] {
-        table.instructions_and_allocations(3, outstanding, "");
-    }
-    table.instructions_and_allocations(5, 64, "-5-servers");
-    for bytes in [8, 256] {
-        let arguments = format!("live-bytes --bytes {bytes}");
-        let name = format!("live-bytes-per-entry-{bytes}-bytes");
-        table.add(&name, Tool::Allocator, &arguments, CLUSTERS, "bytes");
-    }
-    // What one server needs when none is at hand to share with.
-    let alone = "live-bytes --bytes 8 --servers 1";
-    let name = "live-bytes-per-entry-8-bytes-1-server";
-    table.add(name, Tool::Allocator, alone, CLUSTERS_OF_ONE, "bytes");
-    let mut clusters = |name, arguments, figure| {
-        table.add(name, Tool::Clock, arguments, CLUSTERS, figure);
-    };
-    clusters("catch-up-nanoseconds-per-entry", "catch-up", "nanoseconds");
-    clusters("heartbeat-round-nanoseconds", "heartbeat", "nanoseconds");
-    clusters("heartbeat-round-nanoseconds-5-servers", "heartbeat --servers 5", "nanoseconds");
-    clusters("cold-election-microseconds", "election", "microseconds");
-    for half in ["encode", "decode"] {
-        table.codec(half);
-    }
-    for servers in [3, 5] {
-        for bytes in [8, 256, 4096] {
-            for outstanding in [1, 64, 1024] {
-                table.nanoseconds(servers, bytes, outstanding);
-            }
-        }
-    }
-    for (clients, count) in [(1, 50_000), (64, 200_000), (256, 200_000)] {
-        table.driver(clients, count);
-    }
-    table.measures
-}
+/// The figure that [`Tool::Disk`] adds to each: how many times that of the floor beside it.
+pub(super) const OVER_FLOOR: &str = "_over_floor";
+/// The figure of a program whose disk was throttled; it has no other then.
+pub(super) const THROTTLED: &str = "throttled";
 
-#[derive(Debug, Default)]
-struct Table {
-    measures: Vec<Measure>,
+/// Measures, in the order in which they are added.
+#[derive(Debug)]
+pub(super) struct Table {
+    goals: &'static [(&'static str, f64)],
+    pub(super) measures: Vec<Measure>,
 }
 
 impl Table {
-    fn add(
+    pub(super) fn new(goals: &'static [(&'static str, f64)]) -> Self {
+        Self { goals, measures: Vec::new() }
+    }
+
+    pub(super) fn add(
         &mut self,
         name: &str,
         tool: Tool,
@@ -115,74 +107,9 @@ impl Table {
         peers: &'static [&'static str],
         figure: &'static str,
     ) {
-        let goal = GOALS.iter().find(|(of, _)| *of == name).map(|&(_, goal)| goal);
+        let goal = self.goals.iter().find(|(of, _)| *of == name).map(|&(_, goal)| goal);
         let arguments = arguments.split(' ').map(str::to_owned).collect();
         let run = Run { tool, arguments, peers };
         self.measures.push(Measure { name: name.to_owned(), goal, run, figure });
-    }
-
-    fn instructions_and_allocations(&mut self, servers: u64, outstanding: u64, suffix: &str) {
-        let rest = format!("per-command-{outstanding}-outstanding{suffix}");
-        let what = format!("--servers {servers} --bytes 256 --outstanding {outstanding}");
-        let tool = Tool::Callgrind { counts: [4096, 12_288] };
-        let name = format!("instructions-{rest}");
-        let arguments = format!("run-commands {what}");
-        self.add(&name, tool, &arguments, CLUSTERS_BY_BATCH, INSTRUCTIONS);
-        let name = format!("allocations-{rest}");
-        let arguments = format!("commands {what} --count 100000");
-        self.add(&name, Tool::Allocator, &arguments, CLUSTERS_BY_BATCH, "allocations");
-    }
-
-    fn nanoseconds(&mut self, servers: u64, bytes: u64, outstanding: u64) {
-        let count = if bytes < 4096 { 100_000 } else { 40_000 };
-        let arguments = format!(
-            "commands --servers {servers} --bytes {bytes} --outstanding {outstanding} --count {count}"
-        );
-        let name = format!(
-            "nanoseconds-per-command-{servers}-servers-{bytes}-bytes-{outstanding}-outstanding"
-        );
-        self.add(&name, Tool::Clock, &arguments, CLUSTERS_BY_BATCH, "nanoseconds");
-    }
-
-    fn codec(&mut self, half: &str) {
-        let name = |what| format!("codec-{half}-{what}");
-        let arguments = format!("codec {half}");
-        self.add(&name("nanoseconds"), Tool::Clock, &arguments, CODECS, "nanoseconds");
-        let tool = Tool::Callgrind { counts: [100, 300] };
-        let run = format!("run-codec {half}");
-        self.add(&name("instructions"), tool, &run, CODECS, INSTRUCTIONS);
-        self.add(&name("allocations"), Tool::Allocator, &arguments, CODECS, "allocations");
-    }
-
-    fn driver(&mut self, clients: u64, count: u64) {
-        let arguments = format!("tokio --clients {clients} --count {count}");
-        let clients =
-            if clients == 1 { "1-client".to_owned() } else { format!("{clients}-clients") };
-        for (what, figure) in [
-            ("commits-per-second", "commits_per_second"),
-            ("p50-microseconds", "p50_microseconds"),
-            ("p99-microseconds", "p99_microseconds"),
-            ("cpu-microseconds-per-commit", "cpu_microseconds_per_commit"),
-        ] {
-            let name = format!("driver-{what}-{clients}");
-            self.add(&name, Tool::Clock, &arguments, DRIVERS, figure);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_goal_belongs_to_a_measure_and_no_name_is_given_twice() {
-        let measures = all();
-        for (name, _) in GOALS {
-            assert!(measures.iter().any(|measure| measure.name == name), "{name} is not measured");
-        }
-        let mut names: Vec<_> = measures.iter().map(|measure| &measure.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), measures.len());
     }
 }

@@ -5,9 +5,8 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use super::PACKAGE;
-use super::measures::PEERS;
-use super::runner::ALLOCATOR_SETTINGS;
+use super::measures::{OURS, Suite};
+use super::runner::Measured;
 
 /// One measure and what it came to.
 #[derive(Clone, Debug)]
@@ -84,21 +83,23 @@ impl Output {
     }
 
     /// The table, or the summary.
-    pub(super) fn end(self, rows: &[Row]) {
+    pub(super) fn end(self, suite: &Suite, measured: &Measured) {
+        let Measured { rows, throttled } = measured;
         let goals_met = rows.iter().all(Row::is_goal_met);
         if self.is_json {
             let rows: Vec<_> = rows.iter().map(Row::json).collect();
             let summary = json!({
                 "event": "summary",
-                "bench": "core",
+                "bench": suite.name,
                 "goals_met": goals_met,
+                "throttled": throttled,
                 "rows": rows,
             });
             println!("{summary}");
             return;
         }
-        let engines = engines(rows);
-        print!("{:<62} {:>10} {:>8} {:<6}", "measure", "raft-core", "goal", "");
+        let engines = engines(suite, rows);
+        print!("{:<62} {OURS:>10} {:>8} {:<6}", "measure", "goal", "");
         engines.iter().for_each(|engine| print!(" {engine:>12}"));
         println!();
         for row in rows {
@@ -109,14 +110,17 @@ impl Output {
             }
             println!();
         }
+        if *throttled > 0 {
+            println!("{throttled} bursts were discarded, because the disk was throttled");
+        }
         println!("{}", if goals_met { "all goals are met" } else { "not all goals are met" });
     }
 }
 
 /// Who took part in anything.
-fn engines(rows: &[Row]) -> Vec<&'static str> {
+fn engines(suite: &Suite, rows: &[Row]) -> Vec<&'static str> {
     let took_part = |engine: &&str| rows.iter().any(|row| row.peer(engine).is_some());
-    PEERS.into_iter().filter(took_part).collect()
+    suite.peers.iter().copied().filter(took_part).collect()
 }
 
 fn number(value: Option<f64>) -> String {
@@ -133,58 +137,51 @@ fn plain(value: f64) -> String {
 }
 
 /// The report, with everything needed to understand the figures.
-pub(super) fn markdown(rows: &[Row], has_peers: bool) -> Result<String> {
+pub(super) fn markdown(suite: &Suite, measured: &Measured, has_peers: bool) -> Result<String> {
+    let Suite { name, package, title, .. } = suite;
+    let Measured { rows, throttled } = measured;
     let mut text = String::new();
-    writeln!(text, "# raft-core beside its peers\n")?;
+    writeln!(text, "# {title}\n")?;
     writeln!(text, "This file is written by one command:\n")?;
-    writeln!(text, "```text\ncargo xtask bench core --peers --report {PACKAGE}/REPORT.md\n```\n")?;
+    let command = format!("cargo xtask bench {name} --peers --report xtask/{package}/REPORT.md");
+    writeln!(text, "```text\n{command}\n```\n")?;
     if !has_peers {
         writeln!(text, "The peers were not measured this time.\n")?;
     }
     writeln!(text, "## Goals\n")?;
-    writeln!(text, "| measure | raft-core | goal | |\n| --- | --: | --: | --- |")?;
+    writeln!(text, "| measure | {OURS} | goal | |\n| --- | --: | --: | --- |")?;
     for row in rows {
         if let Some(goal) = row.goal {
             let (value, goal) = (number(row.value), plain(goal));
             writeln!(text, "| {} | {value} | ≤ {goal} | {} |", row.name, row.verdict())?;
         }
     }
-    settings(&mut text)?;
-    versions(&mut text)?;
-    table(&mut text, rows)?;
+    settings(&mut text, suite)?;
+    if *throttled > 0 {
+        writeln!(text, "- {throttled} bursts met a throttled disk and were discarded.")?;
+    }
+    versions(&mut text, suite)?;
+    table(&mut text, suite, rows)?;
     Ok(text)
 }
 
-/// How every figure came about.
-const METHOD: [&str; 10] = [
-    "A command is proposed at the leader, replicated, committed and applied on every server; number and \
-     checksum of what each server applied are asserted.",
-    "Figures are for the whole cluster, the client's making of the command included; 3 servers and 256 \
-     bytes unless the name says otherwise.",
-    "Logs are compacted every 8192 commands, except where their memory or a catch-up is measured.",
-    "Times are CPU times of the one thread, the median of runs in processes of their own, in which the \
-     engines take turns.",
-    "Instructions are those of 12288 commands less those of 4096, divided by the difference, counted by \
-     callgrind.",
-    "Servers in one process share what an engine lets them share: payloads everywhere, whole lists of \
-     entries in raft-core; the row with one server shows a log that nobody shares.",
-    "A codec's message has 64 entries of 256 bytes; what was decoded is usable after the call.",
-    "The driver has three servers, saves that are instant, messages handed over in memory, and clients \
-     that wait for their answers, all on one runtime with two threads; its CPU time is that of the \
-     process.",
-    "`floor` is no Raft: it trusts everybody and shows the least that must be done.",
-    "`raft-rs` proposes each command on its own, `raft-rs-many` all that are outstanding as one proposal.",
-];
-
-fn settings(text: &mut String) -> Result<()> {
+fn settings(text: &mut String, suite: &Suite) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     writeln!(text, "\n## Machine and method\n")?;
     writeln!(text, "- {}, {cores} cores, {}.", processor(), std::env::consts::OS)?;
     writeln!(text, "- {}, release build, thin LTO, one codegen unit.", compiler()?)?;
     let settings: Vec<_> =
-        ALLOCATOR_SETTINGS.iter().map(|(name, value)| format!("`{name}={value}`")).collect();
-    writeln!(text, "- The allocator of the system, with {}.", settings.join(", "))?;
-    for line in METHOD {
+        suite.environment.iter().map(|(name, value)| format!("`{name}={value}`")).collect();
+    let with = if settings.is_empty() {
+        "as it is".to_owned()
+    } else {
+        format!("with {}", settings.join(", "))
+    };
+    writeln!(text, "- The allocator of the system, {with}.")?;
+    if let Some(load) = load() {
+        writeln!(text, "- The load average was {load} over the last 15 minutes.")?;
+    }
+    for line in suite.method {
         writeln!(text, "- {line}")?;
     }
     Ok(())
@@ -198,6 +195,12 @@ fn processor() -> String {
     name.unwrap_or(std::env::consts::ARCH).to_owned()
 }
 
+/// How many programs wanted to run in the last 15 minutes, which also says how much the figures vary.
+fn load() -> Option<String> {
+    let told = std::fs::read_to_string("/proc/loadavg").ok()?;
+    told.split(' ').nth(2).map(str::to_owned)
+}
+
 fn compiler() -> Result<String> {
     let told = std::process::Command::new("rustc").arg("--version").output();
     let told = told.context("cannot run rustc")?.stdout;
@@ -205,10 +208,10 @@ fn compiler() -> Result<String> {
 }
 
 /// The peers' versions, from the lock file that the programs were built with.
-fn versions(text: &mut String) -> Result<()> {
-    let lock = std::fs::read_to_string(crate::root().join(PACKAGE).join("Cargo.lock"))?;
+fn versions(text: &mut String, suite: &Suite) -> Result<()> {
+    let lock = std::fs::read_to_string(super::folder_of(suite.package).join("Cargo.lock"))?;
     writeln!(text, "\n## Versions\n\n| crate | version |\n| --- | --- |")?;
-    for name in ["noraft", "omnipaxos", "raft", "openraft", "tokio"] {
+    for name in suite.crates {
         let version = locked(&lock, name).with_context(|| format!("{name} is not locked"))?;
         writeln!(text, "| `{name}` | {version} |")?;
     }
@@ -221,11 +224,11 @@ fn locked<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Everything that was measured; how a peer compares stands behind its figure.
-fn table(text: &mut String, rows: &[Row]) -> Result<()> {
-    let engines = engines(rows);
+fn table(text: &mut String, suite: &Suite, rows: &[Row]) -> Result<()> {
+    let engines = engines(suite, rows);
     writeln!(text, "\n## Everything\n")?;
     writeln!(text, "A peer's figure is followed by how many times ours it is.\n")?;
-    writeln!(text, "| measure | raft-core | {} |", engines.join(" | "))?;
+    writeln!(text, "| measure | {OURS} | {} |", engines.join(" | "))?;
     writeln!(text, "| --- | --: |{}", " --: |".repeat(engines.len()))?;
     for row in rows {
         write!(text, "| {} | {} |", row.name, number(row.value))?;
