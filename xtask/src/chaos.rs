@@ -16,6 +16,7 @@ mod plan;
 mod report;
 mod servers;
 
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,13 +30,14 @@ use raft_azure::{Admin, AdminOptions, ProvisionOptions, provision};
 use raft_core::{Address, ServerId};
 use raft_mocking::broker::BrokerConfig;
 use raft_mocking::emulator::Emulator;
+use raft_nondeterminism::linearizability::Verdict;
 use tokio::sync::watch;
 
 use self::clients::{Shared, client_id, connect_all};
 use self::history::History;
 use self::nemesis::{Nemesis, PATIENCE};
 use self::plan::{Fault, Plan};
-use self::report::{Progress, Verdict};
+use self::report::{Outcome, Progress};
 use self::servers::{Servers, Setting};
 
 const TOPIC: &str = "rafttopic";
@@ -139,7 +141,7 @@ fn record_folder() -> Result<PathBuf> {
 }
 
 /// The play itself.
-async fn play(args: &ChaosArgs, program: PathBuf) -> Result<Verdict> {
+async fn play(args: &ChaosArgs, program: PathBuf) -> Result<Outcome> {
     let started = Instant::now();
     let seed = args.seed.unwrap_or_else(seed_of_now);
     let records = record_folder()?;
@@ -181,14 +183,14 @@ async fn play(args: &ChaosArgs, program: PathBuf) -> Result<Verdict> {
     let asked_for =
         if args.faults.is_empty() { Fault::value_variants().to_vec() } else { args.faults.clone() };
     let mut nemesis = Nemesis::new(Arc::clone(&servers), Arc::clone(&emulator), progress.clone());
-    let mut verdict = Verdict {
+    let mut verdict = Outcome {
         seed,
         servers: args.servers,
         defect: args.defect.clone(),
         history: path,
         events,
         asked_for,
-        ..Verdict::default()
+        ..Outcome::default()
     };
     let time = Duration::from_secs_f64(args.minutes * 60.0);
     let ran = torment(&shared, &mut nemesis, &mut verdict, &connection_string, time).await;
@@ -215,7 +217,14 @@ async fn play(args: &ChaosArgs, program: PathBuf) -> Result<Verdict> {
     verdict.tally = history.tally();
     progress.note("checking the history");
     let check = Instant::now();
-    verdict.not_linearizable = None;
+    match linearizable(&verdict.history)? {
+        Verdict::Linearizable => {}
+        Verdict::NotLinearizable(violation) => {
+            let picture = Verdict::NotLinearizable(violation).to_string();
+            verdict.not_linearizable = Some(picture);
+        }
+        Verdict::Undecided(undecided) => verdict.failures.push(undecided.to_string()),
+    }
     verdict.check = check.elapsed();
     verdict.elapsed = started.elapsed();
     if verdict.is_broken() {
@@ -225,12 +234,20 @@ async fn play(args: &ChaosArgs, program: PathBuf) -> Result<Verdict> {
     Ok(verdict)
 }
 
+/// Asks the checker.
+fn linearizable(history: &Path) -> Result<Verdict> {
+    let name = history.display().to_string();
+    let file = std::fs::File::open(history).with_context(|| format!("cannot read {name}"))?;
+    let history = raft_nondeterminism::history::History::read(BufReader::new(file), &name)?;
+    Ok(raft_nondeterminism::linearizability::check(&history).verdict)
+}
+
 /// Clients ask and the nemesis does harm for so long; then everything is healed, and the servers must
 /// agree.
 async fn torment(
     shared: &Arc<Shared>,
     nemesis: &mut Nemesis,
-    verdict: &mut Verdict,
+    verdict: &mut Outcome,
     connection_string: &str,
     time: Duration,
 ) -> Result<()> {

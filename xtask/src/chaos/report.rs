@@ -46,7 +46,7 @@ impl Progress {
 
 /// How a run ended.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Verdict {
+pub(super) struct Outcome {
     pub(super) seed: u64,
     pub(super) servers: u64,
     pub(super) defect: Option<String>,
@@ -69,7 +69,7 @@ pub(super) struct Verdict {
     pub(super) failures: Vec<String>,
 }
 
-impl Verdict {
+impl Outcome {
     fn linearizable(&self) -> bool {
         self.not_linearizable.is_none()
     }
@@ -217,13 +217,13 @@ mod tests {
 
     use super::*;
 
-    fn sound() -> Verdict {
+    fn sound() -> Outcome {
         let mut tally = Tally::default();
         tally.counts.insert(("read", "ok".to_owned()), 3);
         let faults = BTreeMap::from([(Fault::LeaderKill, 1), (Fault::Drop, 4)]);
         let happened = Happened { faults, leader_kills: 1, ..Happened::default() };
         let asked_for = vec![Fault::LeaderKill, Fault::Drop];
-        Verdict { seed: 9, tally, happened, asked_for, ..Verdict::default() }
+        Outcome { seed: 9, tally, happened, asked_for, ..Outcome::default() }
     }
 
     #[test]
@@ -251,9 +251,9 @@ mod tests {
         let stale = || Some("stale".to_owned());
         let text = || vec!["text".to_owned()];
         let broken = [
-            Verdict { not_linearizable: stale(), ..sound() },
-            Verdict { not_once: text(), ..sound() },
-            Verdict { not_identical: text(), failures: text(), ..sound() },
+            Outcome { not_linearizable: stale(), ..sound() },
+            Outcome { not_once: text(), ..sound() },
+            Outcome { not_identical: text(), failures: text(), ..sound() },
         ];
         for verdict in broken {
             assert_eq!(verdict.exit_code(), 2);
@@ -261,8 +261,8 @@ mod tests {
         }
         let mut nothing_dropped = sound();
         nothing_dropped.happened.faults.insert(Fault::Drop, 0);
-        let idle = Verdict { tally: Tally::default(), ..sound() };
-        let failed = Verdict { failures: text(), ..sound() };
+        let idle = Outcome { tally: Tally::default(), ..sound() };
+        let failed = Outcome { failures: text(), ..sound() };
         for verdict in [nothing_dropped, idle, failed] {
             assert_eq!(verdict.exit_code(), 1);
             assert!(verdict.table().contains("failed: "), "{}", verdict.table());
