@@ -147,7 +147,8 @@ async fn play(args: &ChaosArgs, program: PathBuf) -> Result<Outcome> {
     let records = record_folder()?;
     let path = args.history.clone();
     let path = path.unwrap_or_else(|| records.join(format!("history-{seed}.jsonl")));
-    let history = Arc::new(History::create(&path)?);
+    let faults = records.join(format!("faults-{seed}.jsonl"));
+    let history = Arc::new(History::create(&path, &faults)?);
     let events = records.join(format!("events-{seed}.log"));
     let progress = Progress { is_json: args.json, started, history: Arc::clone(&history) };
     progress.note(&format!("seed {seed}, history in {}", path.display()));

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::dice::Dice;
-use super::history::{History, Kind, Record};
+use super::history::{Function, History, Kind, Record, Way, key_of};
 use super::servers::Servers;
 
 /// After that long nobody knows what became of an operation.
@@ -70,7 +70,7 @@ pub(super) struct Client {
     dice: Dice,
     client: AzureClient,
     /// Its number in the history; a new one after an operation of which nobody knows.
-    process: u64,
+    process: i64,
     written: i64,
     /// What it last saw in each register of this generation.
     seen: BTreeMap<String, Value>,
@@ -92,7 +92,7 @@ impl Client {
         };
         let client = AzureClient::start(connection_string, topic, config, DEADLINE).await?;
         let dice = Dice::new(shared.seed, 1 + number);
-        let (process, seen) = (number, BTreeMap::new());
+        let (process, seen) = (i64::try_from(number)?, BTreeMap::new());
         Ok(Self { shared, number, dice, client, process, written: 0, seen })
     }
 
@@ -113,14 +113,14 @@ impl Client {
         let key = register(self.shared.generation(), self.number % REGISTERS);
         let value = self.fresh_value();
         let command = KvCommand::Write { key, value: value.into() };
-        if self.command("write", command, json!(value), within).await != Kind::Ok {
+        if self.command(Function::Write, command, json!(value), within).await != Kind::Ok {
             bail!("a write of client {} after all faults were over was not done", self.number + 1);
         }
         let (clients, number) = (self.shared.clients, self.number);
         let registers = self.shared.registers().into_iter().zip(0..);
         for (key, _) in registers.filter(|(_, place)| place % clients == number) {
             let command = KvCommand::Read { key: key.clone() };
-            if self.command("read", command, Value::Null, within).await != Kind::Ok {
+            if self.command(Function::Read, command, Value::Null, within).await != Kind::Ok {
                 bail!("{key} could not be read after all faults were over");
             }
         }
@@ -143,77 +143,85 @@ impl Client {
         match self.dice.below(100) {
             0..15 => {
                 let command = KvCommand::Read { key };
-                self.command("read", command, Value::Null, DEADLINE).await;
+                self.command(Function::Read, command, Value::Null, DEADLINE).await;
             }
             15..30 => self.query(key).await,
             30..40 => self.query(list).await,
             40..60 => {
                 let value = self.fresh_value();
                 let command = KvCommand::Write { key, value: value.into() };
-                self.command("write", command, json!(value), DEADLINE).await;
+                self.command(Function::Write, command, json!(value), DEADLINE).await;
             }
             60..78 => {
                 let old = self.seen.get(&key).cloned().unwrap_or_default();
                 let new = self.fresh_value();
-                let value = json!([old, new]);
-                let command = KvCommand::Cas { key, old: old.into(), new: new.into() };
-                self.command("cas", command, value, DEADLINE).await;
+                let command = KvCommand::Cas { key, old: old.clone().into(), new: new.into() };
+                let asked = self.invoked(Function::Cas, command.key(), json!(new)).expected(old);
+                self.ask(asked, command, DEADLINE).await;
             }
             _ => {
                 let element = self.fresh_value();
                 let command = KvCommand::Append { key: list, value: element.into() };
-                self.command("append", command, json!(element), DEADLINE).await;
+                self.command(Function::Append, command, json!(element), DEADLINE).await;
             }
         }
     }
 
-    /// Has a command applied, and records what came of it.
+    /// An operation of this client begins.
+    fn invoked(&self, f: Function, key: &str, value: Value) -> Record {
+        Record::invoke(self.process, f).key(key).value(value)
+    }
+
     async fn command(
         &mut self,
-        f: &'static str,
+        f: Function,
         command: KvCommand,
         value: Value,
         within: Duration,
     ) -> Kind {
-        let key = command.key().to_owned();
-        let invoked = Record::invoke(self.process, f, &key, value.clone());
-        self.shared.history.record(invoked.clone());
+        let invoked = self.invoked(f, command.key(), value);
+        self.ask(invoked, command, within).await
+    }
+
+    /// Has a command applied, and records what came of it.
+    async fn ask(&mut self, invoked: Record, command: KvCommand, within: Duration) -> Kind {
+        let f = invoked.f.clone();
+        self.shared.history.record(invoked.clone(), Way::Command);
         let encoded = codec::encode_value(&command).into();
-        let mut done = match self.client.request(encoded, within).await {
+        let done = match self.client.request(encoded, within).await {
             Ok(answer) => {
                 let order = Some(answer.log_id.index.0);
                 let response = decode_outcome::<KvResponse>(&answer.response);
                 match response.ok().and_then(Result::ok) {
                     Some(KvResponse::Value(value)) => {
-                        Record { kind: Kind::Ok, value: value.0, order, ..invoked }
+                        Record { kind: Kind::Ok, value: Some(value.0), order, ..invoked }
                     }
                     Some(KvResponse::Done | KvResponse::Swapped(true)) => {
                         Record { kind: Kind::Ok, order, ..invoked }
                     }
                     Some(KvResponse::Swapped(false)) => {
-                        let error = Some("it held something else".to_owned());
+                        let error = Some("it held something else".into());
                         Record { kind: Kind::Fail, order, error, ..invoked }
                     }
                     other => {
-                        let error = Some(format!("answered with {other:?}"));
+                        let error = Some(format!("answered with {other:?}").into());
                         Record { kind: Kind::Info, order, error, ..invoked }
                     }
                 }
             }
             Err(error) => {
                 // A read had no effect, whether it was applied or not.
-                let is_unknown = error.may_have_been_applied() && f != "read";
+                let is_unknown = error.may_have_been_applied() && f != Function::Read;
                 let kind = if is_unknown { Kind::Info } else { Kind::Fail };
-                Record { kind, error: Some(error.to_string()), ..invoked }
+                Record { kind, error: Some(error.to_string().into()), ..invoked }
             }
         };
         if done.kind == Kind::Info {
-            self.process += self.shared.clients;
+            self.process += i64::try_from(self.shared.clients).unwrap_or(1);
         }
         self.see(&done);
         let kind = done.kind;
-        done.time = 0;
-        self.shared.history.record(done);
+        self.shared.history.record(done, Way::Command);
         kind
     }
 
@@ -222,31 +230,29 @@ impl Client {
         let running = self.shared.servers.running().await;
         let Some(server) = self.dice.pick(&running) else { return };
         let mode = if self.dice.percent(50) { "lease" } else { "read-index" };
-        let invoked = Record::invoke(self.process, "read", &key, Value::Null);
-        let invoked = Record { mode: Some(mode), ..invoked };
-        self.shared.history.record(invoked.clone());
+        let invoked = self.invoked(Function::Read, &key, Value::Null);
+        self.shared.history.record(invoked.clone(), Way::Query);
         let answer = self.shared.servers.query(server, &key, mode, QUERY_DEADLINE).await;
         let done = match answer {
-            Ok((value, order)) => Record { kind: Kind::Ok, value, order, ..invoked },
-            Err(error) => Record { kind: Kind::Fail, error: Some(format!("{error:#}")), ..invoked },
+            Ok((value, order)) => Record { kind: Kind::Ok, value: Some(value), order, ..invoked },
+            Err(error) => {
+                let error = Some(format!("{error:#}").into());
+                Record { kind: Kind::Fail, error, ..invoked }
+            }
         };
         self.see(&done);
-        self.shared.history.record(done);
+        self.shared.history.record(done, Way::Query);
     }
 
     /// Remembers what a register holds, for the next compare-and-set.
     fn see(&mut self, done: &Record) {
-        if done.kind != Kind::Ok || !done.key.starts_with('r') {
+        if done.kind != Kind::Ok || !key_of(done).starts_with('r') {
             return;
         }
-        let value = match done.f {
-            "cas" => done.value[1].clone(),
-            _ => done.value.clone(),
-        };
         if self.seen.len() > 100 {
             self.seen.clear();
         }
-        self.seen.insert(done.key.clone(), value);
+        self.seen.insert(key_of(done).to_owned(), done.value.clone().unwrap_or_default());
     }
 }
 

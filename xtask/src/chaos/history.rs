@@ -1,8 +1,11 @@
 //! What clients asked and were told: one JSON object per line, on one monotonic clock.
 //!
+//! What was done to servers and bus meanwhile goes into a file of its own, so that the history holds
+//! nothing but operations of clients. `cat HISTORY FAULTS | raft-explore check-history -` shows both.
+//!
 //! Guarantees: an operation is recorded before it is sent and after its answer came, so that the order
 //!             of two lines is never earlier than what they tell of.
-//! Elsewhere:  whether it is linearizable is asked of `raft-nondeterminism`.
+//! Elsewhere:  what a line says, and whether it is linearizable, is of `raft-nondeterminism`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,54 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
-use serde_json::Value;
-
-/// What a line tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
-    /// The operation is about to be sent.
-    Invoke,
-    /// It was done, and this was the answer.
-    Ok,
-    /// It was not done and never will be.
-    Fail,
-    /// Nobody knows.
-    Info,
-}
-
-/// One line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Record {
-    /// Who asks: one operation at a time, and a new number after one that ended in `info`.
-    pub(super) process: u64,
-    #[serde(rename = "type")]
-    pub(super) kind: Kind,
-    /// `read`, `write`, `cas` or `append`.
-    pub(super) f: &'static str,
-    pub(super) key: String,
-    /// What is written or was read; `[old, new]` of a compare-and-set.
-    pub(super) value: Value,
-    /// Nanoseconds since the run began.
-    pub(super) time: u64,
-    /// Where the log has the command, or how far it was applied when a query was answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) order: Option<u64>,
-    /// How a read was asked for that is no command.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) mode: Option<&'static str>,
-    /// Why it failed, or is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) error: Option<String>,
-}
-
-impl Record {
-    pub(super) fn invoke(process: u64, f: &'static str, key: &str, value: Value) -> Self {
-        let (kind, key) = (Kind::Invoke, key.to_owned());
-        Self { process, kind, f, key, value, time: 0, order: None, mode: None, error: None }
-    }
-}
+use raft_nondeterminism::history::write_record;
+pub(super) use raft_nondeterminism::history::{Function, Kind, Record};
 
 /// The record of one run.
 #[derive(Debug)]
@@ -72,30 +29,45 @@ pub(super) struct History {
 #[derive(Debug)]
 struct Written {
     file: BufWriter<File>,
+    faults: BufWriter<File>,
+    /// The first line that could not be written.
+    failure: Option<std::io::Error>,
     tally: Tally,
+}
+
+/// How an operation is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As a command, which has a place in the log.
+    Command,
+    /// As a question to a server, which has none.
+    Query,
 }
 
 /// What is kept of a history besides its file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     /// Completions, by what was asked and what came of it.
-    pub(super) counts: BTreeMap<(&'static str, String), u64>,
+    pub(super) counts: BTreeMap<(String, String), u64>,
     /// What came of each element that was to be appended to a list.
     pub(super) appends: BTreeMap<(String, i64), Kind>,
 }
 
 impl Tally {
-    fn note(&mut self, record: &Record) {
-        if record.f == "append"
-            && let Some(element) = record.value.as_i64()
+    fn note(&mut self, record: &Record, way: Way) {
+        if record.f == Function::Append
+            && let Some(element) = record.value.as_ref().and_then(serde_json::Value::as_i64)
         {
             // Without a completion nobody knows.
             let kind = if record.kind == Kind::Invoke { Kind::Info } else { record.kind };
-            self.appends.insert((record.key.clone(), element), kind);
+            self.appends.insert((key_of(record).to_owned(), element), kind);
         }
         if record.kind != Kind::Invoke {
-            let f = if record.mode.is_some() { "query" } else { record.f };
-            *self.counts.entry((f, format!("{:?}", record.kind).to_lowercase())).or_default() += 1;
+            let what = match way {
+                Way::Query => "query".to_owned(),
+                Way::Command => record.f.to_string(),
+            };
+            *self.counts.entry((what, record.kind.to_string())).or_default() += 1;
         }
     }
 
@@ -110,34 +82,52 @@ impl Tally {
     }
 }
 
+/// Of which register or list it is.
+pub(super) fn key_of(record: &Record) -> &str {
+    record.key.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default()
+}
+
+fn create(path: &Path) -> Result<BufWriter<File>> {
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(BufWriter::new(file))
+}
+
 impl History {
-    pub(super) fn create(path: &Path) -> Result<Self> {
-        let file =
-            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        let written = Written { file: BufWriter::new(file), tally: Tally::default() };
+    pub(super) fn create(path: &Path, faults: &Path) -> Result<Self> {
+        let written = Written {
+            file: create(path)?,
+            faults: create(faults)?,
+            failure: None,
+            tally: Tally::default(),
+        };
         Ok(Self { path: path.to_owned(), started: Instant::now(), written: Mutex::new(written) })
     }
 
-    /// Writes a line with the time.
-    pub(super) fn record(&self, mut record: Record) {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that the lines are in the order of their times.
-        record.time = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        written.tally.note(&record);
-        let line = serde_json::to_string(&record).expect("a record has only text keys");
-        // A history with a hole does not check: the run fails then, see `finish`.
-        let _ = writeln!(written.file, "{line}");
+    fn now(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX)
     }
 
-    /// Writes what is done to servers and bus meanwhile, for the picture of a violation.
+    /// Writes a line with the time.
+    pub(super) fn record(&self, record: Record, way: Way) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that the lines are in the order of their times.
+        let record = record.time(self.now());
+        written.tally.note(&record, way);
+        if let Err(error) = write_record(&mut written.file, &record) {
+            written.failure.get_or_insert(error);
+        }
+    }
+
+    /// Writes what is done to servers and bus meanwhile.
     pub(super) fn disturb(&self, fault: &str, server: Option<u64>) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let time = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let value = server.map(|server| format!("s{server}"));
         let line = serde_json::json!({
-            "process": "nemesis", "type": "info", "f": fault, "value": value, "time": time,
+            "process": "nemesis", "type": "info", "f": fault, "value": value, "time": self.now(),
         });
-        let _ = writeln!(written.file, "{line}");
+        if let Err(error) = writeln!(written.faults, "{line}") {
+            written.failure.get_or_insert(error);
+        }
     }
 
     /// What is known of it so far.
@@ -145,10 +135,12 @@ impl History {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).tally.clone()
     }
 
-    /// Writes what is left to the file.
+    /// Writes what is left to the files; an error if a line is missing.
     pub(super) fn finish(&self) -> Result<()> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.file.flush().with_context(|| format!("cannot write {}", self.path.display()))
+        let flushed = written.file.flush().and_then(|()| written.faults.flush());
+        let result = written.failure.take().map_or(flushed, Err);
+        result.with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
@@ -156,27 +148,46 @@ impl History {
 mod tests {
     use super::*;
 
+    /// Whoever reads our histories with another checker relies on it.
     #[test]
-    fn a_line_is_what_the_checker_reads() {
-        let record = Record {
-            kind: Kind::Ok,
-            time: 5,
-            order: Some(9),
-            ..Record::invoke(3, "cas", "r0", serde_json::json!([null, 7]))
-        };
+    fn a_line_has_the_shape_that_is_promised() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, faults) = (folder.path().join("history"), folder.path().join("faults"));
+        let history = History::create(&path, &faults).unwrap();
+        let cas = Record::invoke(3, Function::Cas).key("r0").expected(serde_json::Value::Null);
+        history.record(cas.value(7), Way::Command);
+        history.disturb("drop", Some(2));
+        let read = Record::invoke(4, Function::Read).key("r0").value(serde_json::Value::Null);
+        history.record(read, Way::Query);
+        history.finish().unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let time = |place: usize| lines[place]["time"].clone();
         assert_eq!(
-            serde_json::to_string(&record).unwrap(),
-            r#"{"process":3,"type":"ok","f":"cas","key":"r0","value":[null,7],"time":5,"order":9}"#
+            lines,
+            [
+                serde_json::json!({
+                    "process": 3, "type": "invoke", "f": "cas", "key": "r0", "value": 7,
+                    "expected": null, "time": time(0),
+                }),
+                serde_json::json!({
+                    "process": 4, "type": "invoke", "f": "read", "key": "r0", "value": null,
+                    "time": time(1),
+                }),
+            ]
         );
+        assert!(time(0).as_i64() <= time(1).as_i64());
+        assert!(std::fs::read_to_string(faults).unwrap().contains(r#""process":"nemesis""#));
     }
 
     #[test]
     fn an_append_without_completion_is_unknown() {
         let mut tally = Tally::default();
-        let invoke = Record::invoke(0, "append", "l", 7.into());
-        tally.note(&invoke);
+        let invoke = Record::invoke(0, Function::Append).key("l").value(7);
+        tally.note(&invoke, Way::Command);
         assert_eq!(tally.appends[&("l".to_owned(), 7)], Kind::Info);
-        tally.note(&Record { kind: Kind::Ok, ..invoke });
+        tally.note(&Record { kind: Kind::Ok, ..invoke }, Way::Command);
         assert_eq!(tally.appends[&("l".to_owned(), 7)], Kind::Ok);
         assert_eq!((tally.operations(), tally.of("ok"), tally.of("info")), (1, 1, 0));
     }

@@ -219,7 +219,7 @@ mod tests {
 
     fn sound() -> Outcome {
         let mut tally = Tally::default();
-        tally.counts.insert(("read", "ok".to_owned()), 3);
+        tally.counts.insert(("read".to_owned(), "ok".to_owned()), 3);
         let faults = BTreeMap::from([(Fault::LeaderKill, 1), (Fault::Drop, 4)]);
         let happened = Happened { faults, leader_kills: 1, ..Happened::default() };
         let asked_for = vec![Fault::LeaderKill, Fault::Drop];
