@@ -260,7 +260,13 @@ fn settle(command: &mut Command) {
 fn program(message: &Value) -> Option<Program> {
     let executable = message["executable"].as_str()?;
     let target = &message["target"];
-    let is_lib = target["kind"].as_array()?.iter().any(|kind| kind == "lib");
+    let is_of =
+        |kind: &str| target["kind"].as_array().is_some_and(|it| it.iter().any(|it| it == kind));
+    // A program of the package is built beside its tests, and judges nothing.
+    if is_of("bin") {
+        return None;
+    }
+    let is_lib = is_of("lib");
     let name = if is_lib { "lib" } else { target["name"].as_str()? };
     Some((name.to_owned(), executable.into()))
 }
