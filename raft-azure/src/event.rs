@@ -32,7 +32,7 @@ pub enum Event {
         records: u64,
         /// In how many files.
         segments: u64,
-        /// The last write before a crash, if it was not finished and was removed.
+        /// The last write before a crash, if it was not finished and was left out.
         torn: Option<TornWrite>,
     },
     /// A server has attached to its subscription and joined the cluster.
@@ -244,7 +244,7 @@ impl fmt::Display for Event {
                 write!(f, "s{server} recovered {entries} from {records} in {segments}")?;
                 match torn {
                     None => Ok(()),
-                    Some(torn) => write!(f, "; removed {torn}"),
+                    Some(torn) => write!(f, "; left out {torn}"),
                 }
             }
             Self::Joined { server } => write!(f, "s{server} joined"),
@@ -439,7 +439,7 @@ mod tests {
         let event = Event::recovered(ServerId(1), &report);
         assert_eq!(
             event.to_string(),
-            "s1 recovered 3 entries from 2 records in 1 segment; removed an unfinished write of 1 byte \
+            "s1 recovered 3 entries from 2 records in 1 segment; left out an unfinished write of 1 byte \
              at byte 4096 of DIR/1.log"
         );
         let json = serde_json::to_string(&event).unwrap();

@@ -12,8 +12,8 @@
 //! before it come to.
 //!
 //! Guarantees: what `save` returned for, and what `load` returned, is there after a crash. A record that
-//!             a crash tore is removed, and told; damage anywhere else is reported with its file and
-//!             place, and nothing is changed.
+//!             a crash tore does not count, and is told; damage anywhere else is reported with its file
+//!             and place, and nothing is changed.
 //! Relies on:  the promises of [`FileSystem`]; a disk writing a sector of 512 bytes whole or not at all.
 //! Elsewhere:  bytes are in `file_storage/record.rs`, reading in `file_storage/load.rs`; when a save may
 //!             be confirmed is the driver's business.
@@ -149,7 +149,7 @@ pub struct RecoveryReport {
     /// Entries of the log.
     pub entries: u64,
     /// The last write before the crash, if it was not finished: it was never confirmed to anybody, and
-    /// was removed.
+    /// was left out.
     pub torn: Option<TornTail>,
 }
 
@@ -160,7 +160,7 @@ pub struct TornTail {
     pub path: String,
     /// Where it began.
     pub offset: u64,
-    /// How many bytes were removed.
+    /// How many bytes were left out.
     pub bytes: u64,
 }
 
@@ -175,7 +175,7 @@ impl fmt::Display for RecoveryReport {
             Some(TornTail { path, offset, bytes }) => {
                 write!(
                     f,
-                    "; removed an unfinished write of {bytes} bytes at byte {offset} of {path}"
+                    "; left out an unfinished write of {bytes} bytes at byte {offset} of {path}"
                 )
             }
         }
@@ -325,18 +325,17 @@ impl<F: FileSystem> FileStorage<F> {
             let path = self.segment_path(number);
             files.push((number, self.fs.open(&path, false).map_err(failed("open", &path))?));
         }
-        let contents = load::read_all(&files, self.fs.readers());
-        let mut replay = Replay::with_room_for(&contents);
-        for ((number, file), contents) in files.into_iter().zip(contents) {
-            let contents = contents.map_err(failed("read", &self.segment_path(number)))?;
-            let is_last = number == numbers[numbers.len() - 1];
-            let active = self.add_segment(number, file, contents, is_last, &mut replay)?;
-            if is_last {
-                self.active = Some(active);
-            } else {
-                self.sealed.push_back(Sealed { number, last_index: active.last_index });
-            }
+        let mut contents = Vec::new();
+        for (&number, read) in numbers.iter().zip(load::read_all(&files, self.fs.readers())) {
+            contents.push(read.map_err(failed("read", &self.segment_path(number)))?);
         }
+        let mut replay = Replay::with_room_for(&contents);
+        for (place, &number) in numbers.iter().enumerate() {
+            let (read, later) = contents[place..].split_first_mut().expect("each was read");
+            self.add_segment(number, read, later.first(), &mut replay)?;
+        }
+        let last = contents.last().zip(files.pop());
+        let (last, (number, file)) = last.expect("there is a segment");
         let (hard_state, start, snapshot) = (replay.hard_state, replay.start, replay.snapshot);
         let Some(entries) = replay.into_entries() else {
             let reason =
@@ -353,6 +352,7 @@ impl<F: FileSystem> FileStorage<F> {
         self.check_owner(&recovered)?;
 
         self.outline = Outline::of(&recovered);
+        self.go_on_from(number, file, last)?;
         self.make_durable()?;
         let needed = self.outline.snapshot.map(snapshot_file::name);
         let is_obsolete = |name: &&String| {
@@ -368,14 +368,14 @@ impl<F: FileSystem> FileStorage<F> {
         Ok(recovered)
     }
 
+    /// Adds what a segment holds to what those before it come to.
     fn add_segment(
         &mut self,
         number: u64,
-        file: F::File,
-        mut contents: Contents,
-        is_last: bool,
+        contents: &mut Contents,
+        next: Option<&Contents>,
         replay: &mut Replay,
-    ) -> Result<Active<F::File>, StorageError> {
+    ) -> Result<(), StorageError> {
         let path = self.segment_path(number);
         let damaged = |Damaged { offset, reason }| corrupt(&path, offset, reason);
         let tail = contents.tail.clone().map_err(damaged)?;
@@ -387,9 +387,12 @@ impl<F: FileSystem> FileStorage<F> {
                 return Err(StorageError::Foreign { path, found, expected });
             }
         }
-        replay.add(&mut contents).map_err(damaged)?;
-        let Contents { records, indices, last_record, end, .. } = contents;
-        if let Some(reason) = inspect::damage_of(tail, is_last) {
+        if let Some(damage) = next.and_then(|next| next.damage_before(contents)) {
+            return Err(damaged(damage));
+        }
+        replay.add(contents).map_err(damaged)?;
+        let Contents { records, indices, end, .. } = *contents;
+        if let Some(reason) = inspect::damage_of(tail) {
             return Err(corrupt(&path, end, reason.to_owned()));
         }
         if let Tail::Torn { end: torn_end } = tail {
@@ -400,13 +403,35 @@ impl<F: FileSystem> FileStorage<F> {
             self.report.torn = Some(torn);
         }
         self.report.records += records;
-        let size = file.size_bytes().map_err(failed("read", &path))?;
-        if is_last {
-            repair(&file, last_record, end, tail).map_err(failed("write", &path))?;
-        }
-        let size = size.max(self.segment_bytes_max.min(SEGMENT_BYTES_MIN));
         let last_index = indices.map(|(_, last)| last);
-        Ok(Active { number, path, file, size, end, last_index })
+        self.sealed.push_back(Sealed { number, last_index });
+        Ok(())
+    }
+
+    /// Makes the last segment durable as it was read, and goes on in it; or in a new one, if a write to it
+    /// was torn: what is left of that is in the way, and whoever removes it may be interrupted.
+    fn go_on_from(
+        &mut self,
+        number: u64,
+        file: F::File,
+        contents: &Contents,
+    ) -> Result<(), StorageError> {
+        let path = self.segment_path(number);
+        let &Contents { last_record, end, .. } = contents;
+        write_again(&file, last_record, end).map_err(failed("write", &path))?;
+        let is_torn = matches!(contents.tail, Ok(Tail::Torn { .. }));
+        let size_min = self.segment_bytes_max.min(SEGMENT_BYTES_MIN);
+        self.active = Some(if is_torn {
+            let number = number + 1;
+            let (file, end) = self.make_segment(number, end)?;
+            let path = self.segment_path(number);
+            Active { number, path, file, size: size_min, end, last_index: None }
+        } else {
+            let size = file.size_bytes().map_err(failed("read", &path))?.max(size_min);
+            let last = self.sealed.pop_back().and_then(|sealed| sealed.last_index);
+            Active { number, path, file, size, end, last_index: last }
+        });
+        Ok(())
     }
 
     /// Refuses a storage that is not this server's, or of which a part is gone.
@@ -434,11 +459,17 @@ impl<F: FileSystem> FileStorage<F> {
             return Err(corrupt(&self.path(ID_NAME), 0, reason));
         }
         self.outline = Outline::default();
+        self.make_segment(1, 0).map(drop)
+    }
+
+    /// Makes a short segment without a record.
+    fn make_segment(&self, number: u64, previous_end: u64) -> Result<(F::File, u64), StorageError> {
         let path = self.path(NEW_SEGMENT_NAME);
         let file = fresh_file(&self.fs, &path).map_err(failed("create", &path))?;
         let size = self.segment_bytes_max.min(SEGMENT_BYTES_MIN);
         segment::write_zeros(&file, 0, size, || true).map_err(failed("write", &path))?;
-        self.begin_segment(&file, &path, 1, &self.header(0), None).map(drop)
+        let end = self.begin_segment(&file, &path, number, &self.header(previous_end), None)?;
+        Ok((file, end))
     }
 
     /// Writes the start of a segment, and what is in `record` if something is to be; then the file gets
@@ -465,15 +496,15 @@ impl<F: FileSystem> FileStorage<F> {
     }
 
     /// What can be read need not be on the disk: a process that was killed between a write and its sync
-    /// leaves bytes and names that the next one finds in the memory of the operating system. Files are
-    /// seen to by [`repair`].
+    /// leaves bytes and names that the next one finds in the memory of the operating system. What is in
+    /// the log is seen to by [`write_again`].
     fn make_durable(&mut self) -> Result<(), StorageError> {
+        // The log before the id: who has an id and no log has lost it.
+        self.sync_folder()?;
         let path = self.path(ID_NAME);
-        if self.found.is_none() {
-            let bytes = self.expected.encode();
-            self.id_file.write_all_at(&bytes, 0).map_err(failed("write", &path))?;
-            self.found = Some(self.expected.clone());
-        }
+        // Written again even if it is there: a sync that failed leaves it in memory alone.
+        let owner = self.found.get_or_insert_with(|| self.expected.clone());
+        self.id_file.write_all_at(&owner.encode(), 0).map_err(failed("write", &path))?;
         self.id_file.sync_data().map_err(failed("sync", &path))?;
         self.sync_folder()
     }
@@ -514,7 +545,7 @@ impl<F: FileSystem> FileStorage<F> {
         }
         let last_index = saves.iter().filter_map(|save| save.entries.last()).map(|it| it.index);
         active.last_index = active.last_index.max(last_index.max());
-        if active.end > active.size / 4 && !self.spare.is_coming() {
+        if active.end > active.size / 4 && !self.spare.is_seen_to() {
             self.spare.prepare(self.next_size(active.size), self.reserve.take());
         }
         (self.active, self.record) = (Some(active), record);
@@ -616,16 +647,11 @@ impl<F: FileSystem> Storage for FileStorage<F> {
     }
 }
 
-/// Makes the last segment durable as it was read.
+/// Writes the last record of a segment again, and makes the segment durable.
 ///
-/// A torn record is replaced by zeros, so that no later record is mistaken for its rest. The last whole
-/// one is written again: the process before may have died because its sync had failed, and then the
-/// operating system may keep the bytes in memory without ever writing them. All before it were synced
-/// before it was begun.
-fn repair(file: &impl StoredFile, last_record: u64, end: u64, tail: Tail) -> io::Result<()> {
-    if let Tail::Torn { end: torn_end } = tail {
-        segment::write_zeros(file, end, torn_end, || true)?;
-    }
+/// The process before may have died because its sync had failed, and then the operating system may keep
+/// the bytes in memory without ever writing them. All before it were synced before it was begun.
+fn write_again(file: &impl StoredFile, last_record: u64, end: u64) -> io::Result<()> {
     let mut bytes = vec![0; usize::try_from(end - last_record).unwrap_or(usize::MAX)];
     let read = file.read_full_at(&mut bytes, last_record)?;
     file.write_all_at(&bytes[..read], last_record)?;
@@ -653,7 +679,8 @@ fn refuse_old_format<F: FileSystem>(fs: &F, folder: &Path) -> Result<(), Storage
                 "it is of an older version of this program, which kept its log in one file";
             Err(corrupt(&path, 0, reason.to_owned()))
         }
-        Err(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("open", &path)(error)),
     }
 }
 

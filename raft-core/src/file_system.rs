@@ -178,6 +178,13 @@ impl Quota {
             Err(_) => Err(io::ErrorKind::StorageFull.into()),
         }
     }
+
+    /// Gives so many bytes back; of a file that was there before, perhaps more than were taken.
+    fn give_back(&self, bytes: u64) {
+        let give = |used: u64| Some(used.saturating_sub(bytes));
+        // It never refuses.
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, give);
+    }
 }
 
 impl RealFileSystem {
@@ -188,8 +195,8 @@ impl RealFileSystem {
     }
 
     /// The file system, but full as soon as the files opened through this value (or its clones) have
-    /// become `bytes_max` longer in all. What is removed is not given back: this is a guard for the
-    /// disk of a machine that others share, and a way to see what a full disk does, and no accounting.
+    /// become `bytes_max` longer in all, less what was removed. This is a guard for the disk of a machine
+    /// that others share, and a way to see what a full disk does, and no accounting.
     #[must_use]
     pub fn with_quota(bytes_max: u64) -> Self {
         Self { quota: Some(Arc::new(Quota { bytes_max, used: AtomicU64::new(0) })) }
@@ -248,7 +255,12 @@ impl FileSystem for RealFileSystem {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        std::fs::remove_file(path)
+        let size = self.quota.as_ref().map(|_| std::fs::metadata(path).map_or(0, |it| it.len()));
+        std::fs::remove_file(path)?;
+        if let (Some(quota), Some(size)) = (&self.quota, size) {
+            quota.give_back(size);
+        }
+        Ok(())
     }
 
     #[cfg(unix)]
@@ -326,6 +338,9 @@ mod tests {
         other.write_all_at(&[2; 40], 0).unwrap();
         one.write_all_at(&[3; 60], 0).unwrap();
         assert!(one.write_all_at(&[3; 2], 59).is_err());
+        fs.remove(&folder.path().join("other")).unwrap();
+        one.write_all_at(&[3; 41], 59).unwrap();
+        assert!(one.write_all_at(&[3; 2], 99).is_err());
     }
 
     #[test]

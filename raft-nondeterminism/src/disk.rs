@@ -330,6 +330,9 @@ impl Disk {
         let mut kept = Vec::new();
         for place in 0..self.inodes.len() {
             if self.inodes[place].writes.is_empty() {
+                // What a failed sync had left in memory alone is gone, too.
+                let inode = &mut self.inodes[place];
+                inode.bytes.clone_from(&inode.durable);
                 continue;
             }
             let outcome = self.settle(place, mode);

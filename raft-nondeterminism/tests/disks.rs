@@ -107,7 +107,17 @@ impl Work {
 
     /// Goes on from a position to the end or the first failure; says how many calls were confirmed.
     fn run(&self, storage: &mut FileStorage<SimulatedDisk>, from: usize) -> usize {
-        let rest = self.calls[from..].iter();
+        self.run_some(storage, from, usize::MAX)
+    }
+
+    /// The same, but so many calls at most.
+    fn run_some(
+        &self,
+        storage: &mut FileStorage<SimulatedDisk>,
+        from: usize,
+        calls: usize,
+    ) -> usize {
+        let rest = self.calls[from..].iter().take(calls);
         from + rest.take_while(|saves| storage.save(saves).is_ok()).count()
     }
 }
@@ -254,6 +264,73 @@ fn failing_disks_end_the_storage_and_lose_nothing_that_was_confirmed() {
         assert!(counts.count(kind) >= 100, "{counts}");
     }
     println!("{counts}");
+}
+
+/// One fault after the other, from the very first start on: while a server recovers, and while it saves;
+/// some lives end with the process alone, so that the next one finds what is in memory only.
+#[test]
+fn a_life_full_of_faults_loses_nothing_that_was_confirmed() {
+    let snapshots = snapshots();
+    let kinds = [DiskFault::ShortWrite, DiskFault::Error, DiskFault::Full, DiskFault::FailedSync];
+    let mut counts = DiskFaultCounts::default();
+    for seed in 0..3000 {
+        let mut rng = Rng::new(seed);
+        let work = Work::new(seed, 24, &snapshots);
+        let disk = SimulatedDisk::new(seed);
+        let mut confirmed = 0;
+        for round in 0..8 {
+            let what = format!("seed {seed}, round {round}");
+            let operation = disk.operations() + rng.below(30) as u64;
+            match rng.below(6) {
+                0 => {}
+                1 => disk.stop_before(operation),
+                _ => disk.plan(kinds[rng.below(kinds.len())], operation),
+            }
+            match open(&disk) {
+                Ok((mut storage, found)) => {
+                    let position = work.position(&found, confirmed, &what);
+                    confirmed = work.run_some(&mut storage, position, rng.below(5));
+                }
+                Err(StorageError::Corrupt { path, reason, .. }) => {
+                    panic!("{what}: {path} counts as damaged: {reason}")
+                }
+                // The disk has failed, or the machine has stopped.
+                Err(_) => {}
+            }
+            if rng.below(2) == 0 { disk.kill() } else { disk.lose_power() }
+        }
+        let what = format!("seed {seed}, at the end");
+        let (storage, found) = open(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let position = work.position(&found, confirmed, &what);
+        drop(storage);
+        disk.lose_power();
+        assert_same(&open(&disk).expect(&what).1, &work.states[position], &what);
+        counts.add(&disk.faults());
+    }
+    assert!(kinds.iter().all(|&kind| counts.count(kind) >= 100), "{counts}");
+}
+
+/// Whoever tries again with each save takes the room that the saves themselves may need.
+#[test]
+fn a_spare_that_does_not_fit_is_not_tried_again_at_once() {
+    let disk = SimulatedDisk::new(1);
+    let (mut storage, _) = open(&disk).expect("an empty disk");
+    let mut index = 0;
+    let mut operations = |payload_bytes: usize| {
+        index += 1;
+        let payload = Payload::Proposal(vec![1; payload_bytes].into());
+        let entry = Entry { term: Term(1), index: Index(index), payload };
+        let hard_state = Some(HardState { current_term: Term(1), voted_for: None });
+        let entries = [entry].into_iter().collect();
+        let before = disk.operations();
+        let save = Save { number: SaveNumber(1), hard_state, entries, ..Save::default() };
+        storage.save(&[save]).expect("there is room for it");
+        disk.operations() - before
+    };
+    disk.plan(DiskFault::Full, disk.operations());
+    assert!(operations(SEGMENT_BYTES as usize / 3) > 2, "a spare is begun");
+    assert_eq!(disk.faults().count(DiskFault::Full), 1);
+    assert_eq!(operations(10), 2, "one write and one sync, and no spare");
 }
 
 /// A bit that changed is noticed wherever it matters: a server never finds anything but what it saved.

@@ -5,13 +5,13 @@
 //! Elsewhere:  what the files mean is in [`crate::file_storage`].
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::load::{self, Contents, Replay};
 use super::segment::{self, Tail};
 use super::spare::SPARE_NAME;
 use super::{ID_NAME, failed, read_all, refuse_old_format, snapshot_file};
-use crate::file_header::{Owner, server_words};
+use crate::file_header::{Owner, is_other_format, server_words};
 use crate::file_system::{FileSystem, RealFileSystem, StoredFile};
 use crate::snapshot::SnapshotId;
 use crate::storage::{HardState, StorageError};
@@ -80,7 +80,7 @@ pub enum TailReport {
     /// Nothing.
     Clean,
     /// A write of so many bytes that a crash tore, or that is under way. It was not confirmed to
-    /// anybody, and the server removes it when it starts.
+    /// anybody, and the server leaves it out when it starts.
     Torn {
         /// How many.
         bytes: u64,
@@ -111,18 +111,19 @@ pub struct Damage {
     pub reason: String,
 }
 
-/// What is wrong with a segment that ends in this way.
-pub(super) fn damage_of(tail: Tail, is_last: bool) -> Option<&'static str> {
+/// What is wrong with a last segment that ends in this way.
+pub(super) fn damage_of(tail: Tail) -> Option<&'static str> {
     match tail {
-        Tail::Clean => None,
-        Tail::Torn { .. } if is_last => None,
-        Tail::Torn { .. } => Some("the record was not finished, but a later segment follows"),
+        Tail::Clean | Tail::Torn { .. } => None,
         Tail::Damaged { is_followed: true } => Some("the record is damaged, and others follow"),
         Tail::Damaged { is_followed: false } => {
             Some("the last record was written to its end, and is damaged")
         }
     }
 }
+
+/// How often a folder is looked at that its server is changing meanwhile.
+const LOOKS_MAX: usize = 10;
 
 /// Looks at the folder of a server, which may be running.
 ///
@@ -131,7 +132,15 @@ pub(super) fn damage_of(tail: Tail, is_last: bool) -> Option<&'static str> {
 /// If the folder is not there, is none of a server, or cannot be read. Damage is no error: it is in
 /// the report.
 pub fn inspect_folder(folder: impl AsRef<Path>) -> Result<FolderReport, StorageError> {
-    inspect_folder_in(&RealFileSystem::new(), folder.as_ref())
+    let mut report = FolderReport::default();
+    for _ in 0..LOOKS_MAX {
+        report = inspect_folder_in(&RealFileSystem::new(), folder.as_ref())?;
+        // Files come and go while a server runs.
+        if report.damage.is_empty() || !report.is_in_use {
+            break;
+        }
+    }
+    Ok(report)
 }
 
 fn inspect_folder_in<F: FileSystem>(fs: &F, folder: &Path) -> Result<FolderReport, StorageError> {
@@ -143,8 +152,21 @@ fn inspect_folder_in<F: FileSystem>(fs: &F, folder: &Path) -> Result<FolderRepor
         let error = io::Error::new(io::ErrorKind::NotFound, "no server has kept a log here");
         return Err(failed("find a log in", folder)(error));
     }
-    read_id(fs, folder, &mut report)?;
-    read_segments(fs, folder, &names, &mut report)?;
+    let id_damage = read_id(fs, folder, &mut report)?;
+    let has_log = read_segments(fs, folder, &names, &mut report)?;
+    // A server that was killed at its very first start makes its id anew.
+    let is_new = report.segments.iter().all(|segment| segment.records == 0);
+    let reason = match id_damage {
+        None if !has_log => {
+            Some("it belongs to a server that has run, but its log is gone".to_owned())
+        }
+        Some(IdDamage { reason, is_other_format }) if !is_new || is_other_format => Some(reason),
+        None | Some(_) => None,
+    };
+    if let Some(reason) = reason {
+        let path = folder.join(ID_NAME).display().to_string();
+        report.damage.insert(0, Damage { path, offset: 0, reason });
+    }
     for name in names.iter().filter(|name| snapshot_file::is_name(name)) {
         let is_needed = report.state.snapshot.is_some_and(|id| snapshot_file::name(id) == **name);
         let size_bytes = size_of(fs, &folder.join(name))?;
@@ -174,112 +196,145 @@ fn size_of<F: FileSystem>(fs: &F, path: &Path) -> Result<u64, StorageError> {
     }
 }
 
+/// Why an id cannot be read.
+struct IdDamage {
+    reason: String,
+    is_other_format: bool,
+}
+
 fn read_id<F: FileSystem>(
     fs: &F,
     folder: &Path,
     report: &mut FolderReport,
-) -> Result<(), StorageError> {
+) -> Result<Option<IdDamage>, StorageError> {
     let path = folder.join(ID_NAME);
-    let mut damage = |reason: &str| {
-        let (path, reason) = (path.display().to_string(), reason.to_owned());
-        report.damage.push(Damage { path, offset: 0, reason });
-    };
     let file = match fs.open_for_reading(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            damage("it is not there");
-            return Ok(());
+            let reason = "it is not there".to_owned();
+            return Ok(Some(IdDamage { reason, is_other_format: false }));
         }
         result => result.map_err(failed("open", &path))?,
     };
-    match Owner::decode(&read_all(&file).map_err(failed("read", &path))?) {
+    report.is_in_use = !file.try_lock().map_err(failed("lock", &path))?;
+    let bytes = read_all(&file).map_err(failed("read", &path))?;
+    Ok(match Owner::decode(&bytes) {
         Ok(Owner { cluster_id, server_id, voters }) => {
             (report.cluster_id, report.server_id) = (Some(cluster_id), Some(server_id));
             report.voters = voters;
+            None
         }
-        Err(reason) => damage(&reason),
-    }
-    report.is_in_use = !file.try_lock().map_err(failed("lock", &path))?;
-    Ok(())
+        Err(reason) => Some(IdDamage { reason, is_other_format: is_other_format(&bytes) }),
+    })
 }
 
+/// A segment that was read.
+struct Segment {
+    number: u64,
+    path: PathBuf,
+    size_bytes: u64,
+    contents: Contents,
+}
+
+fn read_segment<F: FileSystem>(
+    fs: &F,
+    folder: &Path,
+    number: u64,
+    is_last: bool,
+) -> Result<Option<Segment>, StorageError> {
+    let path = folder.join(segment::name(number));
+    let file = match fs.open_for_reading(&path) {
+        // Its server has removed it since.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result.map_err(failed("open", &path))?,
+    };
+    let size_bytes = file.size_bytes().map_err(failed("read", &path))?;
+    let contents = Contents::read(&file, number, is_last).map_err(failed("read", &path))?;
+    Ok(Some(Segment { number, path, size_bytes, contents }))
+}
+
+/// Tells of the log; false if there is none.
 fn read_segments<F: FileSystem>(
     fs: &F,
     folder: &Path,
     names: &[String],
     report: &mut FolderReport,
-) -> Result<(), StorageError> {
+) -> Result<bool, StorageError> {
     let mut numbers: Vec<_> = names.iter().filter_map(|name| segment::number(name)).collect();
     numbers.sort_unstable();
-    if numbers.is_empty() {
-        let path = folder.join(segment::name(1)).display().to_string();
-        let reason = "there is no log".to_owned();
-        report.damage.push(Damage { path, offset: 0, reason });
+    let mut segments = Vec::new();
+    for &number in &numbers {
+        let is_last = Some(&number) == numbers.last();
+        segments.extend(read_segment(fs, folder, number, is_last)?);
     }
+    let owner = report.cluster_id.zip(report.server_id);
     let mut replay = Replay::default();
-    for (place, &number) in numbers.iter().enumerate() {
-        let path = folder.join(segment::name(number));
-        let mut damage = |offset, reason| {
-            let path = path.display().to_string();
-            report.damage.push(Damage { path, offset, reason });
-        };
-        if place > 0 && numbers[place - 1] + 1 != number {
+    let mut before = None;
+    for place in 0..segments.len() {
+        let (read, later) = segments[place..].split_first_mut().expect("it is among them");
+        if before.is_some_and(|before: u64| before + 1 != read.number) {
             // As when a server starts: what is before a gap does not count.
             replay = Replay::default();
         }
-        let file = match fs.open_for_reading(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            result => result.map_err(failed("open", &path))?,
-        };
-        let size_bytes = file.size_bytes().map_err(failed("read", &path))?;
-        let mut contents = Contents::read(&file, number).map_err(failed("read", &path))?;
-        let is_last = place + 1 == numbers.len();
-        let owner = report.cluster_id.zip(report.server_id);
-        let tail = contents.tail.clone().and_then(|tail| {
-            if let (Some(owner), Some(header)) = (owner, contents.header)
-                && owner != (header.cluster_id, header.server_id)
-            {
-                let found = server_words(header.cluster_id, header.server_id);
-                let reason = format!("it belongs to {found}");
-                return Err(load::Damage { offset: segment::START, reason });
-            }
-            replay.add(&mut contents)?;
-            match damage_of(tail, is_last) {
-                Some(reason) => {
-                    Err(load::Damage { offset: contents.end, reason: reason.to_owned() })
-                }
-                None => Ok(tail),
-            }
-        });
-        let tail = match tail {
-            Ok(Tail::Torn { end }) => TailReport::Torn { bytes: end - contents.end },
+        before = Some(read.number);
+        let is_next = |next: &&Segment| next.number == read.number + 1;
+        let next = later.first().filter(is_next).map(|next| &next.contents);
+        let tail = match judge(&mut read.contents, next, owner, &mut replay) {
+            Ok(Tail::Torn { end }) => TailReport::Torn { bytes: end - read.contents.end },
             Ok(Tail::Clean | Tail::Damaged { .. }) => TailReport::Clean,
             Err(load::Damage { offset, reason }) => {
-                damage(offset, reason);
+                let path = read.path.display().to_string();
+                report.damage.push(Damage { path, offset, reason });
+                // The next segment begins with what those before it come to.
+                replay = Replay::default();
                 TailReport::Damaged
             }
         };
-        if tail == TailReport::Damaged {
-            // The next segment begins with what those before it come to.
-            replay = Replay::default();
-        }
+        let Contents { end, records, entry_count, indices, .. } = read.contents;
         report.segments.push(SegmentReport {
-            name: segment::name(number),
-            size_bytes,
-            used_bytes: contents.end,
-            records: contents.records,
-            entries: contents.entry_count,
-            first_index: contents.indices.map(|(first, _)| first),
-            last_index: contents.indices.map(|(_, last)| last),
+            name: segment::name(read.number),
+            size_bytes: read.size_bytes,
+            used_bytes: end,
+            records,
+            entries: entry_count,
+            first_index: indices.map(|(first, _)| first),
+            last_index: indices.map(|(_, last)| last),
             tail,
         });
     }
     let Replay { hard_state, snapshot, start, last, .. } = replay;
     report.state = FolderState { hard_state, snapshot, start, last };
     // If one of them is damaged, nobody knows what those before the next one hold.
-    if report.damage.is_empty() && replay.into_entries().is_none() {
-        let path = folder.join(segment::name(numbers[0])).display().to_string();
+    if report.damage.is_empty()
+        && let Some(first) = segments.first()
+        && replay.into_entries().is_none()
+    {
+        let path = first.path.display().to_string();
         let reason = format!("the segments before it are gone, which hold entries from {start} on");
         report.damage.push(Damage { path, offset: 0, reason });
     }
-    Ok(())
+    Ok(!segments.is_empty())
+}
+
+/// Adds a segment to those before it, and says how it ends, or what is wrong with it.
+fn judge(
+    contents: &mut Contents,
+    next: Option<&Contents>,
+    owner: Option<(ClusterId, ServerId)>,
+    replay: &mut Replay,
+) -> Result<Tail, load::Damage> {
+    let tail = contents.tail.clone()?;
+    if let (Some(owner), Some(header)) = (owner, contents.header)
+        && owner != (header.cluster_id, header.server_id)
+    {
+        let reason = format!("it belongs to {}", server_words(header.cluster_id, header.server_id));
+        return Err(load::Damage { offset: segment::START, reason });
+    }
+    if let Some(damage) = next.and_then(|next| next.damage_before(contents)) {
+        return Err(damage);
+    }
+    replay.add(contents)?;
+    match damage_of(tail) {
+        Some(reason) => Err(load::Damage { offset: contents.end, reason: reason.to_owned() }),
+        None => Ok(tail),
+    }
 }

@@ -36,7 +36,8 @@ pub(super) struct Contents {
     /// Where the last record begins, and where it ends.
     pub(super) last_record: u64,
     pub(super) end: u64,
-    /// What follows it; damage if it could not be read to its end.
+    /// What follows it, if it is the last segment; damage if it could not be read to its end. Of others,
+    /// the next one says where they end.
     pub(super) tail: Result<Tail, Damage>,
 }
 
@@ -49,7 +50,11 @@ pub(super) struct Damage {
 
 impl Contents {
     /// Reads a segment, as far as it is whole.
-    pub(super) fn read<File: StoredFile>(file: &File, number: u64) -> io::Result<Self> {
+    pub(super) fn read<File: StoredFile>(
+        file: &File,
+        number: u64,
+        is_last: bool,
+    ) -> io::Result<Self> {
         let mut reader = Reader::new(file, number)?;
         let mut contents = Self {
             header: None,
@@ -66,23 +71,58 @@ impl Contents {
             contents.tail = Err(Damage { offset: 0, reason });
             return Ok(contents);
         }
-        while let Some(body) = reader.next()? {
-            let offset = reader.last;
-            if let Err(reason) = contents.take(body, offset) {
-                contents.tail = Err(Damage { offset, reason });
+        if let Err(damage) = contents.take_all(&mut reader)? {
+            contents.tail = Err(damage);
+            return Ok(contents);
+        }
+        if contents.header.is_none() {
+            // It got its name only when it had one.
+            let reason = "the header of the segment is damaged".to_owned();
+            contents.tail = Err(Damage { offset: reader.at, reason });
+            return Ok(contents);
+        }
+        if !is_last {
+            return Ok(contents);
+        }
+        loop {
+            let (tail, end) = (reader.tail()?, contents.end);
+            // Its server may run, and may have written on since the end was read.
+            reader.look_again()?;
+            contents.tail = contents.take_all(&mut reader)?.map(|()| tail);
+            if contents.end == end || contents.tail.is_err() {
                 return Ok(contents);
             }
-            (contents.last_record, contents.end) = (offset, reader.at);
         }
-        contents.tail = match contents.header {
-            Some(_) => Ok(reader.tail()?),
-            // It got its name only when it had one.
-            None => {
-                let reason = "the header of the segment is damaged".to_owned();
-                Err(Damage { offset: reader.at, reason })
+    }
+
+    /// Takes all whole records that come next.
+    fn take_all<File: StoredFile>(
+        &mut self,
+        reader: &mut Reader<'_, File>,
+    ) -> io::Result<Result<(), Damage>> {
+        while let Some(body) = reader.next()? {
+            let offset = reader.last;
+            if let Err(reason) = self.take(body, offset) {
+                return Ok(Err(Damage { offset, reason }));
             }
-        };
-        Ok(contents)
+            (self.last_record, self.end) = (offset, reader.at);
+        }
+        Ok(Ok(()))
+    }
+
+    /// What is wrong with a segment that this one follows.
+    ///
+    /// What stands behind the end does not matter then: a write that a crash tore was left there, and
+    /// the server went on in the next segment.
+    pub(super) fn damage_before(&self, before: &Self) -> Option<Damage> {
+        let previous_end = self.header?.previous_end;
+        (previous_end != before.end).then(|| {
+            let reason = format!(
+                "a record is damaged or missing: the next segment says that this one ends at byte \
+                 {previous_end}"
+            );
+            Damage { offset: before.end, reason }
+        })
     }
 
     fn take(&mut self, body: bytes::Bytes, offset: u64) -> Result<(), String> {
@@ -122,7 +162,7 @@ pub(super) fn read_all<File: StoredFile>(
         // The last ones first: they are the longest.
         while let Some(place) = files.len().checked_sub(next.fetch_add(1, Ordering::Relaxed) + 1) {
             let (number, file) = &files[place];
-            let contents = Contents::read(file, *number);
+            let contents = Contents::read(file, *number, place + 1 == files.len());
             *slots[place].lock().expect(NOBODY_PANICS) = Some(contents);
         }
     };
@@ -152,14 +192,14 @@ pub(super) struct Replay {
     /// entries which are gone.
     base: Index,
     entries: Vec<Entry>,
-    /// Where the last segment ends.
-    end: Option<u64>,
+    /// A segment was added.
+    is_begun: bool,
 }
 
 impl Replay {
     /// Has room for what these segments hold.
-    pub(super) fn with_room_for(contents: &[io::Result<Contents>]) -> Self {
-        let entries = contents.iter().flatten().map(|contents| contents.entries.len());
+    pub(super) fn with_room_for(contents: &[Contents]) -> Self {
+        let entries = contents.iter().map(|contents| contents.entries.len());
         Self { entries: Vec::with_capacity(entries.sum()), ..Self::default() }
     }
 
@@ -172,28 +212,18 @@ impl Replay {
             let own = entries.by_ref().take(save.entries as usize);
             self.take(&save, own).map_err(|reason| Damage { offset, reason })?;
         }
-        self.end = Some(contents.end);
+        self.is_begun = true;
         Ok(())
     }
 
     fn begin(&mut self, header: &Header) -> Result<(), String> {
-        let Header { previous_end, start, last, hard_state, snapshot, .. } = *header;
-        match self.end {
-            None => {
-                (self.start, self.last, self.base) = (start, last, last.index);
-                (self.hard_state, self.snapshot) = (hard_state, snapshot);
-            }
-            Some(end) if end != previous_end => {
-                return Err(format!(
-                    "the segment before it ended at byte {previous_end}, and ends at {end} now"
-                ));
-            }
-            Some(_) => {
-                let found = (self.start, self.last, self.hard_state, self.snapshot);
-                if found != (start, last, hard_state, snapshot) {
-                    return Err("it does not follow the segment before it".to_owned());
-                }
-            }
+        let Header { start, last, hard_state, snapshot, .. } = *header;
+        let found = (self.start, self.last, self.hard_state, self.snapshot);
+        if !self.is_begun {
+            (self.start, self.last, self.base) = (start, last, last.index);
+            (self.hard_state, self.snapshot) = (hard_state, snapshot);
+        } else if found != (start, last, hard_state, snapshot) {
+            return Err("it does not follow the segment before it".to_owned());
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ fn read_folder_in<F: FileSystem>(fs: F, folder: &Path) -> Result<StoredServer, S
 struct ReadOnly<F>(F);
 
 #[derive(Debug)]
-struct ReadOnlyFile<File>(File);
+struct ReadOnlyFile<File>(Option<File>);
 
 impl<F: FileSystem> FileSystem for ReadOnly<F> {
     type File = ReadOnlyFile<F::File>;
@@ -66,13 +66,18 @@ impl<F: FileSystem> FileSystem for ReadOnly<F> {
         self.0.list(folder)
     }
 
-    /// Nothing is made: what is to be made is not there.
-    fn open(&self, path: &Path, _: bool) -> io::Result<Self::File> {
-        self.open_for_reading(path)
+    /// What is to be made is empty, and stays so.
+    fn open(&self, path: &Path, is_made: bool) -> io::Result<Self::File> {
+        match self.open_for_reading(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_made => {
+                Ok(ReadOnlyFile(None))
+            }
+            result => result,
+        }
     }
 
     fn open_for_reading(&self, path: &Path) -> io::Result<Self::File> {
-        self.0.open_for_reading(path).map(ReadOnlyFile)
+        self.0.open_for_reading(path).map(|file| ReadOnlyFile(Some(file)))
     }
 
     fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
@@ -98,11 +103,11 @@ impl<F: FileSystem> FileSystem for ReadOnly<F> {
 
 impl<File: StoredFile> StoredFile for ReadOnlyFile<File> {
     fn size_bytes(&self) -> io::Result<u64> {
-        self.0.size_bytes()
+        self.0.as_ref().map_or(Ok(0), StoredFile::size_bytes)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
+        self.0.as_ref().map_or(Ok(0), |file| file.read_at(buffer, offset))
     }
 
     fn write_at(&self, bytes: &[u8], _: u64) -> io::Result<usize> {

@@ -115,6 +115,13 @@ impl<'a, File: StoredFile> Reader<'a, File> {
         Ok(Some(self.chunk.slice(from..from + count as usize)))
     }
 
+    /// Has what comes next read anew.
+    pub(super) fn look_again(&mut self) -> io::Result<()> {
+        self.chunk = Bytes::new();
+        self.size = self.file.size_bytes()?;
+        Ok(())
+    }
+
     /// What follows the records that were read.
     pub(super) fn tail(&self) -> io::Result<Tail> {
         let mut end = None;

@@ -45,6 +45,9 @@ enum State<File> {
         file: File,
         size: u64,
     },
+    /// It could not be made, and is not tried again before the next segment: what is tried over and over
+    /// on a disk that is nearly full takes the room that others need.
+    Failed,
 }
 
 impl<File> Shared<File> {
@@ -66,15 +69,12 @@ impl<File> Shared<File> {
 /// Ends the making even if it panics.
 struct Making<File> {
     shared: Arc<Shared<File>>,
-    made: Option<(File, u64)>,
+    made: State<File>,
 }
 
 impl<File> Drop for Making<File> {
     fn drop(&mut self) {
-        self.shared.set(match self.made.take() {
-            Some((file, size)) => State::Ready { file, size },
-            None => State::None,
-        });
+        self.shared.set(std::mem::replace(&mut self.made, State::None));
     }
 }
 
@@ -93,11 +93,12 @@ impl<F: FileSystem> Spare<F> {
         *state = State::Making { is_wanted: true };
         drop(state);
         let (fs, folder) = (self.fs.clone(), self.folder.clone());
-        let mut making = Making { shared: Arc::clone(&self.shared), made: None };
+        let mut making = Making { shared: Arc::clone(&self.shared), made: State::Failed };
         let job = move || {
             let is_wanted = || making.shared.is_wanted();
             match make(&fs, &folder, size, old_name.as_deref(), is_wanted) {
-                Ok(made) => making.made = made,
+                Ok(Some((file, size))) => making.made = State::Ready { file, size },
+                Ok(None) => making.made = State::None,
                 // Segments are then made when they are needed, which takes longer.
                 Err(error) => {
                     tracing::warn!(folder = %folder.display(), %error, "no spare segment");
@@ -115,6 +116,7 @@ impl<F: FileSystem> Spare<F> {
         let mut state = self.shared.lock();
         match std::mem::replace(&mut *state, State::None) {
             State::Ready { file, size } if size >= size_min => Some((file, size)),
+            State::Failed => None,
             other => {
                 *state = other;
                 None
@@ -122,8 +124,8 @@ impl<F: FileSystem> Spare<F> {
         }
     }
 
-    /// True if there is a spare, or will be.
-    pub(super) fn is_coming(&self) -> bool {
+    /// True if there is a spare, or will be, or cannot be had.
+    pub(super) fn is_seen_to(&self) -> bool {
         !matches!(*self.shared.lock(), State::None)
     }
 

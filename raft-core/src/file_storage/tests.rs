@@ -104,7 +104,11 @@ fn bytes(folder: &Path) -> Vec<u8> {
     std::fs::read(segment_path(folder, 1)).unwrap()
 }
 
+/// Makes them the bytes of the only segment.
 fn write(folder: &Path, bytes: &[u8]) {
+    for name in names(folder).iter().filter(|name| segment::number(name).is_some()) {
+        std::fs::remove_file(folder.join(name)).unwrap();
+    }
     std::fs::write(segment_path(folder, 1), bytes).unwrap();
 }
 
