@@ -333,6 +333,30 @@ fn a_spare_that_does_not_fit_is_not_tried_again_at_once() {
     assert_eq!(operations(10), 2, "one write and one sync, and no spare");
 }
 
+/// The process is killed anywhere in its first start, and the power fails anywhere in the second: nothing
+/// was promised, so nothing can be missing.
+#[test]
+fn a_first_start_that_is_interrupted_twice_can_still_be_made() {
+    let whole = SimulatedDisk::new(0);
+    open(&whole).expect("an empty disk");
+    for killed in 0..whole.operations() {
+        for lost in 0..whole.operations() {
+            for seed in 0..8 {
+                let disk = SimulatedDisk::new(seed);
+                disk.stop_before(killed);
+                assert!(open(&disk).is_err(), "it was stopped");
+                disk.kill();
+                disk.stop_before(disk.operations() + lost);
+                let _ = open(&disk);
+                disk.lose_power();
+                let what = format!("killed before {killed}, then power lost before {lost}");
+                let found = open(&disk).unwrap_or_else(|error| panic!("{what}: {error}")).1;
+                assert_same(&found, &Recovered::default(), &what);
+            }
+        }
+    }
+}
+
 /// A bit that changed is noticed wherever it matters: a server never finds anything but what it saved.
 #[test]
 fn a_flipped_bit_is_refused_or_does_not_matter() {
