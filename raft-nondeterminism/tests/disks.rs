@@ -341,7 +341,7 @@ fn a_first_start_that_is_interrupted_twice_can_still_be_made() {
     open(&whole).expect("an empty disk");
     for killed in 0..whole.operations() {
         for lost in 0..whole.operations() {
-            for seed in 0..8 {
+            for seed in 0..40 {
                 let disk = SimulatedDisk::new(seed);
                 disk.stop_before(killed);
                 assert!(open(&disk).is_err(), "it was stopped");
