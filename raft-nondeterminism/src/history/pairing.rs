@@ -27,6 +27,9 @@ pub(super) fn pair(
             disturbances.push(Disturbance { process, f, value, moment, line });
             continue;
         }
+        if let Some(number) = inexact_number(&record) {
+            return Err(refuse(Problem::InexactNumber { number }));
+        }
         if record.kind == Kind::Invoke {
             if let Some(&earlier) = under_way.get(&record.process) {
                 let operation: &Operation = &operations[earlier];
@@ -73,6 +76,27 @@ fn moments(lines: &mut [(usize, Record)]) -> Vec<u64> {
         rank + u64::from(record.kind != Kind::Invoke)
     };
     lines.iter().map(moment).collect()
+}
+
+/// The smallest whole number such that it and the next one are the same as a double.
+const INEXACT: f64 = 9_007_199_254_740_992.0;
+
+/// A number that others become when they are read: a whole one that neither 64 bits with a sign nor 64
+/// bits without one can hold, or one with a fraction or an exponent that is as large.
+fn inexact_number(record: &Record) -> Option<String> {
+    fn find(value: &Value) -> Option<&serde_json::Number> {
+        match value {
+            Value::Number(number) => {
+                let is_inexact = |number: f64| number.abs() >= INEXACT;
+                (number.is_f64() && number.as_f64().is_some_and(is_inexact)).then_some(number)
+            }
+            Value::Array(elements) => elements.iter().find_map(find),
+            Value::Object(fields) => fields.values().find_map(find),
+            Value::Null | Value::Bool(_) | Value::String(_) => None,
+        }
+    }
+    let Record { key, value, expected, .. } = record;
+    [key, value, expected].into_iter().flatten().find_map(find).map(ToString::to_string)
 }
 
 fn invoked(line: usize, record: Record, moment: u64) -> Result<Operation, Problem> {

@@ -61,6 +61,47 @@ fn what_makes_no_sense_is_refused_with_its_line() {
 }
 
 #[test]
+fn numbers_that_would_become_others_are_refused() {
+    let write = |field: &str| {
+        let (invoke, ok) = (r#"{"process":0,"type":"invoke","f":"cas","#, r#""process":0"#);
+        format!("{invoke}{field}}}\n{{{ok},\"type\":\"ok\",\"f\":\"cas\"}}")
+    };
+    let large = "123456789012345678901234567890";
+    let refused = [
+        format!(r#""expected":1,"value":{large}"#),
+        format!(r#""expected":-{large},"value":1"#),
+        format!(r#""expected":1,"value":1,"key":{large}"#),
+        format!(r#""expected":1,"value":{{"a":[0,{{"b":{large}}}]}}"#),
+        format!(r#""value":[1,{large}]"#),
+        // One more than what 64 bits hold, and the first whole number that is also its neighbour.
+        r#""expected":1,"value":18446744073709551616"#.to_owned(),
+        r#""expected":1,"value":-9223372036854775809"#.to_owned(),
+        r#""expected":1,"value":9007199254740992.0"#.to_owned(),
+    ];
+    for field in refused {
+        let error = History::parse(&write(&field)).expect_err(&field);
+        assert_eq!(error.line(), 1);
+        assert!(error.to_string().contains(" cannot be told from its neighbours"), "{error}");
+    }
+    let accepted = ["18446744073709551615", "-9223372036854775808", "9007199254740991.0", "0.1"];
+    for number in accepted {
+        let text = write(&format!(r#""expected":1,"value":{number}"#));
+        History::parse(&text).expect("this number is itself");
+    }
+    // What a read found is said at its end, and a nemesis may say what it likes.
+    let read = format!(
+        r#"{{"process":"nemesis","type":"info","f":"skew","value":{large}}}
+           {{"process":0,"type":"invoke","f":"read"}}
+           {{"process":0,"type":"ok","f":"read","value":{large}}}"#
+    );
+    let error = History::parse(&read).expect_err("two large numbers look the same");
+    assert_eq!(error.line(), 3);
+    let records = [Record::invoke(0, Function::Write).value(1e30)];
+    let error = History::from_records(records).expect_err("also if it was never written down");
+    assert_eq!(error.line(), 1);
+}
+
+#[test]
 fn what_others_write_is_read() {
     let text = r#"
         {"index":0,"process":"nemesis","type":"info","f":"start-partition","value":null,"time":3}
