@@ -2,8 +2,8 @@
 //!
 //! Guarantees: a file that makes no sense is refused with the line that is wrong, and nothing in it is
 //!             guessed.
-//! Relies on:  lines in real-time order, or a `time` in every line, in which case lines are sorted by
-//!             it and the files of several clients may be put together.
+//! Relies on:  lines in real-time order, or a `time` in every line of a client, in which case lines are
+//!             sorted by it and the files of several clients may be put together.
 //! Elsewhere:  whether a history is linearizable is decided in [`crate::linearizability`].
 //!
 //! The shape is Jepsen's, so that its checkers read our histories and this one reads theirs:
@@ -323,6 +323,12 @@ pub enum Problem {
     /// A `cas` says what it expects.
     #[error("a `cas` is invoked with `expected` and `value`, or with `\"value\": [expected, new]`")]
     NothingExpected,
+    /// Where lines are not in order of time, one without a time has no place.
+    #[error(
+        "has no `time`, but other lines have one and are not in its order; either every line of a \
+         client has a `time`, or lines are in real-time order"
+    )]
+    NoTime,
     /// Two numbers that differ would be the same value.
     #[error(
         "number {number} cannot be told from its neighbours, as it is read with 53 bits; a whole \
