@@ -60,7 +60,12 @@ pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<Exit> {
     let check = checker.check(&history);
     let elapsed_ms = start.elapsed().as_millis() as u64;
 
-    let mut out = io::stdout().lock();
+    // Before anything is said, because whoever reads that may not wait for the end of it.
+    if let (Some(path), Verdict::NotLinearizable(violation)) = (&args.picture, &check.verdict) {
+        std::fs::write(path, picture::svg(violation))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let mut said = String::new();
     let count = |count: usize, what: &str| match count {
         1 => format!("1 {what}"),
         count => format!("{count} {what}s"),
@@ -70,11 +75,11 @@ pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<Exit> {
             let (operations, keys) =
                 (count(check.operations, "operation"), count(check.keys, "key"));
             let incomplete = check.incomplete;
-            writeln!(out, "linearizable: {operations} on {keys}, {incomplete} incomplete")?;
+            said = format!("linearizable: {operations} on {keys}, {incomplete} incomplete\n");
             (None, Some(true), Exit::Holds)
         }
         Verdict::NotLinearizable(violation) => {
-            write!(out, "{}", picture::text(violation))?;
+            said = picture::text(violation);
             (Some(&violation.key), Some(false), Exit::Broken)
         }
         Verdict::Undecided(undecided) => {
@@ -101,12 +106,17 @@ pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<Exit> {
             "history": name,
             "elapsed_ms": elapsed_ms,
         });
-        writeln!(out, "{summary}")?;
+        said += &format!("{summary}\n");
     }
-    out.flush()?;
-    if let (Some(path), Verdict::NotLinearizable(violation)) = (&args.picture, &check.verdict) {
-        std::fs::write(path, picture::svg(violation))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    say(&said)?;
     Ok(exit)
+}
+
+/// Puts text on standard output. The verdict is the same if nobody reads it.
+fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        ended => ended,
+    }
 }
