@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 use raft_nondeterminism::history::History;
-use raft_nondeterminism::linearizability::{Checker, Verdict};
+use raft_nondeterminism::linearizability::{Bound, Checker, Verdict};
 use raft_nondeterminism::picture;
 use serde_json::json;
 
@@ -39,6 +39,9 @@ pub(crate) struct CheckHistoryArgs {
     /// Give up after so many steps of the search.
     #[arg(long, value_name = "STEPS")]
     steps_max: Option<u64>,
+    /// Give up if so many ways to explain one key are in memory at once.
+    #[arg(long, value_name = "CONFIGURATIONS")]
+    configurations_max: Option<usize>,
 }
 
 pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<Exit> {
@@ -56,6 +59,9 @@ pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<Exit> {
     let mut checker = Checker::new();
     if let Some(steps_max) = args.steps_max {
         checker = checker.steps_max(steps_max);
+    }
+    if let Some(configurations_max) = args.configurations_max {
+        checker = checker.configurations_max(configurations_max);
     }
     let check = checker.check(&history);
     let elapsed_ms = start.elapsed().as_millis() as u64;
@@ -83,7 +89,11 @@ pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<Exit> {
             (Some(&violation.key), Some(false), Exit::Broken)
         }
         Verdict::Undecided(undecided) => {
-            eprintln!("error: {undecided}; --steps-max allows more");
+            let flag = match undecided.reason {
+                Bound::Steps(_) => "--steps-max",
+                Bound::Configurations(_) => "--configurations-max",
+            };
+            eprintln!("error: {undecided}; {flag} allows more");
             (Some(&undecided.key), None, Exit::Unusable)
         }
     };

@@ -39,6 +39,11 @@ impl Configuration {
             })
     }
 
+    /// How much memory it takes: one for each 64 operations under way, or part of them.
+    pub(super) fn weight(&self) -> usize {
+        self.done.len().max(self.free.len())
+    }
+
     fn compared(&self) -> (State, &Bits, &Bits) {
         (self.state, &self.done, &self.free)
     }

@@ -118,6 +118,12 @@ fn a_search_that_gives_up_says_so_and_ends_with_one() {
     let (code, stdout, stderr) = run(&["check-history", "-", "--json", "--steps-max", "0"], &fresh);
     assert_eq!(code, Some(1));
     assert!(stderr.contains("error: undecided: key \"k\" needs more than 0 steps"), "{stderr}");
+    assert!(stderr.ends_with("; --steps-max allows more\n"), "{stderr}");
+    let (code, _, stderr) = run(&["check-history", "-", "--configurations-max", "0"], &fresh);
+    assert_eq!(code, Some(1));
+    assert!(
+        stderr.contains("needs more than 0 configurations at once; --configurations-max allows")
+    );
     assert_eq!(summary(&stdout)["verdict"], json!("undecided"));
     assert_eq!(summary(&stdout)["linearizable"], Value::Null);
 }
