@@ -88,8 +88,8 @@ impl Checker {
         self
     }
 
-    /// How many ways to explain one key the search may have in memory. Where more than 64 operations are
-    /// under way, a way counts once for each 64.
+    /// How many ways to explain one key the search may have in memory. One counts once more for each
+    /// 256 operations under way.
     #[must_use]
     pub fn configurations_max(mut self, configurations_max: usize) -> Self {
         self.configurations_max = configurations_max;

@@ -39,9 +39,10 @@ impl Configuration {
             })
     }
 
-    /// How much memory it takes: one for each 64 operations under way, or part of them.
+    /// How much memory it takes: as much as one with few operations under way, and as much again for
+    /// each 256 of them.
     pub(super) fn weight(&self) -> usize {
-        self.done.len().max(self.free.len())
+        1 + self.done.len().max(self.free.len()) / 4
     }
 
     fn compared(&self) -> (State, &Bits, &Bits) {
