@@ -2,8 +2,8 @@
 //!
 //! Guarantees: a file that makes no sense is refused with the line that is wrong, and nothing in it is
 //!             guessed.
-//! Relies on:  lines in real-time order, or a `time` in every line, in which case lines are sorted by
-//!             it and the files of several clients may be put together.
+//! Relies on:  lines in real-time order, or a `time` in every line of a client, in which case lines are
+//!             sorted by it and the files of several clients may be put together.
 //! Elsewhere:  whether a history is linearizable is decided in [`crate::linearizability`].
 //!
 //! The shape is Jepsen's, so that its checkers read our histories and this one reads theirs:
@@ -22,6 +22,8 @@
 //!   one that ended in `info`. In Jepsen a process ends with its `info`; here it may go on, and the
 //!   operation it left behind stays open.
 //! - `f` is `read`, `write`, `cas` or `append`; what each means is in [`crate::linearizability`].
+//! - Numbers in `key`, `value` and `expected` are whole and fit into 64 bits, or are doubles; one that
+//!   is too large to be told from its neighbours is refused.
 //! - `key` is any JSON. Without it there is one register.
 //! - `value` is any JSON. Writes and appends say it when they are invoked, reads when they are ok,
 //!   where a missing one is `null`. What else a completion says about the value is not looked at.
@@ -321,6 +323,21 @@ pub enum Problem {
     /// A `cas` says what it expects.
     #[error("a `cas` is invoked with `expected` and `value`, or with `\"value\": [expected, new]`")]
     NothingExpected,
+    /// Where lines are not in order of time, one without a time has no place.
+    #[error(
+        "has no `time`, but other lines have one and are not in its order; either every line of a \
+         client has a `time`, or lines are in real-time order"
+    )]
+    NoTime,
+    /// Two numbers that differ would be the same value.
+    #[error(
+        "number {number} cannot be told from its neighbours, as it is read with 53 bits; a whole \
+         number has to fit into 64 bits, and a larger one can be written as a string"
+    )]
+    InexactNumber {
+        /// The number, as it was read.
+        number: String,
+    },
 }
 
 /// What serde says, without the place: the line is always the first of one, and ours is said already.

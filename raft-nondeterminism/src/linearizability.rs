@@ -74,20 +74,22 @@ impl Default for Checker {
 }
 
 impl Checker {
-    /// With bounds that end a search after some minutes and some hundred megabytes.
+    /// With bounds that end a search after some tens of seconds and some hundred megabytes.
     #[must_use]
     pub fn new() -> Self {
-        Self { steps_max: 200_000_000, configurations_max: 1_000_000 }
+        Self { steps_max: 4_000_000_000, configurations_max: 1_000_000 }
     }
 
-    /// How often the search may let an operation take effect, for all keys together.
+    /// How long the search may take, for all keys together. A step is a look at one operation under way
+    /// in one attempt to explain what happened so far, or something that takes as long.
     #[must_use]
     pub fn steps_max(mut self, steps_max: u64) -> Self {
         self.steps_max = steps_max;
         self
     }
 
-    /// How many ways to explain one key the search may have in memory.
+    /// How many ways to explain one key the search may have in memory. One counts once more for each
+    /// 256 operations under way.
     #[must_use]
     pub fn configurations_max(mut self, configurations_max: usize) -> Self {
         self.configurations_max = configurations_max;
@@ -148,7 +150,7 @@ pub struct Check {
     pub keys: usize,
     /// How many of them the hints explained.
     pub keys_by_order: usize,
-    /// How often the search let an operation take effect.
+    /// How many steps the search took, see [`Checker::steps_max`].
     pub steps: u64,
 }
 
@@ -262,7 +264,7 @@ impl fmt::Display for Possible {
 }
 
 /// Steps that explaining a violation may take beside finding it.
-const EXPLAINING_STEPS_MAX: u64 = 20_000_000;
+const EXPLAINING_STEPS_MAX: u64 = 400_000_000;
 /// Configurations that explaining a violation may take.
 const EXPLAINING_CONFIGURATIONS_MAX: usize = 100_000;
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 use raft_nondeterminism::history::History;
-use raft_nondeterminism::linearizability::{Checker, Verdict};
+use raft_nondeterminism::linearizability::{Bound, Checker, Verdict};
 use raft_nondeterminism::picture;
 use serde_json::json;
 
@@ -39,6 +39,9 @@ pub(crate) struct CheckHistoryArgs {
     /// Give up after so many steps of the search.
     #[arg(long, value_name = "STEPS")]
     steps_max: Option<u64>,
+    /// Give up if so many ways to explain one key are in memory at once.
+    #[arg(long, value_name = "CONFIGURATIONS")]
+    configurations_max: Option<usize>,
 }
 
 pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<Exit> {
@@ -57,10 +60,18 @@ pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<Exit> {
     if let Some(steps_max) = args.steps_max {
         checker = checker.steps_max(steps_max);
     }
+    if let Some(configurations_max) = args.configurations_max {
+        checker = checker.configurations_max(configurations_max);
+    }
     let check = checker.check(&history);
     let elapsed_ms = start.elapsed().as_millis() as u64;
 
-    let mut out = io::stdout().lock();
+    // Before anything is said, because whoever reads that may not wait for the end of it.
+    if let (Some(path), Verdict::NotLinearizable(violation)) = (&args.picture, &check.verdict) {
+        std::fs::write(path, picture::svg(violation))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let mut said = String::new();
     let count = |count: usize, what: &str| match count {
         1 => format!("1 {what}"),
         count => format!("{count} {what}s"),
@@ -70,15 +81,19 @@ pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<Exit> {
             let (operations, keys) =
                 (count(check.operations, "operation"), count(check.keys, "key"));
             let incomplete = check.incomplete;
-            writeln!(out, "linearizable: {operations} on {keys}, {incomplete} incomplete")?;
+            said = format!("linearizable: {operations} on {keys}, {incomplete} incomplete\n");
             (None, Some(true), Exit::Holds)
         }
         Verdict::NotLinearizable(violation) => {
-            write!(out, "{}", picture::text(violation))?;
+            said = picture::text(violation);
             (Some(&violation.key), Some(false), Exit::Broken)
         }
         Verdict::Undecided(undecided) => {
-            eprintln!("error: {undecided}; --steps-max allows more");
+            let flag = match undecided.reason {
+                Bound::Steps(_) => "--steps-max",
+                Bound::Configurations(_) => "--configurations-max",
+            };
+            eprintln!("error: {undecided}; {flag} allows more");
             (Some(&undecided.key), None, Exit::Unusable)
         }
     };
@@ -101,12 +116,17 @@ pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<Exit> {
             "history": name,
             "elapsed_ms": elapsed_ms,
         });
-        writeln!(out, "{summary}")?;
+        said += &format!("{summary}\n");
     }
-    out.flush()?;
-    if let (Some(path), Verdict::NotLinearizable(violation)) = (&args.picture, &check.verdict) {
-        std::fs::write(path, picture::svg(violation))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    say(&said)?;
     Ok(exit)
+}
+
+/// Puts text on standard output. The verdict is the same if nobody reads it.
+fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        ended => ended,
+    }
 }

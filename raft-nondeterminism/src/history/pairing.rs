@@ -16,7 +16,7 @@ pub(super) fn pair(
     file: &str,
     mut lines: Vec<(usize, Record)>,
 ) -> Result<(Vec<Operation>, Vec<Disturbance>), HistoryError> {
-    let moments = moments(&mut lines);
+    let moments = moments(file, &mut lines)?;
     let mut operations: Vec<Operation> = Vec::with_capacity(lines.len() / 2);
     let mut disturbances = Vec::new();
     let mut under_way = BTreeMap::new();
@@ -26,6 +26,9 @@ pub(super) fn pair(
             let Record { process, f, value, .. } = record;
             disturbances.push(Disturbance { process, f, value, moment, line });
             continue;
+        }
+        if let Some(number) = inexact_number(&record) {
+            return Err(refuse(Problem::InexactNumber { number }));
         }
         if record.kind == Kind::Invoke {
             if let Some(&earlier) = under_way.get(&record.process) {
@@ -49,20 +52,34 @@ pub(super) fn pair(
 /// Sorts lines by time if all have one, and says when each happened: an operation precedes another if
 /// its completion's moment is smaller than the other's invocation.
 ///
+/// What a nemesis says never matters for the verdict, so its lines have no say in this: one without a
+/// time happened when the line before it did.
+///
 /// Lines that come in order of time are in real-time order, also those of equal times: whoever wrote
 /// the file saw them so. Lines that do not were put together from several files, and which of two
 /// that say the same nanosecond came first is unknown: there, completions come after invocations, so
-/// that operations which touch are concurrent. That forgets an order at worst, and invents none.
-fn moments(lines: &mut [(usize, Record)]) -> Vec<u64> {
-    let in_time = lines.is_sorted_by(|(_, one), (_, other)| match (one.time, other.time) {
-        (Some(one), Some(other)) => one <= other,
-        (None, _) | (_, None) => true,
-    });
-    let all_timed = lines.iter().all(|(_, record)| record.time.is_some());
-    if in_time || !all_timed {
-        return (0..lines.len() as u64).collect();
+/// that operations which touch are concurrent. That forgets an order at worst, and invents none. Where
+/// some of such lines have no time, nobody can say where they belong.
+fn moments(file: &str, lines: &mut [(usize, Record)]) -> Result<Vec<u64>, HistoryError> {
+    let of_clients = || lines.iter().filter(|(_, record)| !record.process.is_nemesis());
+    let in_time = of_clients().filter_map(|(_, record)| record.time).is_sorted();
+    let untimed = of_clients().find(|(_, record)| record.time.is_none());
+    match untimed {
+        Some(_) if in_time => return Ok((0..lines.len() as u64).collect()),
+        Some(&(line, _)) => {
+            return Err(HistoryError { file: file.to_owned(), line, problem: Problem::NoTime });
+        }
+        None => {}
+    }
+    let mut time = lines.iter().find_map(|(_, record)| record.time);
+    for (_, record) in lines.iter_mut() {
+        time = record.time.or(time);
+        record.time = time;
     }
     lines.sort_by_key(|(_, record)| record.time);
+    if in_time {
+        return Ok((0..lines.len() as u64).collect());
+    }
     let mut rank = 0;
     let mut previous = None;
     let moment = |(_, record): &(usize, Record)| {
@@ -72,7 +89,28 @@ fn moments(lines: &mut [(usize, Record)]) -> Vec<u64> {
         previous = Some(record.time);
         rank + u64::from(record.kind != Kind::Invoke)
     };
-    lines.iter().map(moment).collect()
+    Ok(lines.iter().map(moment).collect())
+}
+
+/// The smallest whole number such that it and the next one are the same as a double.
+const INEXACT: f64 = 9_007_199_254_740_992.0;
+
+/// A number that others become when they are read: a whole one that neither 64 bits with a sign nor 64
+/// bits without one can hold, or one with a fraction or an exponent that is as large.
+fn inexact_number(record: &Record) -> Option<String> {
+    fn find(value: &Value) -> Option<&serde_json::Number> {
+        match value {
+            Value::Number(number) => {
+                let is_inexact = |number: f64| number.abs() >= INEXACT;
+                (number.is_f64() && number.as_f64().is_some_and(is_inexact)).then_some(number)
+            }
+            Value::Array(elements) => elements.iter().find_map(find),
+            Value::Object(fields) => fields.values().find_map(find),
+            Value::Null | Value::Bool(_) | Value::String(_) => None,
+        }
+    }
+    let Record { key, value, expected, .. } = record;
+    [key, value, expected].into_iter().flatten().find_map(find).map(ToString::to_string)
 }
 
 fn invoked(line: usize, record: Record, moment: u64) -> Result<Operation, Problem> {

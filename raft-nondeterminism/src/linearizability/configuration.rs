@@ -39,6 +39,12 @@ impl Configuration {
             })
     }
 
+    /// How much memory it takes: as much as one with few operations under way, and as much again for
+    /// each 256 of them.
+    pub(super) fn weight(&self) -> usize {
+        1 + self.done.len().max(self.free.len()) / 4
+    }
+
     fn compared(&self) -> (State, &Bits, &Bits) {
         (self.state, &self.done, &self.free)
     }

@@ -10,7 +10,7 @@
 //! are dead once nothing that begins with them is awaited; all dead lists are one state, all dead
 //! strings another, because what is appended to a dead one gives a dead one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use serde_json::Value;
 
@@ -46,7 +46,6 @@ enum Kind {
 #[derive(Debug)]
 pub(super) struct States<'r, 'h> {
     values: &'r Values<'h>,
-    has_appends: bool,
     /// The state of each value.
     of_value: Vec<State>,
     kinds: Vec<Kind>,
@@ -54,13 +53,14 @@ pub(super) struct States<'r, 'h> {
     until: Vec<Until>,
     /// The list that a list becomes.
     longer: BTreeMap<(State, ValueId), State>,
-    /// Strings that were observed or put together, and their states.
-    texts: BTreeMap<String, State>,
-    text_of: BTreeMap<State, String>,
-    /// The string that a string becomes, as far as anybody asked.
-    longer_texts: BTreeMap<(State, ValueId), State>,
-    /// The strings that are awaited.
-    awaited_texts: AwaitedTexts,
+    /// The event after which all lists are dead that end with a value.
+    until_appended: BTreeMap<ValueId, Until>,
+    /// Strings, and what they become.
+    texts: Texts<'h>,
+    /// The last event at which a write or a `cas` may take effect.
+    written_until: Until,
+    /// How much was looked at that is not in proportion to the number of calls.
+    pub(super) work: u64,
 }
 
 impl<'r, 'h> States<'r, 'h> {
@@ -74,20 +74,22 @@ impl<'r, 'h> States<'r, 'h> {
         let count = values.len();
         let mut states = Self {
             values,
-            has_appends,
             of_value: (0..count as State).collect(),
             kinds: vec![Kind::Scalar; count],
             until: vec![0; count],
             longer: BTreeMap::new(),
-            texts: BTreeMap::new(),
-            text_of: BTreeMap::new(),
-            longer_texts: BTreeMap::new(),
-            awaited_texts: AwaitedTexts::default(),
+            until_appended: BTreeMap::new(),
+            texts: Texts::default(),
+            written_until: 0,
+            work: 0,
         };
         if has_appends {
             states.distinguish_what_grows();
         }
         for (step, completion) in steps.iter().zip(completions) {
+            if let Action::Write(_) | Action::Cas { .. } = step.action {
+                states.written_until = states.written_until.max(completion.unwrap_or(FOR_EVER));
+            }
             if let (Action::Read(seen) | Action::Cas { expected: seen, .. }, Some(completion)) =
                 (step.action, completion)
             {
@@ -95,6 +97,9 @@ impl<'r, 'h> States<'r, 'h> {
             }
         }
         states.await_what_may_be_compared(steps);
+        if has_appends {
+            states.await_what_may_grow();
+        }
         states
     }
 
@@ -116,10 +121,8 @@ impl<'r, 'h> States<'r, 'h> {
                     };
                 }
                 self.of_value[value as usize] = list;
-            } else if let Value::String(text) = self.values.value(value) {
+            } else if let Value::String(_) = self.values.value(value) {
                 self.kinds[value as usize] = Kind::Text;
-                self.texts.insert(text.clone(), value);
-                self.text_of.insert(value, text.clone());
             }
         }
         // What is appended to nothing is the first of a list.
@@ -143,45 +146,53 @@ impl<'r, 'h> States<'r, 'h> {
     }
 
     /// A `cas` that may take effect at any time awaits what it expects for as long as its own value is
-    /// awaited, which another one may expect in turn; and a list is awaited with what it may become.
+    /// awaited, which another one may expect in turn.
     fn await_what_may_be_compared(&mut self, steps: &[Step]) {
-        let mut open: Vec<_> = steps.iter().filter(|step| step.completed.is_none()).collect();
-        open.retain(|step| matches!(step.action, Action::Cas { .. }));
-        loop {
-            self.await_what_may_grow();
-            let mut has_changed = false;
-            for step in &open {
-                let Action::Cas { expected, .. } = step.action else { continue };
-                let (until, state) =
-                    (self.matters_until(step.action), self.of_value[expected as usize]);
-                if self.until[state as usize] < until {
-                    self.until[state as usize] = until;
-                    has_changed = true;
+        let mut expected_by: BTreeMap<State, Vec<ValueId>> = BTreeMap::new();
+        let mut found = BinaryHeap::new();
+        for step in steps.iter().filter(|step| step.completed.is_none()) {
+            let Action::Cas { expected, value } = step.action else { continue };
+            let state = self.of_value[value as usize];
+            expected_by.entry(state).or_default().push(expected);
+            found.push((self.matters_until(step.action), state));
+        }
+        // What matters longest comes first, so each state is looked at once.
+        while let Some((until, state)) = found.pop() {
+            for expected in expected_by.remove(&state).unwrap_or_default() {
+                self.await_until(expected, until);
+                let state = self.of_value[expected as usize];
+                if self.kinds[state as usize] == Kind::Scalar {
+                    found.push((self.until[state as usize], state));
                 }
-            }
-            if !has_changed {
-                return;
             }
         }
     }
 
+    /// Lists and strings are awaited with what they may become. What a `cas` makes of one that can grow
+    /// is awaited for ever already, so nothing more follows from that.
     fn await_what_may_grow(&mut self) {
-        if !self.has_appends {
-            return;
-        }
         // A list is numbered before those that it becomes, but for the register without a value.
         let mut longer: Vec<_> =
-            self.longer.iter().map(|(&(list, _), &longer)| (longer, list)).collect();
+            self.longer.iter().map(|(&(list, end), &longer)| (longer, list, end)).collect();
         longer.sort_unstable();
-        for (longer, list) in longer.into_iter().rev() {
-            self.until[list as usize] = self.until[list as usize].max(self.until[longer as usize]);
+        for (longer, list, end) in longer.into_iter().rev() {
+            let until = self.until[longer as usize];
+            self.until[list as usize] = self.until[list as usize].max(until);
+            let appended = self.until_appended.entry(end).or_default();
+            *appended = until.max(*appended);
         }
-        let awaited =
-            self.texts.iter().map(|(text, &state)| (text.clone(), self.until[state as usize]));
-        self.awaited_texts = AwaitedTexts::new(awaited.collect());
-        for (text, &state) in &self.texts {
-            let until = self.awaited_texts.until(text);
-            self.until[state as usize] = self.until[state as usize].max(until);
+        let values = self.values;
+        let texts = (0..values.len() as ValueId).filter_map(|value| match values.value(value) {
+            Value::String(text) => Some((text.as_str(), value)),
+            _ => None,
+        });
+        let awaited = texts.clone().map(|(text, state)| (text, self.until[state as usize]));
+        self.texts = Texts::new(awaited.collect());
+        for (text, state) in texts {
+            if let Some(beginning) = self.texts.longer(self.texts.nothing(), text) {
+                self.until[state as usize] = self.texts.until(beginning);
+                self.texts.insert(beginning, state);
+            }
         }
     }
 
@@ -204,10 +215,9 @@ impl<'r, 'h> States<'r, 'h> {
                 }
             }
             Action::Append(value) => {
-                let lists = self.longer.iter().filter(|((_, element), _)| *element == value);
-                let lists = lists.map(|(_, &list)| self.until[list as usize]).max().unwrap_or(0);
+                let lists = self.until_appended.get(&value).copied().unwrap_or(0);
                 let texts = match self.values.value(value) {
-                    Value::String(_) => self.awaited_texts.until(""),
+                    Value::String(_) => self.texts.until_any,
                     _ => 0,
                 };
                 lists.max(texts)
@@ -232,34 +242,29 @@ impl<'r, 'h> States<'r, 'h> {
             Kind::List => self.longer.get(&(state, value)).copied().unwrap_or(DEAD_LIST),
             Kind::Text => {
                 let Value::String(end) = self.values.value(value) else { return None };
-                self.longer_text(state, value, end)
+                self.longer_text(state, end)
             }
         };
         Some(self.alive(next, event))
     }
 
-    fn longer_text(&mut self, state: State, value: ValueId, end: &str) -> State {
-        if state == DEAD_TEXT {
-            return DEAD_TEXT;
-        }
-        if let Some(&known) = self.longer_texts.get(&(state, value)) {
+    fn longer_text(&mut self, state: State, end: &str) -> State {
+        // Only what is awaited has a beginning.
+        let Some(&beginning) = self.texts.beginnings.get(&state) else { return DEAD_TEXT };
+        self.work += end.len() as u64 / 16;
+        let Some(longer) = self.texts.longer(beginning, end) else { return DEAD_TEXT };
+        if let Some(known) = self.texts.state(longer) {
             return known;
         }
-        let text = self.text_of.get(&state).expect("a state of a string has one").clone() + end;
-        let until = self.awaited_texts.until(&text);
-        let longer = match self.texts.get(&text) {
-            Some(&known) => known,
-            None if until == 0 => DEAD_TEXT,
-            None => {
-                let state = self.add(Kind::Text);
-                self.until[state as usize] = until;
-                self.texts.insert(text.clone(), state);
-                self.text_of.insert(state, text);
-                state
-            }
-        };
-        self.longer_texts.insert((state, value), longer);
-        longer
+        let state = self.add(Kind::Text);
+        self.until[state as usize] = self.texts.until(longer);
+        self.texts.insert(longer, state);
+        state
+    }
+
+    /// Whether nobody will see a state, nor any that follows on it.
+    pub(super) fn is_dead_for_ever(&self, state: State, event: Until) -> bool {
+        self.written_until < event && [DEAD_LIST, DEAD_TEXT].contains(&state)
     }
 
     fn kind(&self, state: State) -> Kind {
@@ -284,42 +289,118 @@ impl<'r, 'h> States<'r, 'h> {
     }
 }
 
-/// Strings that will be seen, to find those that begin with another one.
+/// Strings that will be seen, and those of their beginnings that were met. Of a beginning only its place
+/// and its length are kept: together, those that one string goes through are much longer than it.
 #[derive(Debug, Default)]
-struct AwaitedTexts {
-    /// Sorted, each with the last event that awaits it or one that begins with it, and with the place
-    /// behind those.
-    texts: Vec<(String, Until, usize)>,
+struct Texts<'h> {
+    /// Sorted.
+    awaited: Vec<&'h str>,
+    /// The last event that awaits each, as a tree: the second half are the leaves, and each place before
+    /// it has the maximum of two that follow.
+    until: Vec<Until>,
+    /// The last event that awaits any.
+    until_any: Until,
+    beginnings: BTreeMap<State, Beginning>,
+    states: BTreeMap<(usize, usize), State>,
 }
 
-impl AwaitedTexts {
-    fn new(mut texts: Vec<(String, Until)>) -> Self {
+/// What some of the awaited strings have in common.
+#[derive(Clone, Copy, Debug)]
+struct Beginning {
+    /// The first of all that begin so.
+    from: usize,
+    /// The place behind the last.
+    to: usize,
+    /// In bytes.
+    length: usize,
+}
+
+impl<'h> Texts<'h> {
+    fn new(mut texts: Vec<(&'h str, Until)>) -> Self {
         texts.retain(|(_, until)| *until > 0);
         texts.sort_unstable();
-        let mut sorted: Vec<_> = texts.into_iter().map(|(text, until)| (text, until, 0)).collect();
-        // From the end, so that what begins with a text is known when its turn comes.
-        for place in (0..sorted.len()).rev() {
-            let (mut end, mut until) = (place + 1, sorted[place].1);
-            while end < sorted.len() && sorted[end].0.starts_with(&sorted[place].0) {
-                until = until.max(sorted[end].1);
-                end = sorted[end].2;
-            }
-            sorted[place].1 = until;
-            sorted[place].2 = end;
+        let count = texts.len();
+        let mut until = vec![0; count];
+        until.extend(texts.iter().map(|(_, until)| *until));
+        for place in (1..count).rev() {
+            until[place] = until[2 * place].max(until[2 * place + 1]);
         }
-        Self { texts: sorted }
+        let until_any = texts.iter().map(|(_, until)| *until).max().unwrap_or(0);
+        let awaited = texts.into_iter().map(|(text, _)| text).collect();
+        Self { awaited, until, until_any, ..Self::default() }
     }
 
-    /// The last event that awaits a string that begins so; zero if there is none.
-    fn until(&self, beginning: &str) -> Until {
-        let mut place = self.texts.partition_point(|(text, ..)| text.as_str() < beginning);
+    /// The beginning of everything.
+    fn nothing(&self) -> Beginning {
+        Beginning { from: 0, to: self.awaited.len(), length: 0 }
+    }
+
+    /// A beginning with something behind it, if anything awaited begins so.
+    fn longer(&self, Beginning { from, to, length }: Beginning, end: &str) -> Option<Beginning> {
+        let (within, end) = (&self.awaited[from..to], end.as_bytes());
+        let rest = |text: &&'h str| -> &'h [u8] { &text.as_bytes()[length..] };
+        let first = within.partition_point(|text| rest(text) < end);
+        let count = within[first..].partition_point(|text| rest(text).starts_with(end));
+        let from = from + first;
+        (count > 0).then_some(Beginning { from, to: from + count, length: length + end.len() })
+    }
+
+    /// The last event that awaits a string that begins so.
+    fn until(&self, Beginning { from, to, .. }: Beginning) -> Until {
+        let (mut from, mut to) = (from + self.awaited.len(), to + self.awaited.len());
         let mut last = 0;
-        while let Some((text, until, end)) = self.texts.get(place)
-            && text.starts_with(beginning)
-        {
-            last = last.max(*until);
-            place = *end;
+        while from < to {
+            if from % 2 == 1 {
+                last = last.max(self.until[from]);
+                from += 1;
+            }
+            if to % 2 == 1 {
+                to -= 1;
+                last = last.max(self.until[to]);
+            }
+            (from, to) = (from / 2, to / 2);
         }
         last
+    }
+
+    fn state(&self, beginning: Beginning) -> Option<State> {
+        self.states.get(&(beginning.from, beginning.length)).copied()
+    }
+
+    fn insert(&mut self, beginning: Beginning, state: State) {
+        self.states.insert((beginning.from, beginning.length), state);
+        self.beginnings.insert(state, beginning);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beginnings_of_awaited_strings_are_known_by_place_and_length() {
+        let awaited = vec![("abc", 5), ("ab", 3), ("b", 9), ("never", 0), ("abd", 4)];
+        let texts = Texts::new(awaited);
+        let beginning = |parts: &[&str]| {
+            parts.iter().try_fold(texts.nothing(), |beginning, part| texts.longer(beginning, part))
+        };
+        let found =
+            |parts: &[&str]| beginning(parts).map(|one| (one.from, one.length, texts.until(one)));
+        let cases: [(&[&str], _); 9] = [
+            (&[], Some((0, 0, 9))),
+            (&["a"], Some((0, 1, 5))),
+            (&["a", "", "b"], Some((0, 2, 5))),
+            (&["ab"], Some((0, 2, 5))),
+            (&["ab", "d"], Some((2, 3, 4))),
+            (&["ab", "e"], None),
+            (&["abc", "d"], None),
+            (&["b"], Some((3, 1, 9))),
+            (&["never"], None),
+        ];
+        for (parts, expected) in cases {
+            assert_eq!(found(parts), expected, "{parts:?}");
+        }
+        assert_eq!(texts.until_any, 9);
+        assert!(Texts::new(Vec::new()).longer(Texts::default().nothing(), "").is_none());
     }
 }

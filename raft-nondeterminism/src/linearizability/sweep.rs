@@ -23,6 +23,9 @@
 //! - Of several operations under way that do the same, the one that completes first comes first; those
 //!   that never complete come last.
 //! - A configuration that another one covers is dropped.
+//! - Where no write or `cas` is left, what is dead stays so, and whatever a read has still to find is not
+//!   found: such a configuration is given up. That is sooner than it is stuck, so a search that fails
+//!   after it was done is made again without, to say where.
 //! - An operation that never completes is dropped when it ceases to matter
 //!   ([`States::matters_until`]), or when it was used in every configuration.
 
@@ -37,13 +40,24 @@ use super::state::{FOR_EVER, State, States, Until};
 /// than it saves.
 const COMPARED_MAX: usize = 1_000;
 
+/// What it may take to find out how far a history that cannot be explained can be explained.
+const FURTHER_STEPS_MAX: u64 = 200_000_000;
+
 /// What a search may cost.
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// Configurations that may still be made.
+    /// How much may still be looked at: configurations, and what is under way in each.
     pub(super) steps: u64,
-    /// Configurations that may be in memory.
+    /// Configurations that may be in memory, see [`Configuration::weight`].
     pub(super) configurations_max: usize,
+}
+
+impl Budget {
+    fn spend(&mut self, cost: u64) -> Result<(), Stuck> {
+        let left = self.steps.checked_sub(cost);
+        self.steps = left.unwrap_or(0);
+        left.map(|_| ()).ok_or(Stuck::OutOfSteps)
+    }
 }
 
 /// Why a search ended without an order.
@@ -130,17 +144,54 @@ pub(super) fn search(
     steps: &[Step],
     budget: &mut Budget,
 ) -> Result<(), Stuck> {
+    let mut has_given_up = false;
+    match sweep(values, steps, budget, &mut has_given_up, true) {
+        // There is no order, but what was given up may have come further. To know how far is only for
+        // people, so it may not take as long as the verdict.
+        Err(Stuck::Impossible(early)) if has_given_up => {
+            let steps_max = budget.steps.min(FURTHER_STEPS_MAX);
+            let mut further = Budget { steps: steps_max, ..*budget };
+            let late = sweep(values, steps, &mut further, &mut has_given_up, false);
+            budget.steps -= steps_max - further.steps;
+            match late {
+                Err(Stuck::Impossible(late)) => Err(Stuck::Impossible(late)),
+                Err(Stuck::OutOfSteps | Stuck::OutOfMemory) | Ok(()) => {
+                    Err(Stuck::Impossible(early))
+                }
+            }
+        }
+        ended => ended,
+    }
+}
+
+/// One search. It may give up ways that explain what has happened so far and will not explain what
+/// follows; without that it takes longer, and is stuck where no way is left at all.
+fn sweep(
+    values: &Values<'_>,
+    steps: &[Step],
+    budget: &mut Budget,
+    has_given_up: &mut bool,
+    looks_ahead: bool,
+) -> Result<(), Stuck> {
     let events = events(steps);
     let completions = completions(steps, &events);
     let states = States::new(values, steps, &completions);
     let start =
         Configuration { state: NULL, done: Bits::default(), free: Bits::default(), writer: None };
+    let is_read = |event: &&Event| {
+        !event.is_completion && matches!(steps[event.step].action, Action::Read(_))
+    };
+    let read_until = events.iter().rposition(|event| is_read(&event)).unwrap_or(0) as Until;
     let mut sweep = Sweep {
         states,
+        read_until,
+        looks_ahead,
+        has_given_up,
         steps,
         completions,
         now: 0,
         live: Vec::new(),
+        under_way: 0,
         slots: vec![0; steps.len()],
         taken: Bits::default(),
         open: Bits::default(),
@@ -153,7 +204,7 @@ pub(super) fn search(
         if event.is_completion {
             sweep.complete(event.step)?;
         } else {
-            sweep.invoke(event.step);
+            sweep.invoke(event.step)?;
         }
     }
     Ok(())
@@ -184,10 +235,17 @@ struct Sweep<'a, 'h> {
     states: States<'a, 'h>,
     steps: &'a [Step],
     completions: Vec<Option<Until>>,
+    /// The event that invokes the last read.
+    read_until: Until,
+    /// Whether ways that will not explain what follows are given up, and whether one was.
+    looks_ahead: bool,
+    has_given_up: &'a mut bool,
     /// The event under way.
     now: Until,
     /// What is under way.
     live: Vec<Alike>,
+    /// How many operations these are.
+    under_way: usize,
     /// The slot of each step under way.
     slots: Vec<usize>,
     /// The slots in use.
@@ -202,19 +260,21 @@ struct Sweep<'a, 'h> {
 }
 
 impl Sweep<'_, '_> {
-    fn invoke(&mut self, step: usize) {
+    fn invoke(&mut self, step: usize) -> Result<(), Stuck> {
+        self.spend(self.ways.len() + self.live.len() / 8)?;
         let action = self.steps[step].action;
         let completion = self.completions[step].unwrap_or(FOR_EVER);
         if completion == FOR_EVER {
             let until = self.states.matters_until(action);
             if until <= self.now {
-                return;
+                return Ok(());
             }
             self.open_until = self.open_until.min(until);
         }
         let slot = self.taken.first_missing();
         self.taken.insert(slot);
         self.slots[step] = slot;
+        self.under_way += 1;
         let member = Member { completion, step, slot };
         match self.live.iter_mut().find(|alike| alike.action == action) {
             Some(alike) => {
@@ -225,18 +285,30 @@ impl Sweep<'_, '_> {
         }
         if member.is_open() {
             self.open.insert(slot);
-            return;
+            return Ok(());
         }
         for way in &mut self.ways {
             if self.states.apply(way.state, action, self.now) == Some(way.state) {
                 way.free.insert(slot);
             }
         }
+        Ok(())
+    }
+
+    /// Charges for what was looked at, and for what the states looked at meanwhile.
+    fn spend(&mut self, looks: usize) -> Result<(), Stuck> {
+        self.budget.spend(1 + looks as u64 + std::mem::take(&mut self.states.work))
+    }
+
+    /// How much it takes to look at everything under way in one configuration.
+    fn looks(&self) -> usize {
+        self.under_way + self.live.len()
     }
 
     fn complete(&mut self, step: usize) -> Result<(), Stuck> {
         let slot = self.slots[step];
         let is_read = matches!(self.steps[step].action, Action::Read(_));
+        self.spend(self.ways.len())?;
         let mut ways = Vec::with_capacity(self.ways.len());
         let mut waiting = Vec::new();
         for way in std::mem::take(&mut self.ways) {
@@ -264,9 +336,8 @@ impl Sweep<'_, '_> {
         }
         self.ways = ways;
         self.forget(step, slot);
-        self.bury();
-        self.drop_covered();
-        Ok(())
+        self.bury()?;
+        self.drop_covered()
     }
 
     /// Finds every way to let `target` take effect, perhaps after others.
@@ -278,25 +349,31 @@ impl Sweep<'_, '_> {
     ) -> Result<(), Stuck> {
         let slot = self.slots[target];
         let mut known: BTreeSet<_> = waiting.iter().cloned().collect();
+        let mut held: usize = known.iter().chain(&*ways).map(Configuration::weight).sum();
         let mut work = waiting.to_vec();
         let mut candidates = Vec::new();
         while let Some(way) = work.pop() {
             candidates.clear();
-            self.candidates(&way, target, &mut candidates);
+            self.spend(self.looks())?;
+            self.candidates(&way, target, &mut candidates)?;
             for &(action, member, state) in &candidates {
                 let next = self.after(&way, action, member, state);
-                self.budget.steps = self.budget.steps.checked_sub(1).ok_or(Stuck::OutOfSteps)?;
+                self.spend(self.looks())?;
+                let weight = next.weight();
                 if next.done.contains(slot) {
                     ways.push(next);
-                    continue;
+                    held += weight;
+                } else {
+                    if next.free.contains(slot) && !way.free.contains(slot) {
+                        ways.push(next.clone());
+                        held += weight;
+                    }
+                    if known.insert(next.clone()) {
+                        work.push(next);
+                        held += weight;
+                    }
                 }
-                if next.free.contains(slot) && !way.free.contains(slot) {
-                    ways.push(next.clone());
-                }
-                if known.insert(next.clone()) {
-                    work.push(next);
-                }
-                if known.len() + ways.len() > self.budget.configurations_max {
+                if held > self.budget.configurations_max {
                     return Err(Stuck::OutOfMemory);
                 }
             }
@@ -310,7 +387,8 @@ impl Sweep<'_, '_> {
         way: &Configuration,
         target: usize,
         candidates: &mut Vec<(Action, Member, State)>,
-    ) {
+    ) -> Result<(), Stuck> {
+        let mut is_awaited = None;
         for alike in 0..self.live.len() {
             let action = self.live[alike].action;
             // A read that is possible is free already.
@@ -321,6 +399,13 @@ impl Sweep<'_, '_> {
             // What changes nothing is free already, or need not happen; only a write sets others free.
             let is_write = matches!(action, Action::Write(_));
             if state == way.state && !is_write {
+                continue;
+            }
+            if self.looks_ahead
+                && self.states.is_dead_for_ever(state, self.now)
+                && *is_awaited.get_or_insert_with(|| self.awaits_read(way))
+            {
+                *self.has_given_up = true;
                 continue;
             }
             let mut unused =
@@ -334,12 +419,25 @@ impl Sweep<'_, '_> {
             };
             let is_target = |member: Member| member.step == target;
             let is_due = is_target(first) || first_due.is_some_and(is_target);
-            if is_write && !is_due && !self.is_looked_at(way, state) {
-                continue;
+            if is_write && !is_due {
+                self.spend(self.looks())?;
+                if !self.is_looked_at(way, state) {
+                    continue;
+                }
             }
             candidates.push((action, first, state));
             candidates.extend(first_due.map(|member| (action, member, state)));
         }
+        Ok(())
+    }
+
+    /// Whether some read, under way or yet to come, has still to find what it found.
+    fn awaits_read(&self, way: &Configuration) -> bool {
+        let is_waiting = |alike: &Alike| {
+            matches!(alike.action, Action::Read(_))
+                && alike.members.iter().any(|member| !way.free.contains(member.slot))
+        };
+        self.read_until > self.now || self.live.iter().any(is_waiting)
     }
 
     /// Whether something under way has been waiting for a state.
@@ -386,19 +484,27 @@ impl Sweep<'_, '_> {
     fn forget(&mut self, step: usize, slot: usize) {
         self.taken.remove(slot);
         self.open.remove(slot);
-        for alike in &mut self.live {
-            alike.members.retain(|member| member.step != step);
+        let action = self.steps[step].action;
+        let Some(at) = self.live.iter().position(|alike| alike.action == action) else { return };
+        let members = &mut self.live[at].members;
+        let before = members.len();
+        members.retain(|member| member.step != step);
+        self.under_way -= before - members.len();
+        if members.is_empty() {
+            self.live.remove(at);
         }
-        self.live.retain(|alike| !alike.members.is_empty());
     }
 
     /// After an event, some values are dead, and some operations that never complete can be forgotten.
-    fn bury(&mut self) {
+    fn bury(&mut self) -> Result<(), Stuck> {
         let next = self.now + 1;
+        let mut looks = self.ways.len() + self.under_way / 8;
+        let looks_each = self.looks();
         for way in &mut self.ways {
             let state = self.states.alive(way.state, next);
             if state != way.state {
                 way.state = state;
+                looks += looks_each;
                 for alike in &self.live {
                     if self.states.apply(state, alike.action, next) == Some(state) {
                         set_free(way, alike);
@@ -407,7 +513,7 @@ impl Sweep<'_, '_> {
             }
         }
         if self.open == Bits::default() {
-            return;
+            return self.spend(looks);
         }
         let mut over: Vec<Member> = Vec::new();
         let is_expiring = self.open_until < next;
@@ -422,17 +528,25 @@ impl Sweep<'_, '_> {
             }
             let open = alike.members.iter().filter(|member| member.is_open());
             over.extend(open.filter(|member| {
-                until < next || self.ways.iter().all(|way| way.done.contains(member.slot))
+                if until < next {
+                    return true;
+                }
+                let unused = self.ways.iter().position(|way| !way.done.contains(member.slot));
+                looks += unused.unwrap_or(self.ways.len());
+                unused.is_none()
             }));
         }
+        looks += over.len() * self.ways.len();
         for member in over {
             self.forget(member.step, member.slot);
             self.ways.iter_mut().for_each(|way| way.done.remove(member.slot));
         }
+        self.spend(looks)
     }
 
     /// Drops each way that another one covers.
-    fn drop_covered(&mut self) {
+    fn drop_covered(&mut self) -> Result<(), Stuck> {
+        let mut looks = 0;
         let open = &self.open;
         // Whatever covers a way comes before it: it has used fewer open operations, or as many and has
         // more free ones.
@@ -447,12 +561,14 @@ impl Sweep<'_, '_> {
             if self.ways.last().is_some_and(|last| last.state != way.state) {
                 begin = self.ways.len();
             }
-            let kept = &self.ways[begin..];
-            let is_covered = kept.iter().take(COMPARED_MAX).any(|other| other.covers(&way, open));
-            if !is_covered {
+            let mut kept = self.ways[begin..].iter().take(COMPARED_MAX);
+            let covering = kept.position(|other| other.covers(&way, open));
+            looks += way.weight() * covering.unwrap_or((self.ways.len() - begin).min(COMPARED_MAX));
+            if covering.is_none() {
                 self.ways.push(way);
             }
         }
+        self.spend(looks)
     }
 
     fn impossible(&self, step: usize, waiting: &[Configuration]) -> Impossible {

@@ -77,6 +77,23 @@ fn a_violation_ends_with_two_and_is_drawn() {
 }
 
 #[test]
+fn a_violation_is_one_although_nobody_reads_it() {
+    let (history, picture) = (file("unread.jsonl"), file("unread.svg"));
+    std::fs::write(&history, STALE).expect("the folder is writable");
+    let _ = std::fs::remove_file(&picture);
+    let (reader, writer) = std::io::pipe().expect("the system has pipes");
+    drop(reader);
+    let status = Command::new(env!("CARGO_BIN_EXE_raft-explore"))
+        .args(["check-history", "--json", "--picture"])
+        .args([&picture, &history])
+        .stdout(writer)
+        .status()
+        .expect("the program starts");
+    assert_eq!(status.code(), Some(2));
+    assert!(picture.exists(), "the picture was written");
+}
+
+#[test]
 fn what_cannot_be_used_ends_with_one() {
     let unreadable = r#"{"process":0,"type":"ok","f":"read"}"#;
     let cases: [(&[&str], &str, &str); 5] = [
@@ -101,6 +118,12 @@ fn a_search_that_gives_up_says_so_and_ends_with_one() {
     let (code, stdout, stderr) = run(&["check-history", "-", "--json", "--steps-max", "0"], &fresh);
     assert_eq!(code, Some(1));
     assert!(stderr.contains("error: undecided: key \"k\" needs more than 0 steps"), "{stderr}");
+    assert!(stderr.ends_with("; --steps-max allows more\n"), "{stderr}");
+    let (code, _, stderr) = run(&["check-history", "-", "--configurations-max", "0"], &fresh);
+    assert_eq!(code, Some(1));
+    assert!(
+        stderr.contains("needs more than 0 configurations at once; --configurations-max allows")
+    );
     assert_eq!(summary(&stdout)["verdict"], json!("undecided"));
     assert_eq!(summary(&stdout)["linearizable"], Value::Null);
 }

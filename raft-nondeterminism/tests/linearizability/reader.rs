@@ -1,6 +1,7 @@
 //! What is read, and what is refused with its line.
 
 use raft_nondeterminism::history::{Action, Function, History, Outcome, Record, write_record};
+use raft_nondeterminism::linearizability::check;
 use serde_json::{Value, json};
 
 #[test]
@@ -61,6 +62,47 @@ fn what_makes_no_sense_is_refused_with_its_line() {
 }
 
 #[test]
+fn numbers_that_would_become_others_are_refused() {
+    let write = |field: &str| {
+        let (invoke, ok) = (r#"{"process":0,"type":"invoke","f":"cas","#, r#""process":0"#);
+        format!("{invoke}{field}}}\n{{{ok},\"type\":\"ok\",\"f\":\"cas\"}}")
+    };
+    let large = "123456789012345678901234567890";
+    let refused = [
+        format!(r#""expected":1,"value":{large}"#),
+        format!(r#""expected":-{large},"value":1"#),
+        format!(r#""expected":1,"value":1,"key":{large}"#),
+        format!(r#""expected":1,"value":{{"a":[0,{{"b":{large}}}]}}"#),
+        format!(r#""value":[1,{large}]"#),
+        // One more than what 64 bits hold, and the first whole number that is also its neighbour.
+        r#""expected":1,"value":18446744073709551616"#.to_owned(),
+        r#""expected":1,"value":-9223372036854775809"#.to_owned(),
+        r#""expected":1,"value":9007199254740992.0"#.to_owned(),
+    ];
+    for field in refused {
+        let error = History::parse(&write(&field)).expect_err(&field);
+        assert_eq!(error.line(), 1);
+        assert!(error.to_string().contains(" cannot be told from its neighbours"), "{error}");
+    }
+    let accepted = ["18446744073709551615", "-9223372036854775808", "9007199254740991.0", "0.1"];
+    for number in accepted {
+        let text = write(&format!(r#""expected":1,"value":{number}"#));
+        History::parse(&text).expect("this number is itself");
+    }
+    // What a read found is said at its end, and a nemesis may say what it likes.
+    let read = format!(
+        r#"{{"process":"nemesis","type":"info","f":"skew","value":{large}}}
+           {{"process":0,"type":"invoke","f":"read"}}
+           {{"process":0,"type":"ok","f":"read","value":{large}}}"#
+    );
+    let error = History::parse(&read).expect_err("two large numbers look the same");
+    assert_eq!(error.line(), 3);
+    let records = [Record::invoke(0, Function::Write).value(1e30)];
+    let error = History::from_records(records).expect_err("also if it was never written down");
+    assert_eq!(error.line(), 1);
+}
+
+#[test]
 fn what_others_write_is_read() {
     let text = r#"
         {"index":0,"process":"nemesis","type":"info","f":"start-partition","value":null,"time":3}
@@ -102,10 +144,48 @@ fn times_put_the_lines_of_several_clients_into_order() {
     // Of equal times of different files nobody knows which came first; in one file the lines say it.
     assert_eq!(precedes(concat(client(1, 20, 60), client(2, 10, 20))), ("2".to_owned(), false));
     assert_eq!(precedes(concat(client(1, 10, 20), client(2, 20, 30))), ("1".to_owned(), true));
-    // Without a time in each line, lines are in order as they are.
+    // Where only some lines have a time, lines are in order as they are, unless their times deny it.
+    let mut some = concat(client(1, 10, 20), client(2, 30, 40));
+    some[1].time = None;
+    assert_eq!(precedes(some), ("1".to_owned(), true));
     let mut some = concat(client(1, 50, 60), client(2, 10, 20));
     some[3].time = None;
-    assert_eq!(precedes(some), ("1".to_owned(), true));
+    let error = History::from_records(some).expect_err("the last line may belong anywhere");
+    assert!(error.to_string().starts_with("history:4: has no `time`, but"), "{error}");
+    // Neighbours are not enough to see it.
+    let mut some = concat(client(1, 50, 60), client(2, 10, 20));
+    some[1].time = None;
+    assert_eq!(History::from_records(some).expect_err("50 is before 10").line(), 2);
+}
+
+#[test]
+fn what_a_nemesis_says_changes_no_order() {
+    let line = |process: i64, f: Function, begin: i64, end: i64| {
+        [Record::invoke(process, f.clone()).value(1).time(begin), Record::ok(process, f).time(end)]
+    };
+    let nemesis = || Record::info("nemesis", Function::Other("kill".to_owned()));
+    let write = line(1, Function::Write, 50, 60);
+    let mut read = line(2, Function::Read, 10, 20);
+    read[1].value = Some(Value::Null);
+    // The read came first, as the times say, whether a nemesis looks at the clock or not.
+    for at in 0..=4 {
+        let mut records = [write.clone(), read.clone()].concat();
+        records.insert(at, nemesis());
+        let history = History::from_records(records).expect("a nemesis needs no time");
+        assert!(check(&history).verdict.is_linearizable(), "a nemesis in line {}", at + 1);
+        let moment = history.disturbances()[0].moment;
+        let is_early = history.operations()[0].completed.is_some_and(|end| moment <= end);
+        assert_eq!(is_early, at == 3 || at == 4, "the line before it is the read's");
+    }
+    // Clients whose lines are in order stay so, although a nemesis put in at the end is not: of equal
+    // times the lines still say which came first.
+    let mut read = line(2, Function::Read, 60, 70);
+    read[1].value = Some(Value::Null);
+    let mut records = [write, read].concat();
+    records.push(nemesis().time(55));
+    let history = History::from_records(records).expect("it makes sense");
+    assert!(!check(&history).verdict.is_linearizable(), "the read is stale");
+    assert_eq!(history.disturbances()[0].moment, 1);
 }
 
 #[test]
