@@ -23,6 +23,7 @@ mod load;
 mod outline;
 mod read_only;
 mod record;
+mod report;
 mod segment;
 mod snapshot_file;
 mod spare;
@@ -30,7 +31,6 @@ mod spare;
 mod tests;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,7 @@ pub use inspect::{
     Damage, FolderReport, FolderState, SegmentReport, SnapshotReport, TailReport, inspect_folder,
 };
 pub use read_only::{StoredServer, read_folder};
+pub use report::{RecoveryReport, TornTail};
 
 use crate::effect::Save;
 use crate::file_header::{Owner, is_other_format, server_words};
@@ -137,49 +138,6 @@ enum State {
     Ready,
     /// A write failed, so nobody knows what is in the files.
     Failed,
-}
-
-/// What [`Storage::load`] found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecoveryReport {
-    /// Files of the log.
-    pub segments: u64,
-    /// Calls of [`Storage::save`] that they still hold.
-    pub records: u64,
-    /// Entries of the log.
-    pub entries: u64,
-    /// The last write before the crash, if it was not finished: it was never confirmed to anybody, and
-    /// was left out.
-    pub torn: Option<TornTail>,
-}
-
-/// A record that a crash tore.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TornTail {
-    /// The file.
-    pub path: String,
-    /// Where it began.
-    pub offset: u64,
-    /// How many bytes were left out.
-    pub bytes: u64,
-}
-
-impl fmt::Display for RecoveryReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { segments, records, entries, torn } = self;
-        let several = |count: &u64| if *count == 1 { "" } else { "s" };
-        write!(f, "{entries} entries from {records} write{}", several(records))?;
-        write!(f, " in {segments} segment{}", several(segments))?;
-        match torn {
-            None => Ok(()),
-            Some(TornTail { path, offset, bytes }) => {
-                write!(
-                    f,
-                    "; left out an unfinished write of {bytes} bytes at byte {offset} of {path}"
-                )
-            }
-        }
-    }
 }
 
 impl FileStorage {
