@@ -3,7 +3,7 @@
 //! Guarantees: a receiver that waits is woken by the message that ends its wait; dropping a
 //! waiting [`Receiver::receive`] loses no message.
 //! Relies on:  tokio's clock, so that paused time works. It is read, never slept on: a message that is
-//! late wakes nobody, unless somebody runs [`Bus::let_in_late`], as the emulator does.
+//! late wakes nobody, unless somebody runs `Bus::let_in_late`, as the emulator does.
 //! Elsewhere:  what the entities do is in [`crate::broker`].
 
 use std::collections::{BTreeMap, BTreeSet};
