@@ -26,8 +26,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use raft_azure::process::asked_to_end;
-use raft_azure::{Admin, AdminOptions, ProvisionOptions, provision};
-use raft_core::{Address, ServerId};
 use raft_mocking::broker::BrokerConfig;
 use raft_mocking::emulator::Emulator;
 use raft_nondeterminism::linearizability::Verdict;
@@ -39,8 +37,8 @@ use self::nemesis::{Nemesis, PATIENCE};
 use self::plan::{Fault, Plan};
 use self::report::{Outcome, Progress};
 use self::servers::{Servers, Setting};
+use crate::processes::{self, TOPIC};
 
-const TOPIC: &str = "rafttopic";
 /// How long a cluster that is broken is given to show what became of it.
 const IMPATIENCE: Duration = Duration::from_secs(5);
 /// Long enough that snapshots are taken and logs shortened now and then, short enough that it is often.
@@ -93,7 +91,7 @@ fn minutes(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: &ChaosArgs) -> Result<ExitCode> {
-    let program = build_server(args.defect.is_some())?;
+    let program = processes::build_server(args.defect.is_some())?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let verdict = runtime.block_on(async {
@@ -104,30 +102,6 @@ pub(crate) fn run(args: &ChaosArgs) -> Result<ExitCode> {
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(verdict?.show(args.json))
-}
-
-/// Builds the program whose processes are broken; with the planted bugs only if one is asked for, and
-/// then in a folder of its own, so that nothing else ever runs a program that has them.
-fn build_server(has_defects: bool) -> Result<PathBuf> {
-    let this = std::env::current_exe().context("cannot find this program")?;
-    let folder = this.parent().context("this program is in no folder")?;
-    let profile = folder.file_name().context("this program is in no folder")?;
-    let mut target = folder.parent().context("this program is in no folder")?.to_owned();
-    let mut build = crate::cargo();
-    build.args(["build", "--package", "raft-azure", "--bin", "raft-azure"]);
-    if profile == "release" {
-        build.arg("--release");
-    }
-    if has_defects {
-        target.push("defects");
-        build.args(["--features", "defects"]);
-    }
-    let status = build.arg("--target-dir").arg(&target).status().context("cannot run cargo")?;
-    if !status.success() {
-        bail!("raft-azure does not build");
-    }
-    let name = format!("raft-azure{}", std::env::consts::EXE_SUFFIX);
-    Ok(target.join(profile).join(name))
 }
 
 /// Where the records of runs go.
@@ -157,7 +131,8 @@ async fn play(args: &ChaosArgs, program: PathBuf) -> Result<Outcome> {
     let emulator = Emulator::builder().broker(broker).start().await;
     let emulator = Arc::new(emulator.context("cannot start the emulator")?);
     let connection_string = emulator.connection_string();
-    provision_topic(&connection_string, args).await?;
+    let client_ids = (0..args.clients).map(client_id);
+    processes::provision_topic(&connection_string, args.servers, client_ids).await?;
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let setting = Setting {
         program,
@@ -295,17 +270,6 @@ async fn torment(
         let told = breaches.into_iter().map(|breach| format!("s{}: {breach}", status.server));
         verdict.not_once.extend(told);
     }
-    Ok(())
-}
-
-async fn provision_topic(connection_string: &str, args: &ChaosArgs) -> Result<()> {
-    let admin = Admin::new(connection_string.parse()?, AdminOptions::default())?;
-    let servers: Vec<_> =
-        (1..=args.servers).map(|server| Address::Server(ServerId(server)).routing_name()).collect();
-    let clients: Vec<_> =
-        (0..args.clients).map(|client| Address::Client(client_id(client)).routing_name()).collect();
-    let options = ProvisionOptions::with_time_to_live(Duration::from_secs(60));
-    provision(&admin, TOPIC, &servers, &clients, &options).await?;
     Ok(())
 }
 

@@ -9,12 +9,13 @@ mod report;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use raft_azure::process::asked_to_end;
 
 use self::cluster::Cluster;
 use self::report::{Report, Row};
+use crate::processes;
 
 /// How long anything may take before the demo gives up: far more than it needs on a busy machine,
 /// and little enough that it never hangs.
@@ -46,7 +47,7 @@ pub(crate) fn run(args: DemoArgs) -> Result<()> {
             "warning: a cluster of 2 stops when either server does; 3 is the smallest that survives one"
         );
     }
-    let program = build_server()?;
+    let program = processes::build_server(false)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let result = runtime.block_on(async {
@@ -61,26 +62,6 @@ pub(crate) fn run(args: DemoArgs) -> Result<()> {
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     result?.finish()
-}
-
-/// Builds the program whose processes the demo starts, beside this one. Cargo tells its progress.
-fn build_server() -> Result<std::path::PathBuf> {
-    let this = std::env::current_exe().context("cannot find this program")?;
-    let folder = this.parent().context("this program is in no folder")?;
-    let mut build = crate::cargo();
-    build.args(["build", "--package", "raft-azure", "--bin", "raft-azure"]);
-    if folder.ends_with("release") {
-        build.arg("--release");
-    }
-    // The folder above is the target folder, wherever this cargo was told to put it.
-    if let Some(target) = folder.parent() {
-        build.arg("--target-dir").arg(target);
-    }
-    let status = build.status().context("cannot run cargo")?;
-    if !status.success() {
-        bail!("raft-azure does not build");
-    }
-    Ok(folder.join(format!("raft-azure{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// The play itself.

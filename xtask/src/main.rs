@@ -7,6 +7,7 @@ mod ci;
 mod demo;
 mod fix;
 mod fuzz;
+mod processes;
 mod score;
 mod soak;
 mod tidy;

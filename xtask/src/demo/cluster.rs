@@ -8,16 +8,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use raft_azure::event::{Event, ServerStatus};
 use raft_azure::process::{ChildProcess, Line};
-use raft_azure::{Admin, AdminOptions, ConnectionString, ProvisionOptions, provision};
-use raft_core::{Address, ClientId, ServerId};
+use raft_core::ClientId;
 use raft_mocking::emulator::Emulator;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::report::{Answer, Report};
+use crate::processes::{TOPIC, provision_topic};
 
-const TOPIC: &str = "rafttopic";
 const CLIENT: ClientId = ClientId(1);
 /// How often the servers are asked whether they agree by now.
 const STATUS_INTERVAL: Duration = Duration::from_millis(50);
@@ -42,7 +41,7 @@ impl Cluster {
     pub(super) async fn start(program: &Path, size: u64, mut report: Report) -> Result<Self> {
         let emulator = Emulator::start().await.context("cannot start the emulator")?;
         report.say(&format!("service bus emulator (AMQP 1.0) on {}", emulator.amqp_address()));
-        provision_topic(&emulator.connection_string(), size).await?;
+        provision_topic(&emulator.connection_string(), size, [CLIENT]).await?;
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let (line_sender, lines) = mpsc::unbounded_channel();
 
@@ -229,17 +228,6 @@ impl Cluster {
         emulator.shutdown().await;
         report
     }
-}
-
-async fn provision_topic(connection_string: &str, servers: u64) -> Result<()> {
-    let connection_string: ConnectionString = connection_string.parse()?;
-    let admin = Admin::new(connection_string, AdminOptions::default())?;
-    let servers: Vec<_> =
-        (1..=servers).map(|server| Address::Server(ServerId(server)).routing_name()).collect();
-    let clients = [Address::Client(CLIENT).routing_name()];
-    let options = ProvisionOptions::with_time_to_live(Duration::from_secs(60));
-    provision(&admin, TOPIC, &servers, &clients, &options).await?;
-    Ok(())
 }
 
 /// Who is where, for whoever reads that they do not agree.
