@@ -27,6 +27,7 @@ pub mod broker;
 pub mod bus;
 mod client;
 mod cluster_manager;
+mod dice;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 #[cfg(feature = "mocks")]

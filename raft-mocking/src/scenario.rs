@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout};
 use crate::bus::{Bus, BusError};
 use crate::client::MockClient;
 use crate::cluster_manager::{MockClusterManager, TOPIC, Traffic, VoteRequestsTwice};
+use crate::dice::Dice;
 use crate::safety_monitor::{SafetyMonitor, Violation};
 use crate::server_host::{HostError, MockServerHost, Outbound};
 use crate::transcript::Transcript;
@@ -399,8 +400,8 @@ fn usual_outbound(scenario: &Scenario, repeated: &Arc<Mutex<u64>>) -> Outbound {
         let carried: Box<dyn ClusterManager> = match &latency {
             Some(latency) => {
                 // A seed for each server, or all would draw the same.
-                let random = seed ^ server_id.0.rotate_left(32);
-                Box::new(Delayed { inner: usual, latency: latency.clone(), random })
+                let dice = Dice::new(seed ^ server_id.0.rotate_left(32));
+                Box::new(Delayed { inner: usual, latency: latency.clone(), dice })
             }
             None => Box::new(usual),
         };
@@ -415,7 +416,7 @@ fn usual_outbound(scenario: &Scenario, repeated: &Arc<Mutex<u64>>) -> Outbound {
 struct Delayed {
     inner: MockClusterManager,
     latency: Range<Duration>,
-    random: u64,
+    dice: Dice,
 }
 
 impl Delayed {
@@ -428,15 +429,11 @@ impl Delayed {
         });
     }
 
-    /// A time in the range (SplitMix64).
+    /// A time in the range.
     fn draw(&mut self) -> Duration {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let width = self.latency.end.saturating_sub(self.latency.start);
         let nanos = u64::try_from(width.as_nanos()).unwrap_or(u64::MAX).max(1);
-        self.latency.start + Duration::from_nanos((z ^ (z >> 31)) % nanos)
+        self.latency.start + Duration::from_nanos(self.dice.below(nanos))
     }
 }
 

@@ -9,6 +9,7 @@ use super::message::{BusMessage, Lock, LockToken, ReceiveMode, ReceivedMessage};
 use super::meter::OperationKind;
 use super::queue::MessageQueue;
 use super::{Broker, name, not_found};
+use crate::dice::Dice;
 
 /// A queue with what delivery needs to know of its subscription.
 #[derive(Debug, Clone)]
@@ -275,14 +276,9 @@ fn fits(
     Ok(())
 }
 
-/// A token that looks random, differs for each lock, and repeats with the seed (SplitMix64).
+/// A token that looks random, differs for each lock, and repeats with the seed.
 fn lock_token(seed: u64, number: u64) -> LockToken {
-    let mix = |mut z: u64| {
-        z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
+    let mix = |seed| Dice::new(seed).bits();
     let high = mix(seed ^ mix(number));
     // The low half is a bijection of the number alone, so tokens never collide.
     LockToken((u128::from(high) << 64 | u128::from(mix(number))).to_be_bytes())

@@ -7,6 +7,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::dice::Dice;
+
 /// What goes wrong with deliveries from now on. The default is nothing.
 ///
 /// The chances are between 0 and 1, and hold for each copy of a message.
@@ -63,7 +65,7 @@ pub(super) type Lateness = Duration;
 
 impl FaultPlan {
     pub(super) fn new(seed: u64) -> Self {
-        Self { dice: Dice(seed), ..Self::default() }
+        Self { dice: Dice::new(seed), ..Self::default() }
     }
 
     /// True if a send that costs so many credits is refused now; else it is paid for.
@@ -100,29 +102,6 @@ impl FaultPlan {
         let Range { start, end } = self.faults.delay_range;
         let width = u64::try_from(end.saturating_sub(start).as_micros()).unwrap_or(u64::MAX);
         start + Duration::from_micros(self.dice.below(width.max(1)))
-    }
-}
-
-/// Numbers that look random and repeat with the seed (SplitMix64).
-#[derive(Debug, Clone, Default)]
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn chance(&mut self, chance: f64) -> bool {
-        // The upper 53 bits are a fraction that a float holds exactly.
-        chance > 0.0 && (self.next() >> 11) as f64 / ((1_u64 << 53) as f64) < chance
     }
 }
 
@@ -195,7 +174,7 @@ mod tests {
         assert_eq!(plan.copies(), [Some(Duration::ZERO), None]);
         assert!(!plan.is_throttled(Duration::ZERO, u64::MAX));
         assert_eq!(plan.counts, FaultCounts::default());
-        assert_eq!(plan.dice.0, 7, "no dice were thrown");
+        assert_eq!(plan.dice, Dice::new(7), "no dice were thrown");
     }
 
     #[test]

@@ -1,24 +1,22 @@
 //! Choices that repeat with their seed.
 
-/// Numbers that look random (SplitMix64). Each part of a run has dice of its own, so that no task's
+use raft_nondeterminism::Rng;
+
+/// Numbers that look random. Each part of a run has dice of its own, so that no task's
 /// timing changes what another one chooses.
 #[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
+pub(super) struct Dice(Rng);
 
 impl Dice {
     /// The dice of one part of the run with this seed.
     pub(super) fn new(seed: u64, part: u64) -> Self {
-        let mut dice = Self(seed ^ part.wrapping_mul(0xd6e8_feb8_6659_fd93));
+        let mut dice = Self(Rng::new(seed ^ part.wrapping_mul(0xd6e8_feb8_6659_fd93)));
         dice.next();
         dice
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.bits()
     }
 
     /// A number of `0..end`.

@@ -1,22 +1,20 @@
 //! New inputs from known ones, and smaller ones from those that fail.
 
-/// A small generator (splitmix64): the same seed gives the same inputs everywhere.
+use raft_nondeterminism::Rng;
+
+/// A small generator: the same seed gives the same inputs everywhere.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice {
-    state: u64,
+    rng: Rng,
 }
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { state: seed }
+        Self { rng: Rng::new(seed) }
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.rng.bits()
     }
 
     /// A place below `count`, which is not 0.
