@@ -104,12 +104,7 @@ impl StartedMarker {
         if text.as_ref().is_none_or(|text| !text.lines().any(|line| line == self.line)) {
             let text = text.unwrap_or_else(|| self.preface());
             let text = format!("{}\n{}\n", text.trim_end(), self.line);
-            match fs.remove(&self.new_path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed("remove", &self.new_path)(error));
-                }
-                Ok(()) | Err(_) => {}
-            }
+            fs.remove_if_there(&self.new_path).map_err(failed("remove", &self.new_path))?;
             let write = || {
                 let file = fs.open(&self.new_path, true)?;
                 file.write_all_at(text.as_bytes(), 0)?;

@@ -463,8 +463,7 @@ impl<F: FileSystem> FileStorage<F> {
         // Written again even if it is there: a sync that failed leaves it in memory alone.
         let owner = self.found.get_or_insert_with(|| self.expected.clone());
         self.id_file.write_all_at(&owner.encode(), 0).map_err(failed("write", &path))?;
-        self.id_file.sync_data().map_err(failed("sync", &path))?;
-        self.sync_folder()
+        self.id_file.sync_data().map_err(failed("sync", &path))
     }
 
     fn sync_folder(&self) -> Result<(), StorageError> {
@@ -503,8 +502,8 @@ impl<F: FileSystem> FileStorage<F> {
         }
         let last_index = saves.iter().filter_map(|save| save.entries.last()).map(|it| it.index);
         active.last_index = active.last_index.max(last_index.max());
-        if active.end > active.size / 4 && !self.spare.is_seen_to() {
-            self.spare.prepare(self.next_size(active.size), self.reserve.take());
+        if active.end > active.size / 4 {
+            self.spare.prepare(self.next_size(active.size), &mut self.reserve);
         }
         (self.active, self.record) = (Some(active), record);
         // Only these leave anything behind.
@@ -565,9 +564,7 @@ impl<F: FileSystem> FileStorage<F> {
                 self.reserve = Some(name);
                 continue;
             }
-            if let Err(error) = self.fs.remove(&path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
+            if let Err(error) = self.fs.remove_if_there(&path) {
                 tracing::warn!(path = %path.display(), %error, "an old file cannot be removed");
                 left.push(name);
             }
@@ -644,10 +641,7 @@ fn refuse_old_format<F: FileSystem>(fs: &F, folder: &Path) -> Result<(), Storage
 
 /// A file with nothing in it, whatever had this name before.
 fn fresh_file<F: FileSystem>(fs: &F, path: &Path) -> io::Result<F::File> {
-    match fs.remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
+    fs.remove_if_there(path)?;
     fs.open(path, true)
 }
 

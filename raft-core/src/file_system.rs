@@ -61,6 +61,18 @@ pub trait FileSystem: Clone + fmt::Debug + Send + Sync + 'static {
     /// If it is not there, or the folder cannot be written.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes a name, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written.
+    fn remove_if_there(&self, path: &Path) -> io::Result<()> {
+        match self.remove(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
     /// Makes the names in a folder survive a crash.
     ///
     /// # Errors

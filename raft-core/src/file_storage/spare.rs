@@ -84,14 +84,16 @@ impl<F: FileSystem> Spare<F> {
         Self { fs, folder, shared: Arc::new(shared) }
     }
 
-    /// Has a spare of this size made; or of as many bytes as the old file has, out of that.
-    pub(super) fn prepare(&self, size: u64, old_name: Option<String>) {
+    /// Has a spare of this size made, unless that is seen to; or, if there is an old file, one of as many
+    /// bytes as that has, out of it.
+    pub(super) fn prepare(&self, size: u64, old_name: &mut Option<String>) {
         let mut state = self.shared.lock();
         if !matches!(*state, State::None) {
             return;
         }
         *state = State::Making { is_wanted: true };
         drop(state);
+        let old_name = old_name.take();
         let (fs, folder) = (self.fs.clone(), self.folder.clone());
         let mut making = Making { shared: Arc::clone(&self.shared), made: State::Failed };
         let job = move || {
@@ -122,11 +124,6 @@ impl<F: FileSystem> Spare<F> {
                 None
             }
         }
-    }
-
-    /// True if there is a spare, or will be, or cannot be had.
-    pub(super) fn is_seen_to(&self) -> bool {
-        !matches!(*self.shared.lock(), State::None)
     }
 
     /// Waits until nobody is at it, and says if there is one.
