@@ -252,16 +252,7 @@ fn report(failure: &Failure) -> ExitCode {
 
 /// An error with all its causes, each told once and none with a secret in it.
 fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut line = String::new();
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        let text = cause.to_string().replace(['\n', '\r'], " ");
-        if !line.contains(&text) {
-            line = if line.is_empty() { text } else { format!("{line}: {text}") };
-        }
-        next = cause.source();
-    }
-    redact(&line).to_string()
+    redact(&raft_azure::event::one_line(error)).to_string()
 }
 
 /// Events of the libraries go to standard error, as far as `RUST_LOG` asks for them.

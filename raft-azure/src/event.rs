@@ -409,6 +409,21 @@ pub fn short(command: &str) -> String {
     format!("{start}… ({} bytes)", command.len())
 }
 
+/// An error with all its causes, in one line, none of them said twice.
+#[must_use]
+pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = String::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let text = cause.to_string().replace(['\n', '\r'], " ");
+        if !line.contains(&text) {
+            line = if line.is_empty() { text } else { format!("{line}: {text}") };
+        }
+        next = cause.source();
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

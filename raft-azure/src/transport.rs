@@ -13,6 +13,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use crate::event::one_line;
+
 /// The value of an application property.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -272,16 +274,7 @@ impl TransportError {
 
     /// The error and all its causes on one line, for a terminal or a log.
     pub fn one_line(&self) -> String {
-        let mut line = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            let text = error.to_string().replace(['\n', '\r'], " ");
-            if !line.contains(&text) {
-                line = format!("{line}: {text}");
-            }
-            cause = error.source();
-        }
-        line
+        one_line(self)
     }
 }
 
