@@ -14,6 +14,7 @@
 
 mod abstraction;
 mod client;
+mod event;
 mod files;
 mod host;
 mod names;
@@ -29,7 +30,7 @@ use raft_core::{
 
 use crate::event::{EventClass, Pick};
 use crate::fault::{Fault, FaultCounts};
-use crate::network::{Network, Slot};
+use crate::network::Network;
 use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
 use crate::raft::changes::{Changes, possible_changes};
@@ -38,6 +39,7 @@ use crate::raft::monitor::{Fact, Monitor};
 use crate::raft::scenario::{Clocks, SaveMode, Scenario};
 use crate::raft::watch::{Observers, Watch};
 use crate::raft::world::client::{ClientHost, Outcome};
+use crate::raft::world::event::Event;
 use crate::raft::world::host::Host;
 use crate::strategy::NotReproducible;
 use crate::watch;
@@ -118,39 +120,6 @@ const CUT_MAX: usize = 10;
 /// True if the server at this place is one of those that are cut off: a bit for each.
 fn is_among(places: u64, place: u64) -> bool {
     place < 64 && places >> place & 1 == 1
-}
-
-/// One thing that can happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    Deliver(Slot),
-    Drop(Slot),
-    Duplicate(Slot),
-    Timeout(usize),
-    Request(usize),
-    Retry(usize),
-    /// A server takes what has arrived.
-    Take(usize),
-    Saved(usize),
-    /// A state machine does the next thing it was asked.
-    Applied(usize),
-    /// A state machine gives the snapshot it was asked for.
-    Taken(usize),
-    Crash(usize),
-    Restart(usize),
-    Snapshot(usize),
-    /// Which of [`World::changes`].
-    Change(usize, usize),
-    /// Which of [`World::successors`].
-    Transfer(usize, usize),
-    Read(usize),
-    Propose(usize),
-    /// The places that are cut off, a bit for each.
-    Cut(u64),
-    Heal,
-    FailDisk(usize),
-    Stall(usize),
-    Unstall(usize),
 }
 
 impl World {
@@ -659,87 +628,5 @@ impl crate::model::World for World {
 
     fn abstract_state(&self) -> u64 {
         abstraction::of(&self.hosts, &self.network)
-    }
-}
-
-impl Event {
-    /// Whom it is about.
-    fn place(self) -> usize {
-        match self {
-            Self::Deliver(slot) | Self::Drop(slot) | Self::Duplicate(slot) => slot.place,
-            Self::Timeout(place)
-            | Self::Request(place)
-            | Self::Retry(place)
-            | Self::Take(place)
-            | Self::Saved(place)
-            | Self::Applied(place)
-            | Self::Taken(place)
-            | Self::Crash(place)
-            | Self::Restart(place)
-            | Self::Snapshot(place)
-            | Self::Change(place, _)
-            | Self::Transfer(place, _)
-            | Self::Read(place)
-            | Self::Propose(place)
-            | Self::FailDisk(place)
-            | Self::Stall(place)
-            | Self::Unstall(place) => place,
-            Self::Cut(places) => usize::MAX - usize::try_from(places).unwrap_or_default(),
-            Self::Heal => usize::MAX,
-        }
-    }
-
-    /// A small number for each kind.
-    fn kind(self) -> u64 {
-        match self {
-            Self::Deliver(_) => 0,
-            Self::Drop(_) => 1,
-            Self::Duplicate(_) => 2,
-            Self::Timeout(_) => 3,
-            Self::Request(_) => 4,
-            Self::Retry(_) => 5,
-            Self::Take(_) => 6,
-            Self::Saved(_) => 7,
-            Self::Applied(_) => 8,
-            Self::Taken(_) => 9,
-            Self::Crash(_) => 10,
-            Self::Restart(_) => 11,
-            Self::Snapshot(_) => 12,
-            Self::Change(..) => 13,
-            Self::Transfer(..) => 14,
-            Self::Read(_) => 15,
-            Self::Propose(_) => 16,
-            Self::Cut(_) => 17,
-            Self::Heal => 18,
-            Self::FailDisk(_) => 19,
-            Self::Stall(_) => 20,
-            Self::Unstall(_) => 21,
-        }
-    }
-
-    /// The message it is about.
-    fn slot(self) -> Option<Slot> {
-        match self {
-            Self::Deliver(slot) | Self::Drop(slot) | Self::Duplicate(slot) => Some(slot),
-            Self::Timeout(_)
-            | Self::Request(_)
-            | Self::Retry(_)
-            | Self::Take(_)
-            | Self::Saved(_)
-            | Self::Applied(_)
-            | Self::Taken(_)
-            | Self::Crash(_)
-            | Self::Restart(_)
-            | Self::Snapshot(_)
-            | Self::Change(..)
-            | Self::Transfer(..)
-            | Self::Read(_)
-            | Self::Propose(_)
-            | Self::FailDisk(_)
-            | Self::Stall(_)
-            | Self::Unstall(_)
-            | Self::Cut(_)
-            | Self::Heal => None,
-        }
     }
 }
