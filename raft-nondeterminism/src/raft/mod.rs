@@ -9,6 +9,7 @@ pub(crate) mod goal;
 mod machine;
 pub(crate) mod monitor;
 pub(crate) mod scenario;
+mod spec;
 mod watch;
 mod world;
 
@@ -22,6 +23,8 @@ use crate::oracle::Oracle;
 use crate::raft::goal::Goal;
 use crate::raft::monitor::Monitor;
 use crate::raft::scenario::{Clocks, Protocol, SaveMode, Scenario};
+use crate::raft::spec::Refinement;
+use crate::raft::watch::Observers;
 use crate::raft::world::{Variant, World};
 
 use crate::schedule::{Schedule, ScheduleError, Setting, SettingReader};
@@ -34,13 +37,15 @@ pub struct Raft {
     scenario: Scenario,
     defect: Option<Defect>,
     monitors: Vec<Box<dyn Monitor>>,
+    /// Every step must be one of the specification.
+    refines: bool,
 }
 
 impl Raft {
-    /// The scenario under the standard monitors.
+    /// The scenario under the standard monitors, and with every step checked against the specification.
     #[must_use]
     pub fn new(scenario: Scenario) -> Self {
-        Self { scenario, defect: None, monitors: monitor::standard() }
+        Self { scenario, defect: None, monitors: monitor::standard(), refines: true }
     }
 }
 
@@ -61,7 +66,9 @@ impl Model for Raft {
 
     fn start(&self, oracle: &mut Oracle<'_>, watch: &mut Watch) -> Result<World, ModelError> {
         let variant = Variant::choose(&self.scenario, oracle)?;
-        let world = World::new(&self.scenario, self.defect, variant, &self.monitors, watch);
+        let refinement = self.refines.then(|| Refinement::new(self.scenario.servers_and_spares()));
+        let observers = Observers::new(&self.monitors, refinement);
+        let world = World::new(&self.scenario, self.defect, variant, observers, watch);
         Ok(world.map_err(StartError::new)?)
     }
 
@@ -125,7 +132,7 @@ impl Model for Raft {
             if value == "none" { Some(None) } else { value.parse().ok().map(Some) }
         })?;
         reader.finish()?;
-        Ok(Self { scenario, defect, monitors: self.monitors.clone() })
+        Ok(Self { scenario, defect, monitors: self.monitors.clone(), refines: self.refines })
     }
 
     fn faults(&self) -> FaultPlan {
@@ -168,6 +175,22 @@ impl Explorer<Raft> {
     #[must_use]
     pub fn without_monitors(mut self) -> Self {
         self.model.monitors.clear();
+        self.without_refinement()
+    }
+
+    /// Does not check that every step is one of the Raft specification (the property `refinement`),
+    /// which finds most faults long before another property breaks.
+    #[must_use]
+    pub fn without_refinement(mut self) -> Self {
+        self.model.refines = false;
+        self
+    }
+
+    /// Checks that every step is one of the Raft specification, as is done anyway unless it was switched
+    /// off.
+    #[must_use]
+    pub fn with_refinement(mut self) -> Self {
+        self.model.refines = true;
         self
     }
 
@@ -177,7 +200,11 @@ impl Explorer<Raft> {
     ///
     /// If the run cannot follow the schedule, or follows it to another end.
     pub fn replay(schedule: &Schedule) -> Result<Recording, ReplayError> {
-        Self::new(schedule.scenario()?).replay_watched(schedule)
+        let mut explorer = Self::new(schedule.scenario()?);
+        let is_later = schedule.property().is_some_and(|property| property != spec::PROPERTY);
+        // A step that breaks another property in the end is none of the specification long before.
+        explorer.model.refines = !is_later;
+        explorer.replay_watched(schedule)
     }
 }
 

@@ -327,6 +327,11 @@ impl Scenario {
         self
     }
 
+    /// How many servers there are, members of the cluster or not.
+    pub(crate) fn servers_and_spares(&self) -> usize {
+        self.servers + self.spares
+    }
+
     /// True if the servers may compact their logs.
     pub(crate) fn has_snapshots(&self) -> bool {
         self.snapshot_entries > 0 || self.operations.budget(Operation::TakeSnapshot) > 0

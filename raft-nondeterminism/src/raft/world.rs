@@ -34,8 +34,7 @@ use crate::network::Network;
 use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
 use crate::raft::changes::{Changes, possible_changes};
-use crate::raft::goal::Goals;
-use crate::raft::monitor::{Fact, Monitor};
+use crate::raft::monitor::Fact;
 use crate::raft::scenario::{Clocks, SaveMode, Scenario};
 use crate::raft::watch::{Observers, Watch};
 use crate::raft::world::client::{ClientHost, Outcome};
@@ -124,14 +123,14 @@ fn is_among(places: u64, place: u64) -> bool {
 
 impl World {
     /// A cluster whose servers have all just joined, with those that stand by.
-    pub(crate) fn new(
+    pub(super) fn new(
         scenario: &Scenario,
         defect: Option<Defect>,
         variant: Variant,
-        monitors: &[Box<dyn Monitor>],
+        observers: Observers,
         notes: &mut watch::Watch,
     ) -> Result<Self, NewServerError> {
-        let servers = scenario.servers + scenario.spares;
+        let servers = scenario.servers_and_spares();
         let ids: Vec<_> = (1..=servers as u64).map(ServerId).collect();
         let client_ids: Vec<_> = (1..=scenario.clients as u64).map(ClientId).collect();
         let registers = scenario.sessions_max > 0;
@@ -153,7 +152,7 @@ impl World {
             defect,
             variant,
         };
-        let mut observers = Observers { monitors: monitors.to_vec(), goals: Goals::default() };
+        let mut observers = observers;
         let watch = &mut Watch { observers: &mut observers, notes };
         for place in world.places() {
             world.start(place, watch)?;
@@ -540,6 +539,7 @@ impl World {
 
     fn send(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
         watch.line(format_args!("       {envelope}"));
+        watch.observers.refinement.iter_mut().for_each(|refinement| refinement.sent(&envelope));
         self.post(envelope);
     }
 
