@@ -24,6 +24,19 @@ pub(super) enum Reply {
     Part(Term, u64),
 }
 
+impl Reply {
+    /// The same, if nobody can know what hint there should be.
+    pub(super) fn without_hint(self) -> Self {
+        match self {
+            Self::Append(term, AppendEntriesResult::Conflict { prev_log_index, .. }) => {
+                let hint = ConflictHint { term: None, index: Index::ZERO };
+                Self::Append(term, AppendEntriesResult::Conflict { prev_log_index, hint })
+            }
+            Self::PreVote(_) | Self::Vote(_) | Self::Append(..) | Self::Part(..) => self,
+        }
+    }
+}
+
 impl State {
     /// Restart: all but the term, the vote and the log is forgotten. A snapshot is committed, so the
     /// commit index begins with it.

@@ -7,7 +7,7 @@
 
 use raft_core::{
     Configuration, Effect, Envelope, Index, Input, Log, Message, Payload, ReadId, ReadMode,
-    SaveNumber, Server, ServerId, Term, Timestamp,
+    SaveNumber, Server, ServerId, Term, Timestamp, VoteResponse,
 };
 
 use super::actions::Reply;
@@ -89,18 +89,24 @@ pub(super) struct Hints {
     elected: Vec<Term>,
     /// Up to where it says that entries are committed.
     commits: Vec<Index>,
+    /// It asks who would vote for it.
+    asks_for_pre_votes: bool,
 }
 
 impl Hints {
     pub(super) fn take(&mut self, effects: &[Effect]) {
         self.elected.clear();
         self.commits.clear();
+        self.asks_for_pre_votes = false;
         for effect in effects {
             match effect {
                 Effect::NotifyElectedLeader { term } => self.elected.push(*term),
                 Effect::NotifyCommit { index } => self.commits.push(*index),
+                Effect::Send(envelope) => {
+                    let is_question = matches!(envelope.message, Message::PreVoteRequest(_));
+                    self.asks_for_pre_votes |= is_question;
+                }
                 Effect::Save(_)
-                | Effect::Send(_)
                 | Effect::Apply(_)
                 | Effect::TakeSnapshot { .. }
                 | Effect::RestoreSnapshot(_)
@@ -127,8 +133,12 @@ pub(super) struct Step<'a> {
     elections: usize,
     /// The last input is the timer.
     is_timed: bool,
-    /// The leader gave up leading in the course of the step.
+    /// From where on the log may have changed.
     changed_from: Index,
+    /// There are several inputs, so states in between are not seen.
+    is_batch: bool,
+    /// The server led earlier in this step, and may have had entries then that are gone.
+    pub(super) was_longer: bool,
 }
 
 impl<'a> Step<'a> {
@@ -151,6 +161,8 @@ impl<'a> Step<'a> {
             elections: 0,
             is_timed: false,
             changed_from: Index(u64::MAX),
+            is_batch: false,
+            was_longer: false,
         }
     }
 }
@@ -158,6 +170,7 @@ impl<'a> Step<'a> {
 impl State {
     /// Explains a step.
     pub(super) fn explain(&mut self, step: &mut Step<'_>, heard: &[Heard]) -> Result<(), Broken> {
+        step.is_batch = heard.len() > 1;
         for (number, heard_now) in heard.iter().enumerate() {
             match heard_now {
                 Heard::Message(from, message) => self.receive(step, *from, message)?,
@@ -189,24 +202,44 @@ impl State {
             return Ok(());
         }
         if let Some(term) = message.term().filter(|&term| term > self.term) {
+            if self.may_refuse(step, from, message) && step.observed.term < term {
+                return Ok(());
+            }
+            // What it took as leader in this step may be gone again, and nobody sees it.
+            step.was_longer |= self.role == Role::Leader && step.is_batch;
             self.update_term(term);
         }
         let reply = match message {
-            Message::PreVoteRequest(request) => self.handle_pre_vote_request(request, now),
+            Message::PreVoteRequest(request) => {
+                if step.was_longer {
+                    let response = VoteResponse { term: self.term, vote_granted: false };
+                    step.replies.push((from, Reply::PreVote(response)));
+                }
+                self.handle_pre_vote_request(request, now)
+            }
             Message::PreVoteResponse(response) => {
                 let configuration = self.configuration(step.configurations);
                 self.handle_pre_vote_response(from, response, configuration);
                 return Ok(());
             }
-            Message::VoteRequest(request) => self.handle_vote_request(request),
+            Message::VoteRequest(request) => {
+                if step.was_longer && step.observed.voted_for != Some(request.candidate_id) {
+                    self.refused.insert(request.candidate_id);
+                    return Ok(());
+                }
+                self.handle_vote_request(request)
+            }
             Message::VoteResponse(response) => {
                 self.handle_vote_response(from, response);
                 return Ok(());
             }
             Message::AppendEntriesRequest(request) => {
                 let before = self.log.last_index();
-                let reply =
+                let mut reply =
                     self.handle_append_entries_request(request, now, step.configurations)?;
+                if step.was_longer {
+                    reply = reply.without_hint();
+                }
                 self.forget_late_arrivals(self.commit);
                 let is_changed = self.log.last_index() != before;
                 if is_changed || request.entries.first().is_some_and(|entry| entry.index <= before)
@@ -258,6 +291,16 @@ impl State {
         Ok(())
     }
 
+    /// True if a server need not listen: it is no member of the cluster, as far as this one knows, and
+    /// what it holds is not counted.
+    fn may_refuse(&self, step: &Step<'_>, from: ServerId, message: &Message) -> bool {
+        let is_answer = matches!(
+            message,
+            Message::AppendEntriesResponse(_) | Message::InstallSnapshotResponse(_)
+        );
+        is_answer && !self.configuration(step.configurations).contains(from)
+    }
+
     /// The entries that were taken over are those of the request, payloads and all.
     fn check_payloads(&self, step: &Step<'_>, entries: &[raft_core::Entry]) -> Result<(), Broken> {
         let log = step.observed.log;
@@ -283,9 +326,9 @@ impl State {
             return Ok(());
         }
         let is_candidate = observed.term > self.term;
-        let is_pre_candidate = observed.role == Role::PreCandidate;
-        if !is_candidate && !(is_pre_candidate && self.may_campaign(step.configurations)) {
-            if self.role == Role::Follower {
+        if !is_candidate && !step.hints.asks_for_pre_votes {
+            // A leader that was silent for so long is none; one that spoke in this very step is.
+            if self.role == Role::Follower && observed.leader.is_none() {
                 self.leader = None;
             }
             return Ok(());
@@ -328,6 +371,11 @@ impl State {
         loop {
             let before = (self.commit, self.log.last_index());
             self.commit_as_told(step);
+            if self.commit > before.0 && self.has_left(step.configurations) {
+                // "The leader steps down once it has committed the C_new log entry" (Raft §6).
+                (self.role, self.leader) = (Role::Follower, None);
+                return Ok(());
+            }
             self.extend(step, is_last)?;
             if before == (self.commit, self.log.last_index()) {
                 return Ok(());
@@ -385,13 +433,14 @@ impl State {
             && observed.role == Role::Follower
             && observed.term == self.term
         {
-            if !step.is_timed && !self.has_left(step.configurations) {
+            if !step.is_timed {
                 let did = format!("gave up leading term {}", self.term);
-                let but = "no heartbeat was due, and it is a voter";
+                let but = "no heartbeat was due, and it has not left the cluster";
                 return Err(Broken::new(Action::StepDown, did, but));
             }
             (self.role, self.leader) = (Role::Follower, None);
         }
+        self.confirm_reads(self.configuration(step.configurations));
         self.compare_term_and_role(&observed)?;
         self.compare_log(step)?;
         self.compare_commit(step)?;

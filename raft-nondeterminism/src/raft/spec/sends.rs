@@ -66,7 +66,9 @@ impl State {
             Message::AppendEntriesRequest(request) => self.check_append(outcome, to, request),
             Message::AppendEntriesResponse(response) => match response.result {
                 AppendEntriesResult::Success { match_index } => {
-                    self.check_acknowledgement(response.term, to, match_index)
+                    let reply = Reply::Append(response.term, response.result);
+                    let is_due = outcome.replies.contains(&(to, reply));
+                    self.check_acknowledgement(response.term, to, match_index, is_due)
                 }
                 AppendEntriesResult::Conflict { .. } | AppendEntriesResult::StaleTerm => {
                     let reply = Reply::Append(response.term, response.result);
@@ -101,7 +103,8 @@ impl State {
         to: ServerId,
         reply: Reply,
     ) -> Result<(), Broken> {
-        if outcome.replies.contains(&(to, reply)) {
+        let is_due = |reply| outcome.replies.contains(&(to, reply));
+        if is_due(reply) || is_due(reply.without_hint()) {
             return Ok(());
         }
         let due = outcome.replies.iter().find(|(asked, _)| *asked == to);
@@ -219,11 +222,20 @@ impl State {
         term: raft_core::Term,
         to: ServerId,
         match_index: Index,
+        is_due: bool,
     ) -> Result<(), Broken> {
         let broken = |but: String| {
             let did = format!("acknowledged everything up to {match_index} to {to} in term {term}");
             Err(Broken::new(Action::HandleAppendEntriesRequest, did, but))
         };
+        let durable = &self.disk.durable;
+        if durable.hard_state.current_term < term {
+            return broken("its term is not durable".to_owned());
+        }
+        if term < self.term && is_due && match_index <= durable.log.last_index() {
+            // It was true when it was said, before a later message of the same step.
+            return Ok(());
+        }
         if term != self.term {
             return broken(format!("it is in term {}", self.term));
         }
@@ -233,9 +245,6 @@ impl State {
         let durable = self.durable_index();
         if match_index > durable {
             return broken(format!("only what is up to {durable} is durable"));
-        }
-        if self.disk.durable.hard_state.current_term < term {
-            return broken("its term is not durable".to_owned());
         }
         Ok(())
     }
