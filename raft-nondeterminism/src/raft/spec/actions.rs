@@ -88,16 +88,17 @@ impl State {
         self.candidacy = Some(Candidacy { term: self.term, last: self.log.last(), is_transfer });
     }
 
-    /// BecomeLeader: a majority has voted for this candidate. Its own vote counts once it is durable.
-    pub(super) fn become_leader(&mut self, configuration: &Configuration) -> Result<(), Broken> {
-        if self.role != Role::Candidate {
-            let did = format!("was elected in term {}", self.term);
-            return Err(Broken::new(Action::BecomeLeader, did, "it is no candidate there"));
-        }
+    /// A candidate's own vote counts like any other: once it is durable.
+    pub(super) fn count_own_vote(&mut self) {
         if self.has_durable_vote_for(self.id) {
             self.votes.insert(self.id);
         }
-        if !is_majority(configuration, |voter| self.votes.contains(voter)) {
+    }
+
+    /// BecomeLeader: a majority has voted for this candidate.
+    pub(super) fn become_leader(&mut self, configuration: &Configuration) -> Result<(), Broken> {
+        let is_majority = is_majority(configuration, |voter| self.votes.contains(voter));
+        if self.role != Role::Candidate || !is_majority {
             let did = format!("was elected in term {}", self.term);
             let but = format!("only {} voted for it, of {configuration}", self.votes);
             return Err(Broken::new(Action::BecomeLeader, did, but));

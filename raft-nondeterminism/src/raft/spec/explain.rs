@@ -359,11 +359,13 @@ impl State {
 
     /// What a server may do at any time, as far as it did: be elected, take entries, commit.
     fn go_on(&mut self, step: &mut Step<'_>, is_last: bool) -> Result<(), Broken> {
-        if self.role == Role::Candidate
-            && step.hints.elected.get(step.elections) == Some(&self.term)
-            && self.become_leader(self.configuration(step.configurations)).is_ok()
-        {
-            step.elections += 1;
+        if self.role == Role::Candidate {
+            self.count_own_vote();
+            if step.hints.elected.get(step.elections) == Some(&self.term)
+                && self.become_leader(self.configuration(step.configurations)).is_ok()
+            {
+                step.elections += 1;
+            }
         }
         if self.role != Role::Leader {
             return Ok(());
@@ -425,9 +427,12 @@ impl State {
         self.go_on(step, true)?;
         let observed = step.observed;
         if let Some(&term) = step.hints.elected.get(step.elections) {
-            self.become_leader(self.configuration(step.configurations))?;
+            if self.role == Role::Candidate && self.term == term {
+                self.become_leader(self.configuration(step.configurations))?;
+            }
             let did = format!("was elected in term {term}");
-            return Err(Broken::new(Action::BecomeLeader, did, "it was elected twice in one step"));
+            let but = format!("it is {} in term {}", self.role.name(), self.term);
+            return Err(Broken::new(Action::BecomeLeader, did, but));
         }
         if self.role == Role::Leader
             && observed.role == Role::Follower
