@@ -216,7 +216,7 @@ impl State {
         Ok(())
     }
 
-    /// Takes the saves that a step asks for. With a synchronous driver they are durable at once.
+    /// Takes the saves that a step asks for.
     fn take_saves(
         &mut self,
         effects: &[Effect],
@@ -232,9 +232,6 @@ impl State {
                 self.take_snapshot(snapshot, configurations, snapshots)?;
             }
             self.disk.issue(now, save);
-            if self.settings.is_synchronous {
-                self.disk.confirm(save.number);
-            }
         }
         Ok(())
     }

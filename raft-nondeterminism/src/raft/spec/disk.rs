@@ -66,6 +66,13 @@ impl Disk {
         }
     }
 
+    /// All saves are done.
+    pub(super) fn confirm_all(&mut self) {
+        while let Some((_, save)) = self.pending.pop_front() {
+            self.durable.write(&save);
+        }
+    }
+
     /// Since when the oldest save is under way.
     pub(super) fn pending_since(&self) -> Option<Timestamp> {
         self.pending.front().map(|&(since, _)| since)

@@ -424,6 +424,10 @@ impl State {
 
     /// Compares where the actions lead with where the server is.
     fn settle(&mut self, step: &mut Step<'_>) -> Result<(), Broken> {
+        if self.settings.is_synchronous {
+            // What a synchronous driver is asked to save, it has saved when the step ends.
+            self.disk.confirm_all();
+        }
         self.go_on(step, true)?;
         let observed = step.observed;
         if let Some(&term) = step.hints.elected.get(step.elections) {

@@ -33,6 +33,8 @@ pub(super) struct Reads {
     /// The last round that this leader sent, and when each of the latest was.
     round: Round,
     sent_at: Vec<(Round, Timestamp)>,
+    /// When the last round was sent that a majority has answered, of the configuration then in force.
+    confirmed_at: Option<Timestamp>,
     /// The last round that each server answered to this leader, by number.
     answered: Vec<Round>,
 }
@@ -53,6 +55,7 @@ impl Reads {
         self.asked.retain(|asked| asked.is_confirmed);
         self.round = Round::default();
         self.sent_at.clear();
+        self.confirmed_at = None;
         self.answered.fill(Round::default());
     }
 
@@ -125,10 +128,18 @@ impl State {
         if !self.settings.lease_reads || self.has_handed_over || !self.has_committed {
             return false;
         }
-        let is_alive = |&&(_, sent): &&(Round, Timestamp)| now < sent + self.settings.lease;
-        let mut rounds = self.reads.sent_at.iter().filter(is_alive);
-        self.is_alone(configuration)
-            || rounds.any(|&(round, _)| self.is_confirmed_in(round, configuration))
+        let is_alive = |sent: Timestamp| now < sent + self.settings.lease;
+        self.is_alone(configuration) || self.reads.confirmed_at.is_some_and(is_alive)
+    }
+
+    /// Notes which rounds a majority has answered. What the voters then in force have promised holds in
+    /// the next configuration too: before that one decides, a majority of it has heard this leader.
+    fn confirm_rounds(&mut self, configuration: &Configuration) {
+        let confirmed = |&&(round, _): &&(Round, _)| self.is_confirmed_in(round, configuration);
+        if let Some(&(last, at)) = self.reads.sent_at.iter().rev().find(confirmed) {
+            self.reads.confirmed_at = self.reads.confirmed_at.max(Some(at));
+            self.reads.sent_at.retain(|&(round, _)| round > last);
+        }
     }
 
     /// True if a majority has answered this round or a later one.
@@ -140,7 +151,13 @@ impl State {
     /// ReadIndex, step 2: notes which reads a majority has confirmed by answering a round that began
     /// after them.
     pub(super) fn confirm_reads(&mut self, configuration: &Configuration) {
-        if self.role != Role::Leader || !self.has_committed || !self.reads.is_waiting() {
+        if self.role != Role::Leader {
+            return;
+        }
+        if self.settings.lease_reads {
+            self.confirm_rounds(configuration);
+        }
+        if !self.has_committed || !self.reads.is_waiting() {
             return;
         }
         let mut asked = std::mem::take(&mut self.reads.asked);
