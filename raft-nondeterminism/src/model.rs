@@ -71,6 +71,13 @@ pub trait Model: Clone + fmt::Debug + Send + Sync {
         Ok(model)
     }
 
+    /// The same model without whatever keeps its worlds from telling their states: what is explored
+    /// exhaustively.
+    #[must_use]
+    fn exhaustible(&self) -> Self {
+        self.clone()
+    }
+
     /// How often what may go wrong.
     fn faults(&self) -> FaultPlan;
 
