@@ -37,15 +37,13 @@ pub struct Raft {
     scenario: Scenario,
     defect: Option<Defect>,
     monitors: Vec<Box<dyn Monitor>>,
-    /// Every step must be one of the specification.
-    refines: bool,
 }
 
 impl Raft {
     /// The scenario under the standard monitors, and with every step checked against the specification.
     #[must_use]
     pub fn new(scenario: Scenario) -> Self {
-        Self { scenario, defect: None, monitors: monitor::standard(), refines: true }
+        Self { scenario, defect: None, monitors: monitor::standard() }
     }
 }
 
@@ -71,7 +69,7 @@ impl Model for Raft {
 
     fn start(&self, oracle: &mut Oracle<'_>, watch: &mut Watch) -> Result<World, ModelError> {
         let (scenario, variant) = Variant::choose(&self.scenario, oracle)?;
-        let refinement = self.refines.then(|| Refinement::new(scenario.servers_and_spares()));
+        let refinement = scenario.refines.then(|| Refinement::new(scenario.servers_and_spares()));
         let observers = Observers::new(&self.monitors, refinement);
         let world = World::new(scenario, self.defect, variant, observers, watch);
         Ok(world.map_err(StartError::new)?)
@@ -94,6 +92,9 @@ impl Model for Raft {
             sessions_max,
             clocks,
             delivery,
+            timeouts_max,
+            term_max,
+            refines,
         } = &self.scenario;
         vec![
             ("servers", servers.to_string()),
@@ -110,6 +111,9 @@ impl Model for Raft {
             ("sessions_max", sessions_max.to_string()),
             ("clocks", clocks.name().to_owned()),
             ("delivery", delivery.name().to_owned()),
+            ("timeouts_max", timeouts_max.to_string()),
+            ("term_max", term_max.to_string()),
+            ("refines", refines.to_string()),
             ("defect", self.defect.map_or("none", Defect::name).to_owned()),
         ]
     }
@@ -140,12 +144,20 @@ impl Model for Raft {
             delivery: reader.parse("delivery", "unordered, fifo or bus", |value| {
                 Delivery::ALL.into_iter().find(|delivery| delivery.name() == value)
             })?,
+            timeouts_max: reader.field("timeouts_max", "a number")?,
+            term_max: reader.field("term_max", "a number")?,
+            refines: reader.field("refines", "true or false")?,
         };
         let defect = reader.parse("defect", "none or a planted defect's name", |value| {
             if value == "none" { Some(None) } else { value.parse().ok().map(Some) }
         })?;
         reader.finish()?;
-        Ok(Self { scenario, defect, monitors: self.monitors.clone(), refines: self.refines })
+        Ok(Self { scenario, defect, monitors: self.monitors.clone() })
+    }
+
+    fn exhaustible(&self) -> Self {
+        let scenario = self.scenario.clone().refines(false);
+        Self { scenario, ..self.clone() }
     }
 
     fn faults(&self) -> FaultPlan {
@@ -195,7 +207,7 @@ impl Explorer<Raft> {
     /// which finds most faults long before another property breaks.
     #[must_use]
     pub fn without_refinement(mut self) -> Self {
-        self.model.refines = false;
+        self.model.scenario.refines = false;
         self
     }
 
@@ -203,7 +215,7 @@ impl Explorer<Raft> {
     /// off.
     #[must_use]
     pub fn with_refinement(mut self) -> Self {
-        self.model.refines = true;
+        self.model.scenario.refines = true;
         self
     }
 
@@ -213,11 +225,7 @@ impl Explorer<Raft> {
     ///
     /// If the run cannot follow the schedule, or follows it to another end.
     pub fn replay(schedule: &Schedule) -> Result<Recording, ReplayError> {
-        let mut explorer = Self::new(schedule.scenario()?);
-        let is_later = schedule.property().is_some_and(|property| property != spec::PROPERTY);
-        // A step that breaks another property in the end is none of the specification long before.
-        explorer.model.refines = !is_later;
-        explorer.replay_watched(schedule)
+        Self::new(schedule.scenario()?).replay_watched(schedule)
     }
 }
 

@@ -8,12 +8,13 @@ use std::ops::{Deref, DerefMut};
 use crate::raft::goal::Goals;
 use crate::raft::monitor::{Fact, Monitor};
 use crate::raft::spec::{self, Refinement};
+use crate::shared::Shared;
 use crate::watch;
 
 /// Who is told of every fact of one run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Observers {
-    pub(super) monitors: Vec<Box<dyn Monitor>>,
+    pub(super) monitors: Vec<Shared<Box<dyn Monitor>>>,
     pub(super) goals: Goals,
     /// The specification beside the cluster, if every step must be one of its own.
     pub(super) refinement: Option<Refinement>,
@@ -21,7 +22,8 @@ pub(super) struct Observers {
 
 impl Observers {
     pub(super) fn new(monitors: &[Box<dyn Monitor>], refinement: Option<Refinement>) -> Self {
-        Self { monitors: monitors.to_vec(), goals: Goals::default(), refinement }
+        let monitors = monitors.iter().cloned().map(Shared::new).collect();
+        Self { monitors, goals: Goals::default(), refinement }
     }
 }
 
