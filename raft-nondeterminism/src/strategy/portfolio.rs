@@ -1,0 +1,181 @@
+//! Several strategies in one: each run has another, and who finds more gets more runs.
+//!
+//! Guarantees: no member has less than its floor; the shares follow from the runs before the epoch,
+//!             in their order, so they do not depend on the number of workers.
+
+use super::{
+    CoverageGuided, FairSuffix, Lesson, NotReproducible, PartialOrderSampling, Prioritization,
+    Random, Step, Strategy, Swarm, Weighted,
+};
+use crate::event::{EnabledView, Pick};
+use crate::rng::{Rng, mixed};
+
+/// All shares together.
+const WHOLE: u64 = 1 << 16;
+/// What was found loses one part in so many with each run of the same member.
+const INERTIA: u64 = 256;
+/// What one new state counts.
+const ONE: u64 = 1 << 20;
+
+/// A few strategies, of which one chooses in each run. The shares follow what each has found of late: new
+/// abstract states per event.
+///
+/// ```
+/// use raft_nondeterminism::{Explorer, Portfolio, Random, Scenario, Strategy, Weighted};
+///
+/// let two: Vec<Box<dyn Strategy>> = vec![Box::new(Weighted::new()), Box::new(Random::new())];
+/// let report = Explorer::new(Scenario::sample()).strategy(Portfolio::new(two)).run()?;
+/// assert_eq!(report.members().len(), 2);
+/// # Ok::<(), raft_nondeterminism::ExploreError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Portfolio {
+    members: Vec<Member>,
+    /// Who chooses in this run.
+    current: usize,
+    steps: usize,
+    /// After so many events this run ends.
+    last: usize,
+    step: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    strategy: Box<dyn Strategy>,
+    share: u64,
+    /// What its runs found, and how many events they had, those of late more than those before.
+    found: u64,
+    events: u64,
+}
+
+impl Portfolio {
+    /// These members, with equal shares at first.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    #[must_use]
+    pub fn new(members: Vec<Box<dyn Strategy>>) -> Self {
+        assert!(!members.is_empty(), "somebody has to choose");
+        let share = WHOLE / members.len() as u64;
+        let member = |strategy| Member { strategy, share, found: 0, events: 0 };
+        Self {
+            members: members.into_iter().map(member).collect(),
+            current: 0,
+            steps: 200,
+            last: 200,
+            step: 0,
+        }
+    }
+
+    /// What explores by default.
+    #[must_use]
+    pub fn usual() -> Self {
+        Self::new(vec![
+            Box::new(Swarm::new()),
+            Box::new(Weighted::new()),
+            Box::new(FairSuffix::new(Prioritization::between(3, 10))),
+            Box::new(PartialOrderSampling::new()),
+            Box::new(CoverageGuided::new()),
+            Box::new(Random::new()),
+        ])
+    }
+
+    /// The share of the runs of each member, by its name; together they are nearly 1.
+    pub fn shares(&self) -> impl Iterator<Item = (String, f64)> + '_ {
+        let share = |member: &Member| member.share as f64 / WHOLE as f64;
+        self.members.iter().map(move |member| (member.strategy.describe(), share(member)))
+    }
+
+    /// What a member has at least: half of an equal share.
+    fn floor(&self) -> u64 {
+        WHOLE / (2 * self.members.len() as u64)
+    }
+
+    fn share_out(&mut self) {
+        let floor = self.floor();
+        let free = WHOLE - floor * self.members.len() as u64;
+        let rate = |member: &Member| member.found / member.events.max(1);
+        let total: u64 = self.members.iter().map(rate).sum();
+        let members = self.members.len() as u64;
+        for member in &mut self.members {
+            // While nobody finds anything, all are equal.
+            let earned = (free * rate(member)).checked_div(total).unwrap_or(free / members);
+            member.share = floor + earned;
+        }
+    }
+
+    fn current(&mut self) -> &mut Box<dyn Strategy> {
+        &mut self.members[self.current].strategy
+    }
+}
+
+impl Strategy for Portfolio {
+    fn expect(&mut self, steps: usize) {
+        self.steps = steps;
+        self.members.iter_mut().for_each(|member| member.strategy.expect(steps));
+    }
+
+    fn begin(&mut self, seed: u64) {
+        let mut rng = Rng::new(seed);
+        let total = self.members.iter().map(|member| member.share).sum::<u64>();
+        let mut ticket = rng.below(total as usize) as u64;
+        self.current = 0;
+        for (place, member) in self.members.iter().enumerate() {
+            if ticket < member.share {
+                self.current = place;
+                break;
+            }
+            ticket -= member.share;
+        }
+        self.step = 0;
+        self.last = self.steps;
+        self.current().begin(mixed(seed));
+    }
+
+    fn pick(&mut self, enabled: &EnabledView<'_>) -> Result<Option<Pick>, NotReproducible> {
+        if self.step == self.last {
+            return Ok(None);
+        }
+        self.step += 1;
+        self.current().pick(enabled)
+    }
+
+    fn choose(&mut self, arity: usize, label: &str) -> Result<usize, NotReproducible> {
+        self.current().choose(arity, label)
+    }
+
+    fn observe(&mut self, step: &Step) {
+        self.current().observe(step);
+    }
+
+    /// The member and the number of its events come first.
+    fn notes(&mut self) -> Vec<u64> {
+        let mut notes = vec![self.current as u64, self.step as u64];
+        notes.append(&mut self.current().notes());
+        notes
+    }
+
+    fn learn(&mut self, lesson: &Lesson<'_>) {
+        let &[current, step, ref notes @ ..] = lesson.notes else { return };
+        let Some(member) = self.members.get_mut(current as usize) else { return };
+        member.strategy.learn(&Lesson { notes, ..*lesson });
+        member.found += lesson.new_states * ONE;
+        member.found -= member.found / INERTIA;
+        member.events += step;
+        member.events -= member.events / INERTIA;
+        self.share_out();
+    }
+
+    fn is_fair(&self) -> bool {
+        self.members.iter().all(|member| member.strategy.is_fair())
+    }
+
+    fn describe(&self) -> String {
+        "portfolio".to_owned()
+    }
+
+    fn member(&self) -> String {
+        self.members[self.current].strategy.describe()
+    }
+}

@@ -1,0 +1,74 @@
+//! Partial order sampling: every pending event has a random priority, drawn again whenever it races
+//! (Yuan, Yang and Gu 2018).
+//!
+//! Guarantees: the priority of an event changes only when something happens at the same place.
+
+use super::class_weights::ClassWeights;
+use super::prioritization::is_work;
+use super::{NotReproducible, Step, Strategy};
+use crate::event::{EnabledView, Pick};
+use crate::rng::{Rng, mixed};
+
+/// How many places are told apart when priorities are drawn again.
+const PLACES: usize = 64;
+
+/// Gives every pending event a random priority, and draws those of one server or client again when
+/// something happens there.
+///
+/// The class of an event is drawn by weight, as in [`Weighted`](crate::Weighted); who times out, and
+/// what goes wrong, is uniform.
+#[derive(Clone, Debug)]
+pub struct PartialOrderSampling {
+    weights: ClassWeights,
+    rng: Rng,
+    /// What the priorities at each place follow from, besides the event.
+    salts: [u64; PLACES],
+}
+
+impl PartialOrderSampling {
+    /// A strategy that waits for its seed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { weights: ClassWeights::usual(), rng: Rng::new(0), salts: [0; PLACES] }
+    }
+
+    fn priority(&self, place: usize, key: u64) -> u64 {
+        mixed(key ^ self.salts[place % PLACES])
+    }
+}
+
+impl Default for PartialOrderSampling {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Strategy for PartialOrderSampling {
+    fn begin(&mut self, seed: u64) {
+        self.rng = Rng::new(seed);
+        self.salts = self.salts.map(|_| self.rng.bits());
+    }
+
+    fn pick(&mut self, enabled: &EnabledView<'_>) -> Result<Option<Pick>, NotReproducible> {
+        let class = self.weights.draw(enabled, &mut self.rng);
+        let count = enabled.count(class);
+        if !is_work(class) {
+            return Ok(Some(Pick { class, index: self.rng.below(count) }));
+        }
+        let picks = (0..count).map(|index| Pick { class, index });
+        let best = picks.max_by_key(|&it| self.priority(enabled.place(it), enabled.key(it)));
+        Ok(best)
+    }
+
+    fn choose(&mut self, arity: usize, _label: &str) -> Result<usize, NotReproducible> {
+        Ok(self.rng.below(arity))
+    }
+
+    fn observe(&mut self, step: &Step) {
+        self.salts[step.place % PLACES] = self.rng.bits();
+    }
+
+    fn describe(&self) -> String {
+        "pos".to_owned()
+    }
+}
