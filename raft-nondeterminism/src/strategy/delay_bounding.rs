@@ -85,3 +85,40 @@ impl Strategy for DelayBounding {
         format!("delay-bounding:{}", self.bound)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventClass;
+    use crate::strategy::pending::Pending;
+
+    #[test]
+    fn without_delays_whose_turn_it_is_goes_on() {
+        let mut strategy = DelayBounding::new(0);
+        strategy.begin(1);
+        let places = Pending::messages(5).places(&mut strategy, 100);
+        assert_eq!(places, [0; 100]);
+    }
+
+    #[test]
+    fn no_more_delays_than_the_bound_happen() {
+        let mut strategy = DelayBounding::new(4);
+        strategy.expect(1_000);
+        for seed in 0..50 {
+            strategy.begin(seed);
+            let places = Pending::messages(5).places(&mut strategy, 1_000);
+            let delays: usize = places.windows(2).map(|two| (two[1] + 5 - two[0]) % 5).sum();
+            assert_eq!(delays + places[0], 4, "seed {seed}: each passes over one");
+        }
+    }
+
+    #[test]
+    fn what_is_oldest_at_a_place_comes_first() {
+        let pending = Pending::default();
+        let pending = pending.with(EventClass::Deliver, 0, 9).with(EventClass::Deliver, 0, 3);
+        let mut strategy = DelayBounding::new(0);
+        strategy.begin(1);
+        let pick = strategy.pick(&pending.view()).unwrap();
+        assert_eq!(pick.map(|pick| pick.index), Some(1));
+    }
+}

@@ -80,3 +80,24 @@ impl<S: Strategy + Clone + 'static> Strategy for FairSuffix<S> {
         format!("fair-{}", self.unfair.describe())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::strategy::Prioritization;
+    use crate::strategy::pending::Pending;
+
+    #[test]
+    fn after_its_share_of_the_steps_everyone_has_a_turn() {
+        let mut strategy = FairSuffix::new(Prioritization::new(0)).percent(30);
+        strategy.expect(1_000);
+        for seed in 0..20 {
+            strategy.begin(seed);
+            let places = Pending::messages(5).places(&mut strategy, 1_000);
+            let (unfair, fair) = places.split_at(300);
+            assert!(unfair.iter().all(|place| *place == unfair[0]), "the first one goes on");
+            let is_there = |place| fair[..100].contains(&place);
+            assert!((0..5).all(is_there), "seed {seed}: somebody waits for 100 events");
+        }
+    }
+}

@@ -8,6 +8,8 @@ mod class_weights;
 mod coverage;
 mod delay_bounding;
 mod fair_suffix;
+#[cfg(test)]
+pub(crate) mod pending;
 mod portfolio;
 mod pos;
 mod prioritization;

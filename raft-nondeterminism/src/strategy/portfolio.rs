@@ -179,3 +179,68 @@ impl Strategy for Portfolio {
         self.members[self.current].strategy.describe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two() -> Portfolio {
+        Portfolio::new(vec![Box::new(Weighted::new()), Box::new(Random::new())])
+    }
+
+    /// Teaches a portfolio of one run of 100 events by this member.
+    fn teach(portfolio: &mut Portfolio, member: u64, new_states: u64) {
+        let (iteration, seed, tape, goals) = (0, 0, &[][..], 0);
+        let notes = &[member, 100][..];
+        let is_buggy = false;
+        portfolio.learn(&Lesson { iteration, seed, tape, new_states, goals, notes, is_buggy });
+    }
+
+    fn shares(portfolio: &Portfolio) -> Vec<f64> {
+        portfolio.shares().map(|(_, share)| share).collect()
+    }
+
+    #[test]
+    fn shares_move_to_whoever_finds_more_and_never_below_the_floor() {
+        let mut portfolio = two();
+        assert_eq!(shares(&portfolio), [0.5, 0.5]);
+        for _ in 0..1_000 {
+            teach(&mut portfolio, 0, 9);
+            teach(&mut portfolio, 1, 1);
+        }
+        let found = shares(&portfolio);
+        assert!(found[0] > 0.65 && found[1] >= 0.25, "{found:?}");
+        for _ in 0..5_000 {
+            teach(&mut portfolio, 0, 0);
+            teach(&mut portfolio, 1, 9);
+        }
+        let found = shares(&portfolio);
+        assert!(found[0] >= 0.25 && found[1] > 0.7, "{found:?}");
+    }
+
+    #[test]
+    fn members_choose_in_proportion_to_their_shares() {
+        let mut portfolio = two();
+        for _ in 0..1_000 {
+            teach(&mut portfolio, 0, 9);
+            teach(&mut portfolio, 1, 0);
+        }
+        let mut runs = 0;
+        for seed in 0..10_000 {
+            portfolio.begin(mixed(seed));
+            runs += u32::from(portfolio.member() == "weighted");
+        }
+        assert!((7_300..7_700).contains(&runs), "{runs} of 10,000 for three quarters");
+    }
+
+    #[test]
+    fn who_finds_nothing_is_as_good_as_the_others_who_do_not() {
+        let mut portfolio = Portfolio::usual();
+        let before = shares(&portfolio);
+        for member in 0..before.len() as u64 {
+            teach(&mut portfolio, member, 0);
+        }
+        let after = shares(&portfolio);
+        assert!(before.iter().zip(&after).all(|(one, other)| (one - other).abs() < 0.001));
+    }
+}

@@ -72,3 +72,34 @@ impl Strategy for PartialOrderSampling {
         "pos".to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventClass;
+    use crate::strategy::pending::Pending;
+
+    #[test]
+    fn what_happens_elsewhere_changes_no_priority() {
+        let mut strategy = PartialOrderSampling::new();
+        strategy.begin(3);
+        let before = [0, 1, 2].map(|place| strategy.priority(place, 100));
+        let class = EventClass::Deliver;
+        strategy.observe(&Step { class, place: 1, state: 0, is_new: false });
+        let after = [0, 1, 2].map(|place| strategy.priority(place, 100));
+        assert_eq!((before[0], before[2]), (after[0], after[2]));
+        assert_ne!(before[1], after[1], "it races with what happened");
+    }
+
+    #[test]
+    fn every_one_of_the_waiting_is_first_as_often_as_the_others() {
+        let pending = Pending::messages(4);
+        let mut strategy = PartialOrderSampling::new();
+        let mut counts = [0; 4];
+        for seed in 0..4_000 {
+            strategy.begin(seed);
+            counts[pending.pick(&mut strategy).unwrap().1] += 1;
+        }
+        assert!(counts.iter().all(|count| (850..1_150).contains(count)), "{counts:?}");
+    }
+}

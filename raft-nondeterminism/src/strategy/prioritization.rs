@@ -145,3 +145,55 @@ impl Strategy for Prioritization {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::strategy::pending::Pending;
+
+    /// How often somebody else is first than before, among five who always could be.
+    fn changes(strategy: &mut Prioritization, steps: usize) -> usize {
+        let places = Pending::messages(5).places(strategy, steps);
+        places.windows(2).filter(|two| two[0] != two[1]).count()
+    }
+
+    #[test]
+    fn the_first_changes_exactly_as_often_as_the_bound_says() {
+        for bound in [0, 1, 3, 10] {
+            let mut strategy = Prioritization::new(bound);
+            strategy.expect(10_000);
+            for seed in 0..50 {
+                strategy.begin(seed);
+                // Two changes before one event are seen as one, and one before the first not at all.
+                let moments: std::collections::BTreeSet<_> =
+                    strategy.changes.iter().copied().filter(|step| *step > 0).collect();
+                assert_eq!(strategy.changes.len(), bound as usize);
+                assert_eq!(changes(&mut strategy, 10_000), moments.len(), "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_is_lowered_comes_after_all_others() {
+        let mut strategy = Prioritization::new(4);
+        strategy.expect(1_000);
+        for seed in 0..50 {
+            strategy.begin(seed);
+            let mut places = Pending::messages(5).places(&mut strategy, 1_000);
+            places.dedup();
+            let firsts: std::collections::BTreeSet<_> = places.iter().collect();
+            assert_eq!(firsts.len(), places.len(), "nobody is first again: {places:?}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_changes_varies_between_its_bounds() {
+        let mut strategy = Prioritization::between(3, 10);
+        let mut numbers = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            strategy.begin(seed);
+            numbers.insert(strategy.changes.len());
+        }
+        assert_eq!(numbers, (3..=10).collect());
+    }
+}

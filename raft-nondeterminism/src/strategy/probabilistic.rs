@@ -73,3 +73,22 @@ impl Strategy for Probabilistic {
         format!("probabilistic:{}", self.bound)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::strategy::pending::Pending;
+
+    #[test]
+    fn one_event_in_two_to_the_bound_is_somebody_elses() {
+        for bound in [0, 1, 3, 6] {
+            let mut strategy = Probabilistic::new(bound);
+            strategy.begin(7);
+            let places = Pending::messages(1_000).places(&mut strategy, 20_000);
+            let switches = places.windows(2).filter(|two| two[0] != two[1]).count();
+            let expected = 20_000 >> bound;
+            let is_near = switches.abs_diff(expected) <= expected / 4;
+            assert!(is_near, "{switches} of 20,000 with bound {bound}");
+        }
+    }
+}

@@ -161,3 +161,46 @@ impl Strategy for QLearning {
         "q-learning".to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::strategy::pending::Pending;
+
+    fn learn(strategy: &mut QLearning) {
+        let notes = strategy.notes();
+        let (iteration, seed, tape, new_states, goals) = (0, 0, &[][..], 0, 0);
+        let notes = &notes[..];
+        let is_buggy = false;
+        strategy.learn(&Lesson { iteration, seed, tape, new_states, goals, notes, is_buggy });
+    }
+
+    #[test]
+    fn what_was_done_is_done_less_than_what_was_not() {
+        let pending = Pending::messages(2);
+        let mut strategy = QLearning::new();
+        // Let the same thing happen over and over, as if only that were possible.
+        let only = Pending::messages(1);
+        for seed in 0..50 {
+            strategy.begin(seed);
+            only.places(&mut strategy, 1);
+            learn(&mut strategy);
+        }
+        let mut counts = [0; 2];
+        for seed in 0..1_000 {
+            strategy.begin(seed);
+            counts[pending.pick(&mut strategy).unwrap().1] += 1;
+        }
+        assert!(counts[1] * 2 > counts[0] * 3, "{counts:?}");
+        assert!(counts[0] > 0, "it is not forbidden");
+    }
+
+    #[test]
+    fn a_value_halves_a_weight_with_each_unit() {
+        assert_eq!(scaled(1 << 20, 0), 1 << 20);
+        assert_eq!(scaled(1 << 20, -UNIT), 1 << 19);
+        assert_eq!(scaled(1 << 20, -3 * UNIT), 1 << 17);
+        assert_eq!(scaled(1 << 20, -UNIT / 2), 3 << 18, "half way, as the crow flies");
+        assert_eq!(scaled(1, LEAST), 1, "nothing is impossible");
+    }
+}

@@ -234,3 +234,36 @@ fn changes(one: &str, other: &str) -> usize {
     }
     row[other.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_and_alias_is_known() {
+        for info in strategies() {
+            for name in [info.name()].into_iter().chain(info.aliases().iter().copied()) {
+                let made = strategy(name, None).unwrap();
+                let bound = info.default_bound().map(|bound| format!(":{bound}"));
+                let expected = format!("{}{}", info.name(), bound.unwrap_or_default());
+                assert_eq!(made.describe(), expected);
+                assert!(strategy(&made.describe(), None).is_ok(), "what it says is a name too");
+            }
+            assert!(!info.about().is_empty());
+        }
+    }
+
+    #[test]
+    fn names_and_bounds_that_make_no_sense_are_refused() {
+        let error = strategy("pos:3", None).unwrap_err();
+        assert_eq!(error, UnknownStrategy::NoBound { name: "pos" });
+        let error = strategy("pct:many", None).unwrap_err();
+        assert_eq!(error, UnknownStrategy::Bound { name: "pct:many".to_owned() });
+        for (word, meant) in [("wieghted", "weighted"), ("pcr", "prioritization"), ("", "pos")] {
+            let error = strategy(word, None).unwrap_err();
+            let UnknownStrategy::Name { nearest, .. } = &error else { panic!("{error}") };
+            assert_eq!(*nearest, meant, "for {word:?}");
+            assert!(strategies().iter().all(|info| error.to_string().contains(info.name())));
+        }
+    }
+}

@@ -126,3 +126,27 @@ impl Strategy for Swarm {
         "swarm".to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_do_without_faults_but_never_without_messages() {
+        let mut strategy = Swarm::new();
+        let mut without = [0; EventClass::COUNT];
+        for seed in 0..400 {
+            strategy.begin(seed);
+            for class in EventClass::ALL {
+                without[class as usize] += u32::from(strategy.weights.get(class) == 0);
+            }
+        }
+        for class in [EventClass::Deliver, EventClass::Save, EventClass::Timeout] {
+            assert_eq!(without[class as usize], 0, "{class}");
+        }
+        for class in [EventClass::Crash, EventClass::Duplicate, EventClass::Partition] {
+            let count = without[class as usize];
+            assert!((60..140).contains(&count), "{count} of 400 runs are without a {class}");
+        }
+    }
+}

@@ -120,3 +120,37 @@ impl Strategy for UniformWalk {
         "urw".to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::strategy::pending::Pending;
+
+    fn lesson(notes: &[u64]) -> Lesson<'_> {
+        let (iteration, seed, tape, new_states, goals) = (0, 0, &[][..], 0, 0);
+        Lesson { iteration, seed, tape, new_states, goals, notes, is_buggy: false }
+    }
+
+    #[test]
+    fn whoever_had_more_to_do_goes_first_more_often() {
+        let mut strategy = UniformWalk::new();
+        for _ in 0..200 {
+            strategy.learn(&lesson(&[30, 10]));
+        }
+        let pending = Pending::messages(2);
+        let mut firsts = [0; 2];
+        for seed in 0..4_000 {
+            strategy.begin(seed);
+            firsts[pending.pick(&mut strategy).unwrap().1] += 1;
+        }
+        assert!((2_800..3_200).contains(&firsts[0]), "{firsts:?} for 30 to 10");
+    }
+
+    #[test]
+    fn who_has_done_all_that_was_expected_still_has_a_turn() {
+        let mut strategy = UniformWalk::new();
+        strategy.begin(1);
+        let places = Pending::messages(2).places(&mut strategy, 500);
+        assert!((0..2).all(|place| places[400..].contains(&place)));
+    }
+}
