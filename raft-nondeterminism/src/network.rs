@@ -81,6 +81,12 @@ impl<M: Clone> Network<M> {
         self.inboxes.iter().enumerate().map(count).sum()
     }
 
+    /// Everything in flight, with the receivers' places, in the order of [`Network::nth`].
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &InFlight<M>)> {
+        let inboxes = self.inboxes.iter().enumerate();
+        inboxes.flat_map(|(place, inbox)| inbox.iter().map(move |it| (place, it)))
+    }
+
     /// The `index`-th of those of which `is_meant` holds, from 0.
     pub(crate) fn nth_where(&self, index: usize, is_meant: impl Fn(usize, &M) -> bool) -> Slot {
         let is_meant = &is_meant;

@@ -30,7 +30,7 @@ use raft_core::{
 
 use crate::event::{EventClass, Pick};
 use crate::fault::{Fault, FaultCounts};
-use crate::network::Network;
+use crate::network::{InFlight, Network, Slot};
 use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
 use crate::raft::changes::{Changes, possible_changes};
@@ -582,15 +582,37 @@ impl crate::model::World for World {
 
     fn key(&self, pick: Pick) -> u64 {
         let event = self.event(pick);
-        let number = event.slot().map_or(0, |slot| self.network.in_flight_at(slot).number);
         // Changes and transfers of one leader differ by their place among the picks alone.
-        let which = match event {
-            Event::Change(_, which) | Event::Transfer(_, which) => which,
-            Event::Cut(_) => pick.index,
-            _ => event.place(),
+        let number = match event {
+            Event::Change(_, which) | Event::Transfer(_, which) => which as u64,
+            Event::Cut(places) => places,
+            _ => {
+                let slot = event.slot();
+                slot.map_or(event.place() as u64, |slot| self.network.in_flight_at(slot).number)
+            }
         };
         let kind = event.kind();
-        number.max(which as u64) << 5 | kind
+        number << 5 | kind
+    }
+
+    fn survey(&self, class: EventClass, visit: &mut dyn FnMut(usize, u64)) {
+        let arrivals = match class {
+            EventClass::Deliver => self.hosts.iter().filter(|host| host.has_arrivals()).count(),
+            _ => self.count(class),
+        };
+        for index in 0..arrivals {
+            let pick = Pick { class, index };
+            visit(self.place(pick), self.key(pick));
+        }
+        if class != EventClass::Deliver {
+            return;
+        }
+        let kind = Event::Deliver(Slot { place: 0, position: 0 }).kind();
+        for (place, InFlight { number, message }) in self.network.iter() {
+            if self.is_deliverable(place, message) {
+                visit(place, number << 5 | kind);
+            }
+        }
     }
 
     fn perform(

@@ -18,11 +18,12 @@ impl ClassWeights {
             // Where saves take their time, each promise needs one; half as many as deliveries keep
             // some saves waiting without stopping the cluster.
             EventClass::Save => 40,
-            EventClass::Timeout => 8,
+            EventClass::Timeout => 5,
             EventClass::Client => 6,
-            EventClass::Duplicate | EventClass::Restart => 4,
-            EventClass::Read => 3,
-            EventClass::Drop | EventClass::Crash | EventClass::Change | EventClass::Disk => 2,
+            EventClass::Duplicate => 6,
+            EventClass::Restart => 4,
+            EventClass::Read | EventClass::Drop | EventClass::Crash => 3,
+            EventClass::Change | EventClass::Disk => 2,
             EventClass::Snapshot
             | EventClass::Transfer
             | EventClass::Propose

@@ -69,12 +69,15 @@ impl Strategy for DelayBounding {
             return Ok(Some(Pick { class, index: self.rng.below(count) }));
         }
         // The next place in the round, and there what is oldest: keys grow.
-        let picks = (0..count).map(|index| Pick { class, index });
-        let turns = |pick| enabled.place(pick).wrapping_sub(self.turn);
-        let next = picks.min_by_key(|&pick| (turns(pick), enabled.key(pick)));
-        let pick = next.expect("the class was drawn because it has an event");
-        self.turn = enabled.place(pick);
-        Ok(Some(pick))
+        let mut next = (usize::MAX, u64::MAX);
+        let (mut chosen, turn) = (Pick { class, index: 0 }, self.turn);
+        enabled.survey(class, |pick, place, key| {
+            let waits = (place.wrapping_sub(turn), key);
+            if waits < next {
+                (next, chosen, self.turn) = (waits, pick, place);
+            }
+        });
+        Ok(Some(chosen))
     }
 
     fn choose(&mut self, arity: usize, _label: &str) -> Result<usize, NotReproducible> {

@@ -67,4 +67,8 @@ impl Enabled for Pending {
     fn key(&self, pick: Pick) -> u64 {
         self.of(pick.class).nth(pick.index).unwrap().1
     }
+
+    fn survey(&self, class: EventClass, visit: &mut dyn FnMut(usize, u64)) {
+        self.of(class).for_each(|(place, key)| visit(place, key));
+    }
 }

@@ -42,6 +42,8 @@ pub struct Portfolio {
 #[derive(Clone, Debug)]
 struct Member {
     strategy: Box<dyn Strategy>,
+    /// What it is trusted with before anything is known; half of that it keeps.
+    trust: u64,
     share: u64,
     /// What its runs found, and how many events they had, those of late more than those before.
     found: u64,
@@ -56,28 +58,37 @@ impl Portfolio {
     /// If there is none.
     #[must_use]
     pub fn new(members: Vec<Box<dyn Strategy>>) -> Self {
-        assert!(!members.is_empty(), "somebody has to choose");
-        let share = WHOLE / members.len() as u64;
-        let member = |strategy| Member { strategy, share, found: 0, events: 0 };
-        Self {
-            members: members.into_iter().map(member).collect(),
-            current: 0,
-            steps: 200,
-            last: 200,
-            step: 0,
-        }
+        Self::with_trust(members.into_iter().map(|member| (1, member)).collect())
+    }
+
+    /// These members, each trusted so much more than the others at first. Half of that it keeps, whatever
+    /// it finds.
+    ///
+    /// # Panics
+    ///
+    /// If nobody is trusted.
+    #[must_use]
+    pub fn with_trust(members: Vec<(u32, Box<dyn Strategy>)>) -> Self {
+        let total: u64 = members.iter().map(|(trust, _)| u64::from(*trust)).sum();
+        assert!(total > 0, "somebody has to choose");
+        let member = |(trust, strategy)| {
+            let trust = u64::from(trust) * WHOLE / total;
+            Member { strategy, trust, share: trust, found: 0, events: 0 }
+        };
+        let members = members.into_iter().map(member).collect();
+        Self { members, current: 0, steps: 200, last: 200, step: 0 }
     }
 
     /// What explores by default.
     #[must_use]
     pub fn usual() -> Self {
-        Self::new(vec![
-            Box::new(Swarm::new()),
-            Box::new(Weighted::new()),
-            Box::new(FairSuffix::new(Prioritization::between(3, 10))),
-            Box::new(PartialOrderSampling::new()),
-            Box::new(CoverageGuided::new()),
-            Box::new(Random::new()),
+        Self::with_trust(vec![
+            (8, Box::new(Swarm::new())),
+            (6, Box::new(Weighted::new())),
+            (6, Box::new(FairSuffix::new(Prioritization::between(3, 10)))),
+            (2, Box::new(PartialOrderSampling::new())),
+            (2, Box::new(CoverageGuided::new())),
+            (1, Box::new(Random::new())),
         ])
     }
 
@@ -87,21 +98,16 @@ impl Portfolio {
         self.members.iter().map(move |member| (member.strategy.describe(), share(member)))
     }
 
-    /// What a member has at least: half of an equal share.
-    fn floor(&self) -> u64 {
-        WHOLE / (2 * self.members.len() as u64)
-    }
-
+    /// Half of the runs go as the members are trusted, the others also as they find.
     fn share_out(&mut self) {
-        let floor = self.floor();
-        let free = WHOLE - floor * self.members.len() as u64;
-        let rate = |member: &Member| member.found / member.events.max(1);
-        let total: u64 = self.members.iter().map(rate).sum();
-        let members = self.members.len() as u64;
+        let merit = |member: &Member| member.trust * (member.found / member.events.max(1));
+        let total: u64 = self.members.iter().map(merit).sum();
         for member in &mut self.members {
-            // While nobody finds anything, all are equal.
-            let earned = (free * rate(member)).checked_div(total).unwrap_or(free / members);
-            member.share = floor + earned;
+            // While nobody finds anything, trust is all there is.
+            let earned = (u128::from(WHOLE / 2) * u128::from(merit(member)))
+                .checked_div(u128::from(total))
+                .map_or(member.trust / 2, |earned| earned as u64);
+            member.share = member.trust / 2 + earned;
         }
     }
 

@@ -55,9 +55,14 @@ impl Strategy for PartialOrderSampling {
         if !is_work(class) {
             return Ok(Some(Pick { class, index: self.rng.below(count) }));
         }
-        let picks = (0..count).map(|index| Pick { class, index });
-        let best = picks.max_by_key(|&it| self.priority(enabled.place(it), enabled.key(it)));
-        Ok(best)
+        let (mut best, mut chosen) = (0, Pick { class, index: 0 });
+        enabled.survey(class, |pick, place, key| {
+            let priority = self.priority(place, key);
+            if priority > best {
+                (best, chosen) = (priority, pick);
+            }
+        });
+        Ok(Some(chosen))
     }
 
     fn choose(&mut self, arity: usize, _label: &str) -> Result<usize, NotReproducible> {

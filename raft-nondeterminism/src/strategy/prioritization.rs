@@ -117,20 +117,18 @@ impl Strategy for Prioritization {
             return Ok(Some(Pick { class, index: self.rng.below(count) }));
         }
         let (mut best, mut ties, mut chosen) = (0, 0, Pick { class, index: 0 });
-        for index in 0..count {
-            let pick = Pick { class, index };
-            let place = enabled.place(pick);
+        enabled.survey(class, |pick, place, _| {
             let priority = self.priorities[place % PLACES];
             if priority > best {
                 (best, ties) = (priority, 0);
             }
-            if priority >= best {
+            if priority == best {
                 ties += 1;
                 if self.rng.below(ties) == 0 {
                     (chosen, self.current) = (pick, place);
                 }
             }
-        }
+        });
         Ok(Some(chosen))
     }
 

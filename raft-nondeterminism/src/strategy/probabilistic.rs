@@ -45,14 +45,14 @@ impl Strategy for Probabilistic {
             return Ok(Some(any));
         }
         let is_switching = self.rng.bits() >> (64 - self.bound.max(1)) == 0 || self.bound == 0;
-        let mut chosen = None;
+        let (mut chosen, mut ties) = (None, 0);
         if !is_switching {
-            let picks = (0..count).map(|index| Pick { class, index });
-            for (ties, pick) in (1..).zip(picks.filter(|&it| enabled.place(it) == self.current)) {
-                if self.rng.below(ties) == 0 {
+            enabled.survey(class, |pick, place, _| {
+                ties += usize::from(place == self.current);
+                if place == self.current && self.rng.below(ties) == 0 {
                     chosen = Some(pick);
                 }
-            }
+            });
         }
         let pick = chosen.unwrap_or_else(|| {
             self.current = enabled.place(any);

@@ -66,16 +66,14 @@ impl QLearning {
             if has_places(class) {
                 // Events of one place stand together, nearly always.
                 let mut last = None;
-                for index in 0..count {
-                    let pick = Pick { class, index };
-                    let place = enabled.place(pick);
+                enabled.survey(class, |pick, place, _| {
                     if last == Some(place) {
                         self.actions.last_mut().expect("the last one is there").2 += 1;
                     } else {
                         last = Some(place);
                         self.actions.push((self.slot(class, place), pick, 1, 0));
                     }
-                }
+                });
             } else {
                 self.actions.push((self.slot(class, usize::MAX), first, count, 0));
             }

@@ -72,24 +72,22 @@ impl Strategy for UniformWalk {
             return Ok(Some(Pick { class, index: self.rng.below(count) }));
         }
         // A place counts once, however many messages wait there.
-        let picks = || (0..count).map(|index| Pick { class, index });
-        let (mut total, mut here, mut last) = (0, 0, None);
+        let (mut total, mut here, mut last) = (0, None, None);
         let mut chosen = Pick { class, index: 0 };
-        for pick in picks() {
-            let place = enabled.place(pick);
+        enabled.survey(class, |pick, place, _| {
             if last != Some(place) {
                 let left = self.left(place);
                 total += left;
                 let is_chosen = (self.rng.below(total as usize) as u64) < left;
-                (last, here) = (Some(place), if is_chosen { 0 } else { usize::MAX });
+                (last, here) = (Some(place), is_chosen.then_some(0));
             }
-            if here != usize::MAX {
-                here += 1;
-                if self.rng.below(here) == 0 {
+            if let Some(here) = &mut here {
+                *here += 1;
+                if self.rng.below(*here) == 0 {
                     chosen = pick;
                 }
             }
-        }
+        });
         Ok(Some(chosen))
     }
 
