@@ -22,11 +22,13 @@
 mod coverage_map;
 mod engine;
 mod event;
+mod exhaustive;
 mod explorer;
 mod fault;
 mod fingerprint;
 pub mod history;
 pub mod linearizability;
+mod links;
 mod model;
 mod network;
 mod operation;
@@ -38,6 +40,7 @@ mod raft;
 mod report;
 mod rng;
 mod schedule;
+mod shared;
 mod shrink;
 mod strategy;
 mod violation;
@@ -45,9 +48,10 @@ mod watch;
 mod workers;
 
 pub use event::{EnabledView, EventClass, Names, Pick};
+pub use exhaustive::{Exhausted, Exhaustive, ExhaustiveError};
 pub use explorer::{ExploreError, Explorer, Recording, ReplayError};
 pub use fault::{Fault, FaultCounts, FaultPlan};
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Fingerprint, StateHasher};
 pub use model::{Model, ModelError, StartError, World};
 pub use operation::{Operation, OperationCounts, OperationPlan};
 pub use oracle::{Choice, Oracle};
@@ -58,7 +62,7 @@ pub use raft::monitor::{
     CommittedPrefix, ConfigurationSafety, DurableMajority, ElectionSafety, ExactlyOnce, Fact,
     LeaderCompleteness, LinearizableReads, Monitor, MonitorFork, StateMachineSafety,
 };
-pub use raft::scenario::{Clocks, Protocol, SaveMode, Scenario, ScenarioError};
+pub use raft::scenario::{Clocks, Delivery, Protocol, SaveMode, Scenario, ScenarioError};
 pub use raft::{Cluster, Raft};
 pub use report::{Bug, Failure, GoalCounts, MemberCounts, Report};
 pub use rng::Rng;

@@ -3,10 +3,12 @@
 //! Guarantees: nothing is lost, doubled or delivered here unless the world asks.
 //! Elsewhere:  which message is next is the oracle's choice; the bound is kept by the world.
 
+use crate::shared::Shared;
+
 /// Everything in flight, by the place of its receiver.
 #[derive(Clone, Debug)]
 pub(crate) struct Network<M> {
-    inboxes: Vec<Vec<InFlight<M>>>,
+    inboxes: Vec<Shared<Vec<InFlight<M>>>>,
     in_flight: usize,
     /// How many were ever sent, with twins.
     sent: u64,
@@ -17,6 +19,8 @@ pub(crate) struct Network<M> {
 pub(crate) struct InFlight<M> {
     /// Tells it from every other of the run.
     pub(crate) number: u64,
+    /// Its place in the order in which messages were sent; a twin has that of the first one.
+    pub(crate) order: u64,
     pub(crate) message: M,
 }
 
@@ -30,14 +34,19 @@ pub(crate) struct Slot {
 impl<M: Clone> Network<M> {
     /// So many receivers, and nothing on its way.
     pub(crate) fn new(places: usize) -> Self {
-        Self { inboxes: vec![Vec::new(); places], in_flight: 0, sent: 0 }
+        Self { inboxes: vec![Shared::default(); places], in_flight: 0, sent: 0 }
     }
 
     /// Puts a message in flight to the receiver at this place; returns its number.
     pub(crate) fn send(&mut self, place: usize, message: M) -> u64 {
+        let order = self.sent + 1;
+        self.put(place, order, message)
+    }
+
+    fn put(&mut self, place: usize, order: u64, message: M) -> u64 {
         self.sent += 1;
         self.in_flight += 1;
-        self.inboxes[place].push(InFlight { number: self.sent, message });
+        self.inboxes[place].push(InFlight { number: self.sent, order, message });
         self.sent
     }
 
@@ -56,8 +65,8 @@ impl<M: Clone> Network<M> {
 
     /// Puts a twin of a message in flight; returns its number.
     pub(crate) fn duplicate(&mut self, slot: Slot) -> u64 {
-        let message = self.message(slot).clone();
-        self.send(slot.place, message)
+        let InFlight { order, message, .. } = self.in_flight_at(slot).clone();
+        self.put(slot.place, order, message)
     }
 
     pub(crate) fn in_flight_at(&self, slot: Slot) -> &InFlight<M> {
@@ -68,34 +77,58 @@ impl<M: Clone> Network<M> {
         &self.in_flight_at(slot).message
     }
 
+    /// A hash of each inbox, of the hashes of what is in it.
+    pub(crate) fn hashes(&self, hash: impl Fn(&M) -> u128) -> impl Iterator<Item = u128> {
+        self.inboxes.iter().map(move |inbox| {
+            // Messages are kept in no order: addition forgets it.
+            let sum = |inbox: &Vec<InFlight<M>>| {
+                inbox.iter().fold(0u128, |sum, it| sum.wrapping_add(hash(&it.message)))
+            };
+            inbox.hash_with(sum)
+        })
+    }
+
+    /// Every message in flight to the receiver at this place.
+    pub(crate) fn messages_to(&self, place: usize) -> impl Iterator<Item = &M> {
+        self.inboxes[place].iter().map(|it| &it.message)
+    }
+
     /// How many messages are in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// How many of them are such that `is_meant` holds of the receiver's place and the message.
-    pub(crate) fn count_where(&self, is_meant: impl Fn(usize, &M) -> bool) -> usize {
-        let count = |(place, inbox): (usize, &Vec<InFlight<M>>)| {
-            inbox.iter().filter(|it| is_meant(place, &it.message)).count()
+    /// How many of them are such that `is_meant` holds of where they are kept.
+    pub(crate) fn count_where(&self, is_meant: impl Fn(Slot) -> bool) -> usize {
+        let count = |(place, inbox): (usize, &Shared<Vec<InFlight<M>>>)| {
+            (0..inbox.len()).filter(|&position| is_meant(Slot { place, position })).count()
         };
         self.inboxes.iter().enumerate().map(count).sum()
     }
 
-    /// Everything in flight, with the receivers' places, in the order of [`Network::nth`].
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &InFlight<M>)> {
-        let inboxes = self.inboxes.iter().enumerate();
-        inboxes.flat_map(|(place, inbox)| inbox.iter().map(move |it| (place, it)))
+    /// Where everything in flight is kept, with its number, in the order of [`Network::nth`].
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (Slot, u64)> {
+        self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
+            let numbers = inbox.iter().map(|it| it.number).enumerate();
+            numbers.map(move |(position, number)| (Slot { place, position }, number))
+        })
     }
 
     /// The `index`-th of those of which `is_meant` holds, from 0.
-    pub(crate) fn nth_where(&self, index: usize, is_meant: impl Fn(usize, &M) -> bool) -> Slot {
-        let is_meant = &is_meant;
-        let mut slots = self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
-            let meant = inbox.iter().enumerate();
-            let meant = meant.filter(move |(_, it)| is_meant(place, &it.message));
-            meant.map(move |(position, _)| Slot { place, position })
+    pub(crate) fn nth_where(&self, index: usize, is_meant: impl Fn(Slot) -> bool) -> Slot {
+        let slots = self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
+            (0..inbox.len()).map(move |position| Slot { place, position })
         });
-        slots.nth(index).expect("there are so many")
+        slots.filter(|&slot| is_meant(slot)).nth(index).expect("there are so many")
+    }
+
+    /// How many messages for the same receiver were sent before it, as far as `is_meant` holds of them.
+    pub(crate) fn before(&self, slot: Slot, is_meant: impl Fn(&M) -> bool) -> usize {
+        let own = self.in_flight_at(slot);
+        let is_before = |other: &&InFlight<M>| {
+            (other.order, other.number) < (own.order, own.number) && is_meant(&other.message)
+        };
+        self.inboxes[slot.place].iter().filter(is_before).count()
     }
 
     /// How many of them are for the receiver at this place.
@@ -141,7 +174,7 @@ mod tests {
         network.send(0, "one");
         network.send(2, "two");
         assert_eq!(network.nth(0, |place| place != 0), Slot { place: 2, position: 0 });
-        assert_eq!(network.count_where(|place, _| place != 0), 1);
+        assert_eq!(network.count_where(|slot| slot.place != 0), 1);
     }
 
     #[test]
