@@ -51,8 +51,6 @@ pub(crate) struct Run {
     pub(crate) trace: String,
 }
 
-/// The property that a panic of the system under test breaks.
-pub(crate) const NO_PANIC: &str = "no-panic";
 /// The property that whoever does not come to rest breaks.
 pub(crate) const COMES_TO_REST: &str = "comes-to-rest";
 
@@ -85,7 +83,7 @@ pub(crate) fn run<M: Model>(
         match panic::catch(|| world.perform(pick, &mut oracle, &mut watch)) {
             Ok(outcome) => outcome?,
             Err(message) => {
-                watch.break_property(NO_PANIC, message);
+                watch.panicked(message);
                 break;
             }
         }
@@ -97,7 +95,7 @@ pub(crate) fn run<M: Model>(
         match panic::catch(|| world.settle(&mut watch)) {
             Ok(Ok(())) => {}
             Ok(Err(message)) => watch.break_property(COMES_TO_REST, message),
-            Err(message) => watch.break_property(NO_PANIC, message),
+            Err(message) => watch.panicked(message),
         }
     }
     if let Some(violation) = watch.violation.clone() {

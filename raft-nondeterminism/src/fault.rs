@@ -24,6 +24,10 @@ pub enum Fault {
     DiskError,
     /// A disk does nothing for a while.
     DiskStall,
+    /// The others hear nothing of some for a while, but these hear them; what they say is kept.
+    OneWayPartition,
+    /// Somebody does nothing for a while, and forgets nothing.
+    Pause,
 }
 
 /// How often each fault may happen in one run.
@@ -41,6 +45,8 @@ impl Kind for Fault {
         Self::Partition,
         Self::DiskError,
         Self::DiskStall,
+        Self::OneWayPartition,
+        Self::Pause,
     ];
     const TOGETHER: &'static str = "the faults";
 
@@ -53,6 +59,8 @@ impl Kind for Fault {
             Self::Partition => "partition",
             Self::DiskError => "disk-error",
             Self::DiskStall => "disk-stall",
+            Self::OneWayPartition => "one-way-partition",
+            Self::Pause => "pause",
         }
     }
 

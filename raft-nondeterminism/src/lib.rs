@@ -29,6 +29,7 @@ pub mod history;
 pub mod linearizability;
 mod model;
 mod network;
+pub mod node;
 mod operation;
 mod oracle;
 mod panic;
@@ -43,6 +44,7 @@ mod strategy;
 mod violation;
 mod watch;
 mod workers;
+mod written;
 
 pub use event::{EnabledView, EventClass, Names, Pick};
 pub use explorer::{ExploreError, Explorer, Recording, ReplayError};

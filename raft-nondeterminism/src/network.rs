@@ -68,6 +68,20 @@ impl<M: Clone> Network<M> {
         &self.in_flight_at(slot).message
     }
 
+    /// Every message in flight, with its receiver's place.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &InFlight<M>)> {
+        let inboxes = self.inboxes.iter().enumerate();
+        inboxes.flat_map(|(place, inbox)| inbox.iter().map(move |it| (place, it)))
+    }
+
+    /// Every place where a message in flight is kept.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> {
+        let inboxes = self.inboxes.iter().enumerate();
+        inboxes.flat_map(|(place, inbox)| {
+            (0..inbox.len()).map(move |position| Slot { place, position })
+        })
+    }
+
     /// How many messages are in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight

@@ -142,7 +142,7 @@ fn a_foreign_text_is_refused_by_its_line() {
     );
     assert_eq!(
         refused("duplicate=10", "flood=10"),
-        "line 9: \"faults drop=5 flood=10 crash=0 lose-saves=0 partition=0 disk-error=0 disk-stall=0\" is not `faults` and FAULT=NUMBER \
+        "line 9: \"faults drop=5 flood=10 crash=0 lose-saves=0 partition=0 disk-error=0 disk-stall=0 one-way-partition=0 pause=0\" is not `faults` and FAULT=NUMBER \
          for each fault"
     );
     assert_eq!(

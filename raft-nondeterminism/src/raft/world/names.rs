@@ -3,12 +3,13 @@
 //! Guarantees: a name says who takes part and what is said, so it survives small changes of the code
 //!             under test; two enabled events with one name do the same.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use raft_core::{Address, Envelope};
 
 use super::{Event, World, is_among};
 use crate::event::{EventClass, Names, Pick};
+use crate::written::{Rest, is_written};
 
 impl World {
     pub(super) fn event_name(&self, event: Event) -> String {
@@ -95,21 +96,5 @@ impl Names for World {
             is_like.then_some((envelope.message.term()?.0.abs_diff(term), pick))
         });
         distances.min_by_key(|&(distance, _)| distance).map(|(_, pick)| pick)
-    }
-}
-
-/// True if `value` is printed as `text`.
-fn is_written(value: &dyn fmt::Display, text: &str) -> bool {
-    let mut rest = Rest(text);
-    write!(rest, "{value}").is_ok() && rest.0.is_empty()
-}
-
-/// Compares what is written with a text, without keeping it, and stops at the first difference.
-struct Rest<'a>(&'a str);
-
-impl fmt::Write for Rest<'_> {
-    fn write_str(&mut self, written: &str) -> fmt::Result {
-        self.0 = self.0.strip_prefix(written).ok_or(fmt::Error)?;
-        Ok(())
     }
 }
