@@ -10,6 +10,7 @@ use crate::model::{Model, ModelError, World};
 use crate::operation::OperationCounts;
 use crate::oracle::{Choice, Oracle};
 use crate::panic;
+use crate::repeat::Print;
 use crate::schedule::Line;
 use crate::strategy::{Step, Strategy};
 use crate::violation::Violation;
@@ -49,6 +50,8 @@ pub(crate) struct Run {
     /// Empty unless they were to be recorded.
     pub(crate) lines: Vec<Line>,
     pub(crate) trace: String,
+    /// How it stood after each event, and whose that was; empty without a trace.
+    pub(crate) prints: Vec<Print>,
 }
 
 /// The property that whoever does not come to rest breaks.
@@ -66,7 +69,7 @@ pub(crate) fn run<M: Model>(
     let mut watch = Watch::new(setting.record >= Record::Trace);
     let mut oracle = Oracle::new(strategy, setting.record >= Record::Lines, tape);
     let mut world = setting.model.start(&mut oracle, &mut watch)?;
-    let mut steps = 0;
+    let (mut steps, mut prints) = (0, Vec::new());
     while steps < setting.max_steps && watch.violation.is_none() {
         let enabled = world.enabled();
         if enabled.total() == 0 {
@@ -86,6 +89,9 @@ pub(crate) fn run<M: Model>(
                 watch.panicked(message);
                 break;
             }
+        }
+        if setting.record >= Record::Trace {
+            prints.push((watch.fingerprint, world.place_name(place)));
         }
         let state = world.abstract_state();
         let is_new = novelty.visit(state);
@@ -112,5 +118,6 @@ pub(crate) fn run<M: Model>(
         goals: world.goals(),
         lines: lines.unwrap_or_default(),
         trace: watch.into_trace().unwrap_or_default(),
+        prints,
     })
 }

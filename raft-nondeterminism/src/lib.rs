@@ -36,6 +36,7 @@ mod panic;
 pub mod picture;
 mod plan;
 mod raft;
+mod repeat;
 mod report;
 mod rng;
 mod schedule;
@@ -62,6 +63,7 @@ pub use raft::monitor::{
 };
 pub use raft::scenario::{Clocks, Protocol, SaveMode, Scenario, ScenarioError};
 pub use raft::{Cluster, Raft};
+pub use repeat::Parting;
 pub use report::{Bug, Failure, GoalCounts, MemberCounts, Report};
 pub use rng::Rng;
 pub use schedule::{Line, Schedule, ScheduleError, Setting, SettingReader};

@@ -46,6 +46,8 @@ pub struct NodeWorld<N: Node> {
     steps: usize,
     /// How many messages were sent, without twins.
     sent: u64,
+    /// Stands for everything that was said with this event.
+    said: u64,
     judges: Judges<N>,
     /// What the nodes have told of this event.
     facts: Vec<Fact>,
@@ -98,6 +100,8 @@ struct Request<M> {
 pub(in crate::node) struct Envelope<M> {
     pub(in crate::node) from: NodeId,
     pub(in crate::node) message: M,
+    /// Stands for the message.
+    digest: u128,
     /// Twins have the same.
     order: u64,
     /// With which event it was sent.
@@ -170,6 +174,7 @@ impl<N: Node> NodeWorld<N> {
             cut: None,
             steps: 0,
             sent: 0,
+            said: 0,
             judges: Judges::new(simulation),
             facts: Vec::new(),
             enabled: Enabled::default(),
@@ -199,6 +204,7 @@ impl<N: Node> NodeWorld<N> {
         watch: &mut Watch,
     ) -> Result<(), NotReproducible> {
         self.steps += 1;
+        self.said = 0;
         self.facts.clear();
         match event {
             Event::Deliver(slot) => {
@@ -299,7 +305,9 @@ impl<N: Node> NodeWorld<N> {
                     watch.line(format_args!("       {name} → {receiver} {message:?}"));
                     self.sent += 1;
                     let (from, order, since) = (NodeId::at(place), self.sent, self.steps);
-                    self.network.send(to.place(), Envelope { from, message, order, since });
+                    let digest = self.digest(from, to, &message);
+                    let envelope = Envelope { from, message, digest, order, since };
+                    self.network.send(to.place(), envelope);
                 }
                 Effect::SetTimer(timer) => drop(host.timers.insert(timer, self.steps)),
                 Effect::CancelTimer(timer) => drop(host.timers.remove(timer)),
@@ -420,6 +428,10 @@ impl<N: Node> World for NodeWorld<N> {
             _ => usize::MAX,
         };
         self.whose(event).unwrap_or_else(everyone)
+    }
+
+    fn place_name(&self, place: usize) -> Option<String> {
+        Some(self.hosts.get(place)?.name.to_string())
     }
 
     fn key(&self, pick: Pick) -> u64 {

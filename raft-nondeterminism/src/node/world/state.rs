@@ -3,12 +3,12 @@
 //! Guarantees: two worlds with the same exact state have the same future, but for one chance in
 //!             `2^128`; neither hash depends on the order in which messages in flight are kept.
 
-use super::{Event, Host, NodeWorld};
+use super::{Envelope, Event, Host, NodeWorld};
 use crate::fingerprint::Fingerprint;
 use crate::network::InFlight;
 use crate::node::hash::spread;
 use crate::node::simulation::Delivery;
-use crate::node::{Node, StateHasher};
+use crate::node::{Node, NodeId, StateHasher};
 use crate::watch::Watch;
 
 impl<N: Node> NodeWorld<N> {
@@ -34,6 +34,7 @@ impl<N: Node> NodeWorld<N> {
         watch.mix(self.network.in_flight() as u64);
         let Some(host) = self.whose(event).map(|place| &self.hosts[place]) else { return };
         watch.mix(host.hashes.0 as u64);
+        watch.mix(self.said);
         watch.mix((host.timers.len() as u64) << 8 | host.unsynced.len() as u64);
     }
 
@@ -71,9 +72,9 @@ impl<N: Node> NodeWorld<N> {
         all.wide()
     }
 
-    fn of_message(&self, place: usize, it: &InFlight<super::Envelope<N::Message>>) -> u128 {
+    fn of_message(&self, place: usize, it: &InFlight<Envelope<N::Message>>) -> u128 {
         let envelope = &it.message;
-        let before = |&(other, earlier): &(usize, &InFlight<super::Envelope<N::Message>>)| {
+        let before = |&(other, earlier): &(usize, &InFlight<Envelope<N::Message>>)| {
             let earlier = &earlier.message;
             other == place && earlier.from == envelope.from && earlier.order < envelope.order
         };
@@ -81,8 +82,14 @@ impl<N: Node> NodeWorld<N> {
             Delivery::Unordered => 0,
             Delivery::Fifo => self.network.iter().filter(before).count(),
         };
+        spread(envelope.digest.wrapping_add(rank as u128))
+    }
+
+    /// Stands for a message that is sent now.
+    pub(super) fn digest(&mut self, from: NodeId, to: NodeId, message: &N::Message) -> u128 {
         let mut hash = StateHasher::new();
-        hash.debug(&(envelope.from, place, rank, &envelope.message));
-        spread(hash.wide())
+        hash.debug(&(from, to, message));
+        self.said = self.said.rotate_left(9) ^ hash.wide() as u64;
+        hash.wide()
     }
 }
