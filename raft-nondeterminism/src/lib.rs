@@ -42,6 +42,7 @@ mod rng;
 mod schedule;
 mod shrink;
 mod strategy;
+pub mod testing;
 mod violation;
 mod watch;
 mod workers;

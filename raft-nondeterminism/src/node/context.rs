@@ -27,6 +27,7 @@ pub(super) enum Effect<N: Node> {
     Send(NodeId, N::Message),
     SetTimer(&'static str),
     CancelTimer(&'static str),
+    Save(N),
     Write(N),
     Sync,
     Note(String),
@@ -114,8 +115,7 @@ impl<'a, N: Node> Context<'a, N> {
     /// Saves the node as it is now: no crash that follows takes it. A crash may still come between what
     /// was sent before this and the save.
     pub fn save(&mut self, node: &N) {
-        self.write(node);
-        self.sync();
+        self.effects.push(Effect::Save(node.clone()));
     }
 
     /// Writes the node as it is now. Until the next [`Context::sync`] or [`Context::save`] a crash may take

@@ -14,6 +14,7 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::context::{Context, Dice, Effect};
@@ -315,23 +316,16 @@ impl<N: Node> NodeWorld<N> {
                     watch.line(format_args!("       {name} write"));
                     host.unsynced.push(node);
                 }
-                Effect::Sync if host.unsynced.is_empty() => {}
-                Effect::Sync => {
-                    // What was promised before it was safe may be forgotten.
-                    let may_crash = has_sent
-                        && self.has_budget(Fault::Crash)
-                        && self.has_budget(Fault::LoseSaves);
-                    if may_crash && dice.choose(CRASH_ODDS, "crash_before_save")? == 1 {
-                        watch.line(format_args!("       {name} crashes before it is saved"));
-                        self.crash(place, 0);
+                Effect::Save(node) => {
+                    host.unsynced.push(node);
+                    if self.sync(place, has_sent, "save", dice, watch)?.is_break() {
                         return Ok(());
                     }
-                    watch.line(format_args!("       {name} sync"));
-                    let host = &mut self.hosts[place];
-                    if let Some(last) = host.unsynced.pop() {
-                        host.disk = last;
+                }
+                Effect::Sync => {
+                    if self.sync(place, has_sent, "sync", dice, watch)?.is_break() {
+                        return Ok(());
                     }
-                    host.unsynced.clear();
                 }
                 Effect::Note(text) => watch.line(format_args!("       {name} {text}")),
                 Effect::Fact(fact) => {
@@ -346,6 +340,36 @@ impl<N: Node> NodeWorld<N> {
             }
         }
         Ok(())
+    }
+
+    /// A node waits until all it has written is safe, unless it crashes over that.
+    fn sync(
+        &mut self,
+        place: usize,
+        has_sent: bool,
+        verb: &str,
+        dice: &mut dyn Dice,
+        watch: &mut Watch,
+    ) -> Result<ControlFlow<()>, NotReproducible> {
+        let name = Arc::clone(&self.hosts[place].name);
+        let is_clean = self.hosts[place].unsynced.is_empty();
+        // What was promised before it was safe may be forgotten.
+        let may_crash = has_sent
+            && !is_clean
+            && self.has_budget(Fault::Crash)
+            && self.has_budget(Fault::LoseSaves);
+        if may_crash && dice.choose(CRASH_ODDS, "crash_before_save")? == 1 {
+            watch.line(format_args!("       {name} crashes before it is saved"));
+            self.crash(place, 0);
+            return Ok(ControlFlow::Break(()));
+        }
+        watch.line(format_args!("       {name} {verb}"));
+        let host = &mut self.hosts[place];
+        if let Some(last) = host.unsynced.pop() {
+            host.disk = last;
+        }
+        host.unsynced.clear();
+        Ok(ControlFlow::Continue(()))
     }
 
     /// A node stops, and so many of its unfinished writes survive.
