@@ -19,6 +19,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, feature = "proptest"))]
+pub mod any;
 mod coverage_map;
 mod engine;
 mod event;

@@ -511,3 +511,24 @@ fn a_monitor_with_a_memory_begins_each_run_without_one() {
     let same = teller.request(NodeId(1), 1).request(NodeId(1), 1);
     assert_eq!(bug(same).violation().message, "n1 tells 1 again");
 }
+
+#[test]
+fn a_node_that_begins_to_differ_late_is_found_when_the_64th_run_is_made_again() {
+    static REQUESTS: AtomicU64 = AtomicU64::new(0);
+    #[derive(Clone, Debug, Default)]
+    struct Tired(u64);
+    impl Node for Tired {
+        type Message = ();
+        fn on_message(&mut self, _ctx: &mut Context<'_, Self>, _from: NodeId, (): ()) {}
+        fn on_request(&mut self, _ctx: &mut Context<'_, Self>, (): ()) {
+            self.0 = REQUESTS.fetch_add(1, Ordering::Relaxed) / 60;
+        }
+    }
+    let tired = Simulation::new("tired").nodes([Tired::default()]).request(NodeId(1), ());
+    // Up to there each run does the same, and from there on each second one.
+    let error = Explorer::of(tired).run().unwrap_err();
+    assert!(
+        matches!(error, ExploreError::Nondeterminism { iteration, .. } if iteration > 0),
+        "{error}"
+    );
+}

@@ -105,23 +105,31 @@ impl<N: Node> Names for NodeWorld<N> {
     }
 
     fn find_like(&self, name: &str) -> Option<Pick> {
-        // `deliver alice → bob Vote { term: 3 }`: the fields may differ, and the message that is written
-        // most alike is meant.
-        let verb = name.split(' ').next()?;
-        let class = EventClass::of_verb(verb)?;
-        let head = name.split(['{', '(', '[']).next()?.trim_end();
-        if head.split(' ').count() < 5 {
-            return None;
-        }
+        // `deliver alice → bob Vote { term: 3 }`: between the same two, the fields may differ, and the
+        // message that is written most alike is meant.
+        let (parties, message) = parts(name)?;
+        let class = EventClass::of_verb(name.split(' ').next()?)?;
         let alike = |(index, event): (usize, &Event)| {
             let found = self.event_name(*event);
-            let rest = found.strip_prefix(head)?;
-            let is_like = rest.is_empty() || rest.starts_with([' ', '{', '(', '[']);
-            let same = found.bytes().zip(name.bytes()).take_while(|(one, two)| one == two).count();
-            is_like.then_some((same, index))
+            let (other_parties, other_message) = parts(&found)?;
+            let is_like = parties == other_parties && kind(message).eq(kind(other_message));
+            let pairs = message.bytes().zip(other_message.bytes());
+            is_like.then_some((pairs.take_while(|(one, two)| one == two).count(), index))
         };
         let events = self.enabled.of(class).iter().enumerate();
         let best = events.filter_map(alike).max_by_key(|&(same, index)| (same, usize::MAX - index));
         best.map(|(_, index)| Pick { class, index })
     }
+}
+
+/// What is done with a message between whom, and the message.
+fn parts(name: &str) -> Option<(&str, &str)> {
+    let (end, _) = name.match_indices(' ').nth(3)?;
+    Some((&name[..end], &name[end + 1..]))
+}
+
+/// The name of a message, without its fields and numbers.
+fn kind(message: &str) -> impl Iterator<Item = char> + '_ {
+    let name = message.split([' ', '{', '(', '[']).next().unwrap_or_default();
+    name.chars().filter(|letter| !letter.is_ascii_digit())
 }

@@ -93,3 +93,116 @@ impl<N: Node> NodeWorld<N> {
         hash.wide()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::event::{EventClass, Names};
+    use crate::fault::{Fault, FaultPlan};
+    use crate::model::{Model, World};
+    use crate::node::world::NodeWorld;
+    use crate::node::{Context, Delivery, Node, NodeId, Simulation};
+    use crate::oracle::Oracle;
+    use crate::strategy::Random;
+    use crate::watch::Watch;
+
+    #[derive(Clone, Debug, Default)]
+    struct Sum(u32);
+
+    impl Node for Sum {
+        type Message = u32;
+
+        fn on_start(&mut self, ctx: &mut Context<'_, Self>) {
+            ctx.set_timer("tick");
+            if ctx.id() == NodeId(1) {
+                (1..=2).for_each(|number| ctx.broadcast(number));
+            }
+        }
+
+        fn on_message(&mut self, _ctx: &mut Context<'_, Self>, _from: NodeId, number: u32) {
+            self.0 += number;
+        }
+    }
+
+    fn world(simulation: &Simulation<Sum>) -> NodeWorld<Sum> {
+        let mut random = Random::new();
+        let mut oracle = Oracle::new(&mut random, false, Vec::new());
+        simulation.start(&mut oracle, &mut Watch::new(false)).expect("it starts")
+    }
+
+    fn sums() -> Simulation<Sum> {
+        let faults = FaultPlan::none().allow(Fault::Crash, 1).allow(Fault::Pause, 1);
+        Simulation::new("sums").nodes([Sum(0), Sum(0), Sum(0)]).faults(faults)
+    }
+
+    /// A copy in which these events have happened.
+    fn after(world: &NodeWorld<Sum>, names: &[&str]) -> NodeWorld<Sum> {
+        let mut world = world.fork().expect("a copy is possible");
+        let mut random = Random::new();
+        let mut oracle = Oracle::new(&mut random, false, Vec::new());
+        for name in names {
+            let pick = world.find(name).expect(name);
+            world.perform(pick, &mut oracle, &mut Watch::new(false)).expect("nothing is open");
+        }
+        world
+    }
+
+    #[test]
+    fn what_commutes_leads_to_one_state_and_all_else_to_another() {
+        let start = world(&sums());
+        let (one, two) = ("deliver n1 → n2 1", "deliver n1 → n3 2");
+        let state = |names: &[&str]| after(&start, names).exact_state().expect("it can tell");
+        assert_eq!(state(&[one, two]), state(&[two, one]));
+        assert_eq!(state(&[one, "deliver n1 → n2 2"]), state(&["deliver n1 → n2 2", one]));
+        let names: &[&[&str]] = &[
+            &[],
+            &[one],
+            &[two],
+            &[one, two],
+            &["timeout n1 tick"],
+            &["timeout n2 tick"],
+            &["pause n2"],
+            &["pause n2", "resume n2"],
+            &["crash n2"],
+            &["crash n2", "restart n2"],
+        ];
+        let states: std::collections::BTreeSet<_> = names.iter().map(|it| state(it)).collect();
+        assert_eq!(states.len(), names.len(), "each is another one");
+        assert_eq!(start.exact_state(), Some(state(&[])), "copies are independent");
+    }
+
+    #[test]
+    fn messages_in_order_are_another_state_than_messages_out_of_order() {
+        let link = |order: [u32; 2]| {
+            let mut world = after(&world(&sums().delivery(Delivery::Fifo)), &[]);
+            // As if they had been sent the other way round.
+            let mut taken = Vec::new();
+            while let Some(one) = world.network.take_first() {
+                taken.push(one);
+            }
+            for (place, it) in taken {
+                let sent = order.iter().position(|&number| number == it.message.message);
+                let order = sent.expect("it is one of the two") as u64;
+                world.network.send(place, super::Envelope { order, ..it.message });
+            }
+            world.exact()
+        };
+        assert_ne!(link([1, 2]), link([2, 1]));
+    }
+
+    #[test]
+    fn names_and_numbers_do_not_matter_to_the_abstract_state() {
+        let start = world(&sums());
+        let shape = |names: &[&str]| after(&start, names).abstract_state();
+        assert_eq!(shape(&["deliver n1 → n2 1"]), shape(&["deliver n1 → n3 2"]));
+        assert_ne!(shape(&["timeout n1 tick"]), shape(&[]));
+    }
+
+    #[test]
+    fn a_fifo_link_delivers_its_oldest_message_only() {
+        let start = world(&sums().delivery(Delivery::Fifo));
+        assert_eq!(start.counts()[EventClass::Deliver as usize], 2, "one for each link");
+        assert_eq!(start.find("deliver n1 → n2 2"), None);
+        let like = start.find_like("deliver n1 → n2 7").expect("another number");
+        assert_eq!(start.name(like), "deliver n1 → n2 1");
+    }
+}
