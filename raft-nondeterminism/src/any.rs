@@ -29,7 +29,6 @@ pub const NODE_FAULTS: &[Fault] = &[
     Fault::Crash,
     Fault::LoseSaves,
     Fault::Partition,
-    Fault::OneWayPartition,
     Fault::Pause,
 ];
 

@@ -68,7 +68,13 @@ pub(crate) fn run<M: Model>(
     tape.clear();
     let mut watch = Watch::new(setting.record >= Record::Trace);
     let mut oracle = Oracle::new(strategy, setting.record >= Record::Lines, tape);
-    let mut world = setting.model.start(&mut oracle, &mut watch)?;
+    let mut world = match panic::catch(|| setting.model.start(&mut oracle, &mut watch)) {
+        Ok(world) => world?,
+        Err(message) => {
+            watch.panicked(message);
+            return Ok(finish::<M>(oracle, watch, None));
+        }
+    };
     let (mut steps, mut prints) = (0, Vec::new());
     while steps < setting.max_steps && watch.violation.is_none() {
         let enabled = world.enabled();
@@ -104,20 +110,26 @@ pub(crate) fn run<M: Model>(
             Err(message) => watch.panicked(message),
         }
     }
+    let run = finish::<M>(oracle, watch, Some(&world));
+    Ok(Run { steps, prints, ..run })
+}
+
+/// What a run came to in its end; `None` if there never was a world.
+fn finish<M: Model>(oracle: Oracle<'_>, mut watch: Watch, world: Option<&M::World>) -> Run {
     if let Some(violation) = watch.violation.clone() {
         watch.line(format_args!("       violated: {violation}"));
     }
     let (tape, lines) = oracle.into_parts();
-    Ok(Run {
+    Run {
         tape,
-        steps,
+        steps: 0,
         fingerprint: watch.fingerprint,
         violation: watch.violation.take(),
-        faults: world.faults(),
-        operations: world.operations(),
-        goals: world.goals(),
+        faults: world.map(World::faults).unwrap_or_default(),
+        operations: world.map(World::operations).unwrap_or_default(),
+        goals: world.map(World::goals).unwrap_or_default(),
         lines: lines.unwrap_or_default(),
         trace: watch.into_trace().unwrap_or_default(),
-        prints,
-    })
+        prints: Vec::new(),
+    }
 }

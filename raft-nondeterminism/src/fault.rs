@@ -18,15 +18,13 @@ pub enum Fault {
     Crash,
     /// A crash that takes saves with it which were not durable yet.
     LoseSaves,
-    /// Some servers and the others hear nothing of each other for a while; what they say is kept.
+    /// Some servers do not hear some others for a while; what they say is kept.
     Partition,
     /// A disk fails, is full, or cannot sync, and the server stops.
     DiskError,
     /// A disk does nothing for a while.
     DiskStall,
-    /// The others hear nothing of some for a while, but these hear them; what they say is kept.
-    OneWayPartition,
-    /// Somebody does nothing for a while, and forgets nothing.
+    /// A server does nothing for a while, and its clock goes on.
     Pause,
 }
 
@@ -45,7 +43,6 @@ impl Kind for Fault {
         Self::Partition,
         Self::DiskError,
         Self::DiskStall,
-        Self::OneWayPartition,
         Self::Pause,
     ];
     const TOGETHER: &'static str = "the faults";
@@ -59,7 +56,6 @@ impl Kind for Fault {
             Self::Partition => "partition",
             Self::DiskError => "disk-error",
             Self::DiskStall => "disk-stall",
-            Self::OneWayPartition => "one-way-partition",
             Self::Pause => "pause",
         }
     }

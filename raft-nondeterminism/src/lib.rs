@@ -29,6 +29,7 @@ mod fault;
 mod fingerprint;
 pub mod history;
 pub mod linearizability;
+mod links;
 mod model;
 mod network;
 pub mod node;
@@ -64,7 +65,7 @@ pub use raft::monitor::{
     CommittedPrefix, ConfigurationSafety, DurableMajority, ElectionSafety, ExactlyOnce, Fact,
     LeaderCompleteness, LinearizableReads, Monitor, MonitorFork, StateMachineSafety,
 };
-pub use raft::scenario::{Clocks, Protocol, SaveMode, Scenario, ScenarioError};
+pub use raft::scenario::{Clocks, Delivery, Protocol, SaveMode, Scenario, ScenarioError};
 pub use raft::{Cluster, Raft};
 pub use repeat::Parting;
 pub use report::{Bug, Failure, GoalCounts, MemberCounts, Report};

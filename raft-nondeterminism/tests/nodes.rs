@@ -70,7 +70,6 @@ fn all_faults() -> FaultPlan {
         Fault::Crash,
         Fault::LoseSaves,
         Fault::Partition,
-        Fault::OneWayPartition,
         Fault::Pause,
     ];
     kinds.into_iter().fold(FaultPlan::none(), |plan, fault| plan.allow(fault, 2))

@@ -23,10 +23,10 @@ use super::simulation::{Delivery, Simulation};
 use super::{Node, NodeId};
 use crate::event::{EventClass, Pick};
 use crate::fault::{Fault, FaultCounts, FaultPlan};
+use crate::links::Cut;
 use crate::model::World;
 use crate::network::{Network, Slot};
 use crate::oracle::Oracle;
-use crate::panic;
 use crate::strategy::NotReproducible;
 use crate::watch::Watch;
 use enabled::Enabled;
@@ -42,11 +42,10 @@ pub struct NodeWorld<N: Node> {
     delivery: Delivery,
     in_flight_max: usize,
     faults: FaultCounts,
-    cut: Option<Cut>,
+    /// Who does not hear whom, and since which event.
+    cut: Option<(Cut, usize)>,
     /// How many events there were.
     steps: usize,
-    /// How many messages were sent, without twins.
-    sent: u64,
     /// Stands for everything that was said with this event.
     said: u64,
     judges: Judges<N>,
@@ -103,18 +102,7 @@ pub(in crate::node) struct Envelope<M> {
     pub(in crate::node) message: M,
     /// Stands for the message.
     digest: u128,
-    /// Twins have the same.
-    order: u64,
     /// With which event it was sent.
-    since: usize,
-}
-
-/// Who is cut off: a bit for each place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cut {
-    places: u64,
-    /// Only what they say does not arrive.
-    is_one_way: bool,
     since: usize,
 }
 
@@ -130,18 +118,12 @@ enum Event {
     Restart(usize),
     Pause(usize),
     Resume(usize),
-    Cut(u64),
-    Mute(u64),
+    Cut(Cut),
     Heal,
 }
 
 /// One crash of so many comes between what a handler sends and what it saves after that.
 const CRASH_ODDS: usize = 8;
-
-/// True if the place is one of those: a bit for each.
-fn is_among(places: u64, place: usize) -> bool {
-    places >> place & 1 == 1
-}
 
 impl<N: Node> NodeWorld<N> {
     /// All nodes have started.
@@ -174,26 +156,17 @@ impl<N: Node> NodeWorld<N> {
             faults: FaultCounts::default(),
             cut: None,
             steps: 0,
-            sent: 0,
             said: 0,
             judges: Judges::new(simulation),
             facts: Vec::new(),
             enabled: Enabled::default(),
             effects: Vec::new(),
         };
-        // The engine watches for panics only where something has started.
-        let begun = panic::catch(|| {
-            for place in 0..world.hosts.len() {
-                world.handle(place, oracle, watch, Node::on_start)?;
-                world.hash(place);
-            }
-            world.conclude(None, watch);
-            Ok(())
-        });
-        match begun {
-            Ok(outcome) => outcome?,
-            Err(message) => watch.panicked(message),
+        for place in 0..world.hosts.len() {
+            world.handle(place, oracle, watch, Node::on_start)?;
+            world.hash(place);
         }
+        world.conclude(None, watch);
         Ok(world)
     }
 
@@ -249,8 +222,10 @@ impl<N: Node> NodeWorld<N> {
                 self.faults.happened(Fault::Pause);
             }
             Event::Resume(place) => self.hosts[place].is_paused = false,
-            Event::Cut(places) => self.cut(places, false, Fault::Partition),
-            Event::Mute(places) => self.cut(places, true, Fault::OneWayPartition),
+            Event::Cut(cut) => {
+                self.cut = Some((cut, self.steps));
+                self.faults.happened(Fault::Partition);
+            }
             Event::Heal => self.cut = None,
         }
         if let Some(place) = self.whose(event) {
@@ -304,10 +279,9 @@ impl<N: Node> NodeWorld<N> {
                     has_sent = true;
                     let receiver = &self.hosts[to.place()].name;
                     watch.line(format_args!("       {name} → {receiver} {message:?}"));
-                    self.sent += 1;
-                    let (from, order, since) = (NodeId::at(place), self.sent, self.steps);
+                    let (from, since) = (NodeId::at(place), self.steps);
                     let digest = self.digest(from, to, &message);
-                    let envelope = Envelope { from, message, digest, order, since };
+                    let envelope = Envelope { from, message, digest, since };
                     self.network.send(to.place(), envelope);
                 }
                 Effect::SetTimer(timer) => drop(host.timers.insert(timer, self.steps)),
@@ -389,11 +363,6 @@ impl<N: Node> NodeWorld<N> {
         }
     }
 
-    fn cut(&mut self, places: u64, is_one_way: bool, fault: Fault) {
-        self.cut = Some(Cut { places, is_one_way, since: self.steps });
-        self.faults.happened(fault);
-    }
-
     /// An event is over: everyone judges it, and what can happen next is found.
     fn conclude(&mut self, changed: Option<usize>, watch: &mut Watch) {
         self.find_enabled();
@@ -415,7 +384,7 @@ impl<N: Node> NodeWorld<N> {
         let messages = self.network.iter().map(|(_, it)| it.message.since);
         let timers = self.hosts.iter().flat_map(|host| host.timers.values().copied());
         let stopped = self.hosts.iter().filter(|host| !host.is_running()).map(|host| host.since);
-        let cut = self.cut.map(|cut| cut.since);
+        let cut = self.cut.map(|(_, since)| since);
         messages.chain(timers).chain(stopped).chain(cut).min()
     }
 
@@ -429,7 +398,7 @@ impl<N: Node> NodeWorld<N> {
             | Event::Pause(place)
             | Event::Resume(place) => Some(place),
             Event::Request(which) => Some(self.requests[which].place),
-            Event::Cut(_) | Event::Mute(_) | Event::Heal => None,
+            Event::Cut(_) | Event::Heal => None,
         }
     }
 
@@ -446,9 +415,7 @@ impl<N: Node> World for NodeWorld<N> {
     fn place(&self, pick: Pick) -> usize {
         let event = self.enabled.event(pick);
         let everyone = || match event {
-            Event::Cut(places) | Event::Mute(places) => {
-                usize::MAX - usize::try_from(places).unwrap_or_default()
-            }
+            Event::Cut(cut) => usize::MAX - usize::try_from(cut.number()).unwrap_or_default(),
             _ => usize::MAX,
         };
         self.whose(event).unwrap_or_else(everyone)

@@ -2,15 +2,13 @@
 //!
 //! Guarantees: the events of a class have one order, which follows from the world alone.
 
-use super::{Cut, Event, NodeWorld, is_among};
+use super::{Envelope, Event, NodeWorld};
 use crate::event::{EventClass, Pick};
 use crate::fault::Fault;
-use crate::network::Slot;
+use crate::links::Cut;
+use crate::network::{InFlight, Slot};
 use crate::node::simulation::Delivery;
 use crate::node::{Node, NodeId};
-
-/// How many nodes a cut is chosen among: the number of cuts doubles with each.
-const CUT_MAX: usize = 8;
 
 /// The enabled events, by class.
 #[derive(Clone, Debug, Default)]
@@ -44,8 +42,7 @@ impl Enabled {
             | Event::Duplicate(_)
             | Event::Crash(_)
             | Event::Pause(_)
-            | Event::Cut(_)
-            | Event::Mute(_) => false,
+            | Event::Cut(_) => false,
         };
         !self.events.iter().flatten().any(helps)
     }
@@ -114,14 +111,11 @@ impl<N: Node> NodeWorld<N> {
             enabled.push(EventClass::Partition, Event::Heal);
             return;
         }
-        let all = 1u64 << self.hosts.len().min(CUT_MAX);
         if self.has_budget(Fault::Partition) {
-            // The last one stays where it is, so that no cut is there twice.
-            (1..all / 2).for_each(|places| enabled.push(EventClass::Partition, Event::Cut(places)));
-        }
-        if self.has_budget(Fault::OneWayPartition) {
-            let muted = 1..all - 1;
-            muted.for_each(|places| enabled.push(EventClass::Partition, Event::Mute(places)));
+            let nodes = self.hosts.len();
+            for index in 0..Cut::count(nodes) {
+                enabled.push(EventClass::Partition, Event::Cut(Cut::nth(nodes, index)));
+            }
         }
     }
 
@@ -132,22 +126,26 @@ impl<N: Node> NodeWorld<N> {
 
     /// True if the message reaches its receiver, and nothing is to arrive before it.
     pub(super) fn is_deliverable(&self, slot: Slot) -> bool {
-        let envelope = self.network.message(slot);
-        if !self.hosts[slot.place].is_running() || self.is_cut(envelope.from, slot.place) {
+        let from = self.network.message(slot).from;
+        if !self.hosts[slot.place].is_running() || !self.hears(slot.place, from) {
             return false;
         }
-        self.delivery == Delivery::Unordered || {
-            let mut same_link = self
-                .network
-                .iter()
-                .filter(|(place, it)| *place == slot.place && it.message.from == envelope.from);
-            same_link.all(|(_, it)| it.message.order >= envelope.order)
-        }
+        // A twin arrives when its original does.
+        self.delivery == Delivery::Unordered || self.rank(slot) == 0
     }
 
-    fn is_cut(&self, from: NodeId, to: usize) -> bool {
-        let Some(Cut { places, is_one_way, .. }) = self.cut else { return false };
-        let (from, to) = (is_among(places, from.place()), is_among(places, to));
-        from != to && (from || !is_one_way)
+    /// How many messages of its link were sent before it; its own twins were not.
+    pub(super) fn rank(&self, slot: Slot) -> usize {
+        let own = self.network.in_flight_at(slot);
+        let is_before = |(place, it): &(usize, &InFlight<Envelope<N::Message>>)| {
+            *place == slot.place && it.message.from == own.message.from && it.order < own.order
+        };
+        self.network.iter().filter(is_before).count()
+    }
+
+    fn hears(&self, receiver: usize, sender: NodeId) -> bool {
+        // Everyone hears themselves.
+        let sender = sender.place();
+        receiver == sender || self.cut.is_none_or(|(cut, _)| cut.hears(receiver, sender))
     }
 }

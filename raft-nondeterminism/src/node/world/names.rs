@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{Event, NodeWorld, is_among};
+use super::{Event, NodeWorld};
 use crate::event::{EventClass, Names, Pick};
 use crate::network::Slot;
 use crate::node::{Node, StateHasher};
@@ -34,8 +34,7 @@ impl<N: Node> fmt::Display for Name<'_, N> {
             Event::Restart(place) => write!(f, "restart {}", name(place)),
             Event::Pause(place) => write!(f, "pause {}", name(place)),
             Event::Resume(place) => write!(f, "resume {}", name(place)),
-            Event::Cut(places) => self.places(f, "cut", places),
-            Event::Mute(places) => self.places(f, "mute", places),
+            Event::Cut(cut) => cut.write_name(f, hosts.len(), name),
             Event::Heal => f.write_str("heal all"),
         }
     }
@@ -52,13 +51,6 @@ impl<N: Node> Name<'_, N> {
         let (world, envelope) = (self.world, self.world.network.message(slot));
         let (from, to) = (&world.hosts[envelope.from.place()].name, &world.hosts[slot.place].name);
         write!(f, "{verb} {from} {arrow} {to} {:?}", envelope.message)
-    }
-
-    fn places(&self, f: &mut fmt::Formatter<'_>, verb: &str, places: u64) -> fmt::Result {
-        f.write_str(verb)?;
-        let hosts = self.world.hosts.iter().enumerate();
-        let mut chosen = hosts.filter(|&(place, _)| is_among(places, place));
-        chosen.try_for_each(|(_, host)| write!(f, " {}", host.name))
     }
 }
 
@@ -84,9 +76,8 @@ impl<N: Node> NodeWorld<N> {
             Event::Restart(place) => (6, place as u64),
             Event::Pause(place) => (7, place as u64),
             Event::Resume(place) => (8, place as u64),
-            Event::Cut(places) => (9, places),
-            Event::Mute(places) => (10, places),
-            Event::Heal => (11, 0),
+            Event::Cut(cut) => (9, cut.number()),
+            Event::Heal => (10, 0),
         };
         which << 4 | kind
     }

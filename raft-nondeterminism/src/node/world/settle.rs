@@ -79,7 +79,7 @@ impl<N: Node> NodeWorld<N> {
     fn oldest(&self) -> Option<Event> {
         let deliveries = self.enabled.of(EventClass::Deliver).iter();
         let order = |event: &&Event| match event {
-            Event::Deliver(slot) => self.network.message(*slot).order,
+            Event::Deliver(slot) => self.network.in_flight_at(*slot).order,
             _ => u64::MAX,
         };
         deliveries.min_by_key(order).copied()

@@ -3,9 +3,9 @@
 //! Guarantees: two worlds with the same exact state have the same future, but for one chance in
 //!             `2^128`; neither hash depends on the order in which messages in flight are kept.
 
-use super::{Envelope, Event, Host, NodeWorld};
+use super::{Event, Host, NodeWorld};
 use crate::fingerprint::Fingerprint;
-use crate::network::InFlight;
+use crate::network::Slot;
 use crate::node::hash::spread;
 use crate::node::simulation::Delivery;
 use crate::node::{Node, NodeId, StateHasher};
@@ -61,28 +61,23 @@ impl<N: Node> NodeWorld<N> {
             host.unsynced.iter().for_each(|node| node.hash_state(&mut all));
             all.debug(&(host.unsynced.len(), host.timers.keys()));
         }
-        let messages = self.network.iter().map(|(place, it)| self.of_message(place, it));
+        let messages = self.network.slots().map(|slot| self.of_message(slot));
         all.debug(&messages.fold(0, u128::wrapping_add));
         for request in &self.requests {
             all.debug(&request.is_made);
         }
-        all.debug(&self.cut.map(|cut| (cut.places, cut.is_one_way)));
+        all.debug(&self.cut.map(|(cut, _)| cut.number()));
         all.debug(&self.faults.to_string());
         all.debug(&self.judges.monitors());
         all.wide()
     }
 
-    fn of_message(&self, place: usize, it: &InFlight<Envelope<N::Message>>) -> u128 {
-        let envelope = &it.message;
-        let before = |&(other, earlier): &(usize, &InFlight<Envelope<N::Message>>)| {
-            let earlier = &earlier.message;
-            other == place && earlier.from == envelope.from && earlier.order < envelope.order
-        };
+    fn of_message(&self, slot: Slot) -> u128 {
         let rank = match self.delivery {
             Delivery::Unordered => 0,
-            Delivery::Fifo => self.network.iter().filter(before).count(),
+            Delivery::Fifo => self.rank(slot),
         };
-        spread(envelope.digest.wrapping_add(rank as u128))
+        spread(self.network.message(slot).digest.wrapping_add(rank as u128))
     }
 
     /// Stands for a message that is sent now.
@@ -176,13 +171,12 @@ mod tests {
             let mut world = after(&world(&sums().delivery(Delivery::Fifo)), &[]);
             // As if they had been sent the other way round.
             let mut taken = Vec::new();
-            while let Some(one) = world.network.take_first() {
-                taken.push(one);
+            while let Some((place, it)) = world.network.take_first() {
+                taken.push((place, it.message));
             }
-            for (place, it) in taken {
-                let sent = order.iter().position(|&number| number == it.message.message);
-                let order = sent.expect("it is one of the two") as u64;
-                world.network.send(place, super::Envelope { order, ..it.message });
+            taken.sort_by_key(|(_, it)| order.iter().position(|&number| number == it.message));
+            for (place, envelope) in taken {
+                world.network.send(place, envelope);
             }
             world.exact()
         };
