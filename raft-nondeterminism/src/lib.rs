@@ -1,5 +1,6 @@
-//! Controlled nondeterminism: explores what a cluster of Raft servers can do, finds what it must not
-//! do, and replays it.
+//! Controlled nondeterminism: explores what a message-passing system can do, finds what it must not do,
+//! and replays it. Clusters of Raft servers are ready to be explored; for anything else, write a
+//! [`node::Node`]. [`systematic_test!`] does it in `cargo test`.
 //!
 //! Three nouns carry the crate:
 //! - A [`Scenario`] is what is explored: real [`raft_core::Server`]s and clients, and what may go wrong.

@@ -39,7 +39,7 @@
 //!     });
 //! let report = Explorer::of(greeters).run()?;
 //! let bug = report.bug().expect("a greeting comes twice");
-//! assert_eq!(bug.violation().to_string(), "greeted-once: n1 was greeted 2 times");
+//! assert_eq!(bug.property(), "greeted-once");
 //! assert_eq!(bug.shrunk().schedule().events(), 3, "a duplicate, and two deliveries");
 //! # Ok::<(), raft_nondeterminism::ExploreError>(())
 //! ```

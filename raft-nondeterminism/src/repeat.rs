@@ -53,7 +53,7 @@ impl<M: Model> Explorer<M> {
                 let again = self.run_once(&mut *strategy, Record::Lines)?;
                 self.assert_repeated(0, run, &again)?;
             }
-        } else if iteration % ITERATIONS == 0 {
+        } else if iteration.is_multiple_of(ITERATIONS) {
             self.make_again(iteration, run, Record::Tape)?;
         }
         Ok(())

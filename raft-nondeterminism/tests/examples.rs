@@ -58,3 +58,47 @@ fn a_lock_service_without_fencing_tokens_is_found_out_and_explained() {
     // The generated test passes once the tokens are checked.
     testing::assert_holds(lock_service::lock_service(true), &shrunk.to_string());
 }
+
+#[test]
+fn a_generated_test_fails_while_the_bug_is_there() {
+    let report = lock_service::explore(false).unwrap();
+    let schedule = report.bug().unwrap().shrunk().schedule().to_string();
+    let asserted = std::panic::catch_unwind(|| {
+        testing::assert_holds(lock_service::lock_service(false), &schedule);
+    });
+    let message = asserted.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.starts_with("one-writer-at-a-time: token 1 wrote after token 2"), "{message}");
+}
+
+/// Found by weighted+shrunk from seed 0, iteration 5.
+#[test]
+fn one_writer_at_a_time_holds_in_d75dceb5b4ec3a12() {
+    raft_nondeterminism::testing::assert_holds(
+        lock_service::lock_service(true),
+        r#"raft-nondeterminism schedule, format 3
+scenario lock-service
+nodes locks storage ann ben
+requests 2
+delivery fifo
+in_flight_max 64
+faults drop=1 duplicate=1 crash=1 lose-saves=0 partition=0 disk-error=0 disk-stall=0 pause=1
+end open
+strategy weighted+shrunk
+seed 0
+iteration 5
+property one-writer-at-a-time
+events 9
+fingerprint d75dceb5b4ec3a12
+
+request ben Acquire
+deliver ben → locks Acquire
+deliver locks → ben Granted { token: 1 }
+request ann Acquire
+deliver ann → locks Acquire
+timeout locks lease
+deliver locks → ann Granted { token: 2 }
+deliver ann → storage Write { token: 2 }
+deliver ben → storage Write { token: 1 }
+"#,
+    );
+}
