@@ -32,6 +32,7 @@ pub struct Report {
     operations: OperationCounts,
     goals: GoalCounts,
     members: BTreeMap<String, MemberCounts>,
+    pub(crate) fair_iterations: u64,
     pub(crate) unique_states: u64,
     pub(crate) unique_paths: u64,
     pub(crate) elapsed: Duration,
@@ -106,6 +107,7 @@ impl Report {
             operations: OperationCounts::default(),
             goals: GoalCounts::new(model.goals()),
             members: BTreeMap::new(),
+            fair_iterations: 0,
             unique_states: 0,
             unique_paths: 0,
             elapsed: Duration::ZERO,
@@ -172,6 +174,12 @@ impl Report {
     #[must_use]
     pub fn unique_paths(&self) -> u64 {
         self.unique_paths
+    }
+
+    /// How many runs had a fair strategy: see [`Strategy::is_fair`](crate::Strategy::is_fair).
+    #[must_use]
+    pub fn fair_iterations(&self) -> u64 {
+        self.fair_iterations
     }
 
     /// How long it took.

@@ -21,6 +21,8 @@ pub(crate) struct Finished {
     pub(crate) seed: u64,
     /// Who chose.
     pub(crate) member: String,
+    /// Nothing was left out for ever.
+    pub(crate) is_fair: bool,
     pub(crate) run: Run,
     /// The abstract states that were new to this epoch.
     pub(crate) states: Vec<u64>,
@@ -86,6 +88,6 @@ fn run<M: Model>(
     strategy.begin(seed);
     let mut novelty = Novelty::new(epoch.map);
     let run = engine::run(&epoch.setting, strategy, Vec::new(), &mut novelty)?;
-    let (member, states) = (strategy.member(), novelty.into_states());
-    Ok(Finished { iteration, seed, member, run, states })
+    let (member, is_fair) = (strategy.member(), strategy.is_fair());
+    Ok(Finished { iteration, seed, member, is_fair, run, states: novelty.into_states() })
 }
