@@ -218,7 +218,9 @@ impl<M: Model> Explorer<M> {
                 let is_buggy = run.violation.is_some();
                 if is_buggy && report.bug.is_none() {
                     let recorded = self.record_again(iteration, &run)?;
+                    let shrinking = Instant::now();
                     report.bug = Some(self.bug(iteration, member, recorded)?);
+                    report.shrinking = shrinking.elapsed();
                 }
                 if is_buggy && self.stops_at_bug {
                     is_found = true;

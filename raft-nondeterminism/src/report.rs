@@ -36,6 +36,7 @@ pub struct Report {
     pub(crate) unique_states: u64,
     pub(crate) unique_paths: u64,
     pub(crate) elapsed: Duration,
+    pub(crate) shrinking: Duration,
 }
 
 /// What one member of a portfolio came to.
@@ -111,6 +112,7 @@ impl Report {
             unique_states: 0,
             unique_paths: 0,
             elapsed: Duration::ZERO,
+            shrinking: Duration::ZERO,
         }
     }
 
@@ -182,7 +184,14 @@ impl Report {
         self.fair_iterations
     }
 
-    /// How long it took.
+    /// How many events there were in each second, while none was left out of anything.
+    #[must_use]
+    pub fn steps_per_second(&self) -> u64 {
+        let exploring = self.elapsed.saturating_sub(self.shrinking).as_secs_f64();
+        (self.steps as f64 / exploring.max(1e-6)) as u64
+    }
+
+    /// How long it took, with the shrinking of what was found.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.elapsed

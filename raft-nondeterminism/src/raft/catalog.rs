@@ -10,8 +10,10 @@ impl Scenario {
     #[must_use]
     pub fn description(&self) -> &'static str {
         match self.name() {
-            "sample" => "the CloudMessaging sample's first tutorial: messages overtake each other",
-            "sample-with-failure" => "its second tutorial: messages are lost and come twice",
+            "sample" => "the CloudMessaging sample's first tutorial: messages overtake",
+            "sample-with-failure" => {
+                "the sample's second tutorial: messages are lost and come twice"
+            }
             "restarts" => "servers crash before their saves are durable, and come back",
             "membership" => "servers join, are promoted, demoted and replaced",
             "snapshots" => "servers compact their logs, and who falls behind gets a snapshot",

@@ -1,0 +1,175 @@
+//! `raft-explore list`: what can be explored, how, and with which planted bugs.
+
+use clap::Args;
+use raft_core::Defect;
+use raft_nondeterminism::{Goal, Model, Raft, Scenario};
+use serde::Serialize;
+
+use super::scenario::PROPERTIES;
+use super::strategies;
+use super::summary::Counted;
+use super::{Exit, say};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  raft-explore list
+  raft-explore list --json | jq -r '.scenarios[].name'
+
+The row of a planted defect is its row in the table of mutants.")]
+pub(crate) struct ListArgs {
+    /// Print everything as one JSON object on one line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Listed {
+    scenarios: Vec<ListedScenario>,
+    strategies: Vec<ListedStrategy>,
+    defects: Vec<ListedDefect>,
+    properties: Vec<ListedProperty>,
+}
+
+#[derive(Debug, Serialize)]
+struct ListedScenario {
+    name: String,
+    description: &'static str,
+    servers: u64,
+    spares: u64,
+    clients: u64,
+    requests: u64,
+    saves: String,
+    faults: Counted,
+    operations: Counted,
+    goals: Vec<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct ListedStrategy {
+    name: &'static str,
+    description: &'static str,
+    is_default: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ListedDefect {
+    name: &'static str,
+    row: &'static str,
+    description: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ListedProperty {
+    name: &'static str,
+    description: &'static str,
+    is_standard: bool,
+}
+
+pub(crate) fn run(args: &ListArgs) -> anyhow::Result<Exit> {
+    let listed = Listed {
+        scenarios: Scenario::all().iter().map(ListedScenario::new).collect(),
+        strategies: strategies(),
+        defects: Defect::ALL.map(ListedDefect::new).into(),
+        properties: properties(),
+    };
+    let said = match args.json {
+        true => serde_json::to_string(&listed)? + "\n",
+        false => text(&listed),
+    };
+    say(&said)?;
+    Ok(Exit::Holds)
+}
+
+impl ListedScenario {
+    fn new(scenario: &Scenario) -> Self {
+        let model = Raft::new(scenario.clone());
+        let settings = model.settings();
+        let setting = |key: &str| {
+            let found = settings.iter().find(|(name, _)| *name == key);
+            found.map(|(_, value)| value.clone()).unwrap_or_default()
+        };
+        let number = |key: &str| setting(key).parse().unwrap_or_default();
+        Self {
+            name: scenario.name().to_owned(),
+            description: scenario.description(),
+            servers: number("servers"),
+            spares: number("spares"),
+            clients: number("clients"),
+            requests: number("requests"),
+            saves: setting("saves"),
+            faults: Counted::budgets(&model.faults()),
+            operations: Counted::budgets(&model.operations()),
+            goals: Goal::ALL
+                .into_iter()
+                .filter(|&goal| scenario.can_reach(goal))
+                .map(Goal::name)
+                .collect(),
+        }
+    }
+}
+
+impl ListedDefect {
+    fn new(defect: Defect) -> Self {
+        let (name, row, description) = (defect.name(), defect.row(), defect.description());
+        Self { name, row, description }
+    }
+}
+
+fn strategies() -> Vec<ListedStrategy> {
+    let listed = |named: &strategies::Named| ListedStrategy {
+        name: named.name,
+        description: named.description,
+        is_default: named.name == strategies::DEFAULT,
+    };
+    strategies::ALL.iter().map(listed).collect()
+}
+
+fn properties() -> Vec<ListedProperty> {
+    let listed = |property: &super::scenario::Property| ListedProperty {
+        name: property.name,
+        description: property.description,
+        is_standard: property.is_standard,
+    };
+    PROPERTIES.iter().map(listed).collect()
+}
+
+fn text(listed: &Listed) -> String {
+    let mut text = String::new();
+    let mut line = |said: String| {
+        text += &said;
+        text.push('\n');
+    };
+    line("Scenarios:".to_owned());
+    for scenario in &listed.scenarios {
+        let ListedScenario { name, description, servers, clients, requests, .. } = scenario;
+        line(format!("  {name:<28}{description}"));
+        let spares = match scenario.spares {
+            0 => String::new(),
+            spares => format!(" and {spares} spare"),
+        };
+        let clients = super::count(*clients, "client");
+        line(format!(
+            "{:30}servers {servers}{spares}; {clients} with {requests} requests each",
+            ""
+        ));
+        line(format!("{:30}faults: {}", "", scenario.faults.list()));
+        if scenario.operations.0.iter().any(|(_, budget)| *budget > 0) {
+            line(format!("{:30}operations: {}", "", scenario.operations.list()));
+        }
+    }
+    line("\nStrategies:".to_owned());
+    for ListedStrategy { name, description, is_default } in &listed.strategies {
+        let default = if *is_default { " (default)" } else { "" };
+        line(format!("  {name:<28}{description}{default}"));
+    }
+    line("\nPlanted defects:".to_owned());
+    for ListedDefect { name, row, description } in &listed.defects {
+        line(format!("  {name:<28}{row}: {description}"));
+    }
+    line("\nProperties:".to_owned());
+    for ListedProperty { name, description, is_standard } in &listed.properties {
+        let asked = if *is_standard { "" } else { " (only if asked for)" };
+        line(format!("  {name:<28}{description}{asked}"));
+    }
+    text
+}
