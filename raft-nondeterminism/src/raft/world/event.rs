@@ -2,6 +2,7 @@
 //!
 //! Elsewhere: which of it is possible, and what comes of it, is in `world.rs`; its names are in `names.rs`.
 
+use crate::links::Cut;
 use crate::network::Slot;
 
 /// One thing that can happen.
@@ -29,9 +30,10 @@ pub(super) enum Event {
     Transfer(usize, usize),
     Read(usize),
     Propose(usize),
-    /// The places that are cut off, a bit for each.
-    Cut(u64),
+    Cut(Cut),
     Heal,
+    Pause(usize),
+    Resume(usize),
     FailDisk(usize),
     Stall(usize),
     Unstall(usize),
@@ -58,8 +60,10 @@ impl Event {
             | Self::Propose(place)
             | Self::FailDisk(place)
             | Self::Stall(place)
-            | Self::Unstall(place) => place,
-            Self::Cut(places) => usize::MAX - usize::try_from(places).unwrap_or_default(),
+            | Self::Unstall(place)
+            | Self::Pause(place)
+            | Self::Resume(place) => place,
+            Self::Cut(cut) => usize::MAX - usize::try_from(cut.number()).unwrap_or_default() - 1,
             Self::Heal => usize::MAX,
         }
     }
@@ -89,6 +93,8 @@ impl Event {
             Self::FailDisk(_) => 19,
             Self::Stall(_) => 20,
             Self::Unstall(_) => 21,
+            Self::Pause(_) => 22,
+            Self::Resume(_) => 23,
         }
     }
 
@@ -114,7 +120,9 @@ impl Event {
             | Self::Stall(_)
             | Self::Unstall(_)
             | Self::Cut(_)
-            | Self::Heal => None,
+            | Self::Heal
+            | Self::Pause(_)
+            | Self::Resume(_) => None,
         }
     }
 }

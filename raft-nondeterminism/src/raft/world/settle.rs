@@ -6,6 +6,7 @@
 
 use raft_core::Server;
 
+use super::host::SPEED;
 use super::{Event, Host, World};
 use crate::network::InFlight;
 use crate::raft::scenario::Clocks;
@@ -25,8 +26,12 @@ impl World {
     /// What does not end.
     pub(super) fn come_to_rest(&mut self, watch: &mut Watch<'_>) -> Result<(), String> {
         watch.line(format_args!("       everything works from now on"));
-        self.cut = 0;
-        self.hosts.iter_mut().for_each(|host| host.stall(false));
+        self.cut = None;
+        for host in &mut self.hosts {
+            host.stall(false);
+            host.is_paused = false;
+            host.speed = SPEED;
+        }
         for place in self.places().filter(|&place| !self.hosts[place].is_up()).collect::<Vec<_>>() {
             self.happen(Event::Restart(place), watch);
         }
