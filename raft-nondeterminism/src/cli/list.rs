@@ -35,6 +35,8 @@ struct ListedScenario {
     name: String,
     description: &'static str,
     servers: u64,
+    /// If this is more, each run has between the two.
+    servers_max: u64,
     spares: u64,
     clients: u64,
     requests: u64,
@@ -42,6 +44,9 @@ struct ListedScenario {
     faults: Counted,
     operations: Counted,
     goals: Vec<&'static str>,
+    /// The servers in words.
+    #[serde(skip)]
+    size: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -93,12 +98,14 @@ impl ListedScenario {
             name: scenario.name().to_owned(),
             description: scenario.description(),
             servers: number("servers"),
+            servers_max: number("servers_max"),
             spares: number("spares"),
             clients: number("clients"),
             requests: number("requests"),
             saves: setting("saves"),
             faults: Counted::budgets(&model.faults()),
             operations: Counted::budgets(&model.operations()),
+            size: model.describe(),
             goals: Goal::ALL
                 .into_iter()
                 .filter(|&goal| scenario.can_reach(goal))
@@ -141,17 +148,14 @@ fn text(listed: &Listed) -> String {
     };
     line("Scenarios:".to_owned());
     for scenario in &listed.scenarios {
-        let ListedScenario { name, description, servers, clients, requests, .. } = scenario;
+        let ListedScenario { name, description, clients, requests, .. } = scenario;
         line(format!("  {name:<28}{description}"));
         let spares = match scenario.spares {
             0 => String::new(),
             spares => format!(" and {spares} spare"),
         };
-        let clients = super::count(*clients, "client");
-        line(format!(
-            "{:30}servers {servers}{spares}; {clients} with {requests} requests each",
-            ""
-        ));
+        let (servers, clients) = (&scenario.size, super::count(*clients, "client"));
+        line(format!("{:30}{servers}{spares}; {clients} with {requests} requests each", ""));
         line(format!("{:30}faults: {}", "", scenario.faults.list()));
         if scenario.operations.0.iter().any(|(_, budget)| *budget > 0) {
             line(format!("{:30}operations: {}", "", scenario.operations.list()));

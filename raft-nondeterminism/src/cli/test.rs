@@ -215,7 +215,7 @@ impl TestArgs {
         let Self { strategy, seed, .. } = self;
         format!(
             "... Setting up the test:\n\
-             ..... {name} with {what}: {description}.\n\
+             ..... Exploring {name} ({what}): {description}.\n\
              ..... Faults in each run, at most: {faults}.\n\
              {defect}\
              ..... Using the {strategy} exploration strategy (seed:{seed}).\n"
