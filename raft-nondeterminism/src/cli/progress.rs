@@ -34,7 +34,8 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(goal: Goal, is_json: bool) -> Self {
-        let is_terminal = io::stderr().is_terminal();
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let is_terminal = io::stderr().is_terminal() && !is_dumb;
         Self { goal, is_terminal, is_silent: is_json && !is_terminal, next: 1, shown: None }
     }
 
