@@ -22,6 +22,7 @@
 mod coverage_map;
 mod engine;
 mod event;
+mod exhaustive;
 mod explorer;
 mod fault;
 mod fingerprint;
@@ -39,6 +40,7 @@ mod raft;
 mod report;
 mod rng;
 mod schedule;
+mod shared;
 mod shrink;
 mod strategy;
 mod violation;
@@ -46,9 +48,10 @@ mod watch;
 mod workers;
 
 pub use event::{EnabledView, EventClass, Names, Pick};
+pub use exhaustive::{Exhausted, Exhaustive, ExhaustiveError};
 pub use explorer::{ExploreError, Explorer, Recording, ReplayError};
 pub use fault::{Fault, FaultCounts, FaultPlan};
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Fingerprint, StateHasher};
 pub use model::{Model, ModelError, StartError, World};
 pub use operation::{Operation, OperationCounts, OperationPlan};
 pub use oracle::{Choice, Oracle};

@@ -140,6 +140,13 @@ pub trait World: Names + fmt::Debug {
         None
     }
 
+    /// True if another enabled event leads to the same but for the names of servers, and that one is not
+    /// redundant.
+    fn is_redundant(&self, pick: Pick) -> bool {
+        let _ = pick;
+        false
+    }
+
     /// An independent copy, if there can be one.
     fn fork(&self) -> Option<Self>
     where

@@ -24,6 +24,8 @@
 //! sessions_max 0
 //! clocks free
 //! delivery unordered
+//! timeouts_max 0
+//! term_max 0
 //! defect vote-counted-twice
 //! end open
 //! strategy weighted

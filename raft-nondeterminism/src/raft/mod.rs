@@ -88,6 +88,8 @@ impl Model for Raft {
             sessions_max,
             clocks,
             delivery,
+            timeouts_max,
+            term_max,
         } = &self.scenario;
         vec![
             ("servers", servers.to_string()),
@@ -104,6 +106,8 @@ impl Model for Raft {
             ("sessions_max", sessions_max.to_string()),
             ("clocks", clocks.name().to_owned()),
             ("delivery", delivery.name().to_owned()),
+            ("timeouts_max", timeouts_max.to_string()),
+            ("term_max", term_max.to_string()),
             ("defect", self.defect.map_or("none", Defect::name).to_owned()),
         ]
     }
@@ -134,6 +138,8 @@ impl Model for Raft {
             delivery: reader.parse("delivery", "unordered, fifo or bus", |value| {
                 Delivery::ALL.into_iter().find(|delivery| delivery.name() == value)
             })?,
+            timeouts_max: reader.field("timeouts_max", "a number")?,
+            term_max: reader.field("term_max", "a number")?,
         };
         let defect = reader.parse("defect", "none or a planted defect's name", |value| {
             if value == "none" { Some(None) } else { value.parse().ok().map(Some) }

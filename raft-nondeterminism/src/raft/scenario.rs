@@ -154,6 +154,8 @@ pub struct Scenario {
     pub(crate) sessions_max: u32,
     pub(crate) clocks: Clocks,
     pub(crate) delivery: Delivery,
+    pub(crate) timeouts_max: u32,
+    pub(crate) term_max: u64,
 }
 
 impl Scenario {
@@ -177,6 +179,8 @@ impl Scenario {
             sessions_max: 0,
             clocks: Clocks::Free,
             delivery: Delivery::Unordered,
+            timeouts_max: 0,
+            term_max: 0,
         }
     }
 
@@ -314,6 +318,7 @@ impl Scenario {
             Self::transfer(),
             Self::sessions(),
             Self::bus(),
+            Self::small(),
             Self::everything(),
         ]
     }
@@ -424,6 +429,31 @@ impl Scenario {
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = delivery;
         self
+    }
+
+    /// Changes how often the timers of all servers together fire in a run, before it comes to rest; 0 for
+    /// no bound. With that and [`Scenario::term_max`] a run has an end, so all runs can be explored.
+    #[must_use]
+    pub fn timeouts_max(mut self, timeouts_max: u32) -> Self {
+        self.timeouts_max = timeouts_max;
+        self
+    }
+
+    /// Changes the last term for which anyone campaigns, before a run comes to rest; 0 for no bound.
+    #[must_use]
+    pub fn term_max(mut self, term_max: u64) -> Self {
+        self.term_max = term_max;
+        self
+    }
+
+    /// A cluster so small that everything that can happen in it can be explored: see
+    /// [`Exhaustive`](crate::Exhaustive).
+    #[must_use]
+    pub fn small() -> Self {
+        let faults = FaultPlan::none().allow(Fault::Duplicate, 1).allow(Fault::Crash, 1);
+        let operations = OperationPlan::none().allow(Operation::Propose, 1);
+        let scenario = Self::new("small", 3).protocol(Protocol::Plain).clients(0).faults(faults);
+        scenario.operations(operations).timeouts_max(2).term_max(2)
     }
 
     /// True if the servers may compact their logs.

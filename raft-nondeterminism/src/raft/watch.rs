@@ -7,12 +7,13 @@ use std::ops::{Deref, DerefMut};
 
 use crate::raft::goal::Goals;
 use crate::raft::monitor::{Fact, Monitor};
+use crate::shared::Shared;
 use crate::watch;
 
 /// Who is told of every fact of one run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Observers {
-    pub(super) monitors: Vec<Box<dyn Monitor>>,
+    pub(super) monitors: Vec<Shared<Box<dyn Monitor>>>,
     pub(super) goals: Goals,
 }
 
