@@ -24,6 +24,7 @@ impl Scenario {
             "transfer" => "leaders are asked to hand over",
             "clients" => "more sessions than the servers keep, and several requests at once",
             "bus" => "messages come in order, as from a message bus, or come again",
+            "small" => "a cluster so small that everything that can happen can be explored",
             "everything" => "everything that can happen and that can go wrong, all at once",
             _ => "",
         }
