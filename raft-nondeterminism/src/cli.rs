@@ -12,7 +12,6 @@ mod progress;
 mod replay;
 mod report;
 mod scenario;
-mod strategies;
 mod summary;
 mod test;
 

@@ -26,7 +26,7 @@ use crate::watch::Watch;
 /// use raft_nondeterminism::{Exhaustive, Raft, Scenario};
 ///
 /// let scenario = Scenario::small().timeouts_max(1);
-/// let exhausted = Exhaustive::new(Raft::new(scenario)).run()?;
+/// let exhausted = Exhaustive::new(&Raft::new(scenario)).run()?;
 /// assert!(exhausted.is_complete());
 /// assert_eq!(exhausted.bug(), None);
 /// # Ok::<(), raft_nondeterminism::ExhaustiveError>(())
@@ -53,8 +53,8 @@ impl<M: Model> Exhaustive<M> {
     /// Explores breadth first, so that the first bug is one with the fewest events, and at most a hundred
     /// million states.
     #[must_use]
-    pub fn new(model: M) -> Self {
-        Self { model, states_max: 100_000_000, is_depth_first: false }
+    pub fn new(model: &M) -> Self {
+        Self { model: model.exhaustible(), states_max: 100_000_000, is_depth_first: false }
     }
 
     /// Changes after how many states the search gives up.

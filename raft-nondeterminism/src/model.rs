@@ -71,6 +71,13 @@ pub trait Model: Clone + fmt::Debug + Send + Sync {
         Ok(model)
     }
 
+    /// The same model without whatever keeps its worlds from telling their states: what is explored
+    /// exhaustively.
+    #[must_use]
+    fn exhaustible(&self) -> Self {
+        self.clone()
+    }
+
     /// How often what may go wrong.
     fn faults(&self) -> FaultPlan;
 
@@ -97,6 +104,15 @@ pub trait World: Names + fmt::Debug {
     /// A number that stays with an enabled event as long as it is enabled, and is that of no other. A
     /// strategy may give events priorities by it.
     fn key(&self, pick: Pick) -> u64;
+
+    /// Tells the place and the key of each enabled event of a class, in the order of their picks: what
+    /// strategies that compare all of them ask before each event, so it should cost little.
+    fn survey(&self, class: EventClass, visit: &mut dyn FnMut(usize, u64)) {
+        for index in 0..self.counts()[class as usize] {
+            let pick = Pick { class, index };
+            visit(self.place(pick), self.key(pick));
+        }
+    }
 
     /// Lets an enabled event happen, to its end, and takes what it did into the fingerprint of `watch`.
     ///

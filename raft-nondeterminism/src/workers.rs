@@ -24,6 +24,8 @@ pub(crate) struct Finished {
     /// Nothing was left out for ever.
     pub(crate) is_fair: bool,
     pub(crate) run: Run,
+    /// What the strategy wants to remember of it.
+    pub(crate) notes: Vec<u64>,
     /// The abstract states that were new to this epoch.
     pub(crate) states: Vec<u64>,
 }
@@ -36,8 +38,8 @@ pub(crate) struct Epoch<'a, M> {
     pub(crate) seed_of: &'a (dyn Fn(u64) -> u64 + Sync),
 }
 
-/// Runs some iterations, one worker per strategy, and returns what they came to, in order: all of them, or those up to the first
-/// bug.
+/// Runs some iterations, one worker per strategy, and returns what they came to, in order: all of them,
+/// or those up to the first bug.
 pub(crate) fn run_epoch<M: Model>(
     epoch: &Epoch<'_, M>,
     mut strategies: Vec<Box<dyn Strategy>>,
@@ -88,6 +90,7 @@ fn run<M: Model>(
     strategy.begin(seed);
     let mut novelty = Novelty::new(epoch.map);
     let run = engine::run(&epoch.setting, strategy, Vec::new(), &mut novelty)?;
-    let (member, is_fair) = (strategy.member(), strategy.is_fair());
-    Ok(Finished { iteration, seed, member, is_fair, run, states: novelty.into_states() })
+    let (member, is_fair, notes) = (strategy.member(), strategy.is_fair(), strategy.notes());
+    let states = novelty.into_states();
+    Ok(Finished { iteration, seed, member, is_fair, run, notes, states })
 }

@@ -2,11 +2,10 @@
 
 use clap::Args;
 use raft_core::Defect;
-use raft_nondeterminism::{Goal, Model, Raft, Scenario};
+use raft_nondeterminism::{Goal, Model, Raft, Scenario, StrategyInfo, strategies};
 use serde::Serialize;
 
 use super::scenario::PROPERTIES;
-use super::strategies;
 use super::summary::Counted;
 use super::{Exit, say};
 
@@ -53,6 +52,9 @@ struct ListedScenario {
 struct ListedStrategy {
     name: &'static str,
     description: &'static str,
+    aliases: &'static [&'static str],
+    /// What it takes as its bound if nobody says otherwise; `None` if it has no bound.
+    bound: Option<u32>,
     is_default: bool,
 }
 
@@ -73,7 +75,7 @@ struct ListedProperty {
 pub(crate) fn run(args: &ListArgs) -> anyhow::Result<Exit> {
     let listed = Listed {
         scenarios: Scenario::all().iter().map(ListedScenario::new).collect(),
-        strategies: strategies(),
+        strategies: listed_strategies(),
         defects: Defect::ALL.map(ListedDefect::new).into(),
         properties: properties(),
     };
@@ -122,13 +124,15 @@ impl ListedDefect {
     }
 }
 
-fn strategies() -> Vec<ListedStrategy> {
-    let listed = |named: &strategies::Named| ListedStrategy {
-        name: named.name,
-        description: named.description,
-        is_default: named.name == strategies::DEFAULT,
+fn listed_strategies() -> Vec<ListedStrategy> {
+    let listed = |(place, info): (usize, &StrategyInfo)| ListedStrategy {
+        name: info.name(),
+        description: info.about(),
+        aliases: info.aliases(),
+        bound: info.default_bound(),
+        is_default: place == 0,
     };
-    strategies::ALL.iter().map(listed).collect()
+    strategies().iter().enumerate().map(listed).collect()
 }
 
 fn properties() -> Vec<ListedProperty> {
@@ -149,31 +153,33 @@ fn text(listed: &Listed) -> String {
     line("Scenarios:".to_owned());
     for scenario in &listed.scenarios {
         let ListedScenario { name, description, clients, requests, .. } = scenario;
-        line(format!("  {name:<28}{description}"));
+        line(format!("  {name:<32}{description}"));
         let spares = match scenario.spares {
             0 => String::new(),
             spares => format!(" and {spares} spare"),
         };
         let (servers, clients) = (&scenario.size, super::count(*clients, "client"));
-        line(format!("{:30}{servers}{spares}; {clients} with {requests} requests each", ""));
-        line(format!("{:30}faults: {}", "", scenario.faults.list()));
+        line(format!("{:34}{servers}{spares}; {clients} with {requests} requests each", ""));
+        line(format!("{:34}faults: {}", "", scenario.faults.list()));
         if scenario.operations.0.iter().any(|(_, budget)| *budget > 0) {
-            line(format!("{:30}operations: {}", "", scenario.operations.list()));
+            line(format!("{:34}operations: {}", "", scenario.operations.list()));
         }
     }
     line("\nStrategies:".to_owned());
-    for ListedStrategy { name, description, is_default } in &listed.strategies {
-        let default = if *is_default { " (default)" } else { "" };
-        line(format!("  {name:<28}{description}{default}"));
+    for ListedStrategy { name, description, aliases, bound, is_default } in &listed.strategies {
+        let default = if *is_default { "; the default" } else { "" };
+        let bound = bound.map(|bound| format!("; BOUND is {bound}")).unwrap_or_default();
+        let names = [&[*name], *aliases].concat().join(", ");
+        line(format!("  {names:<32}{description}{bound}{default}"));
     }
     line("\nPlanted defects:".to_owned());
     for ListedDefect { name, row, description } in &listed.defects {
-        line(format!("  {name:<28}{row}: {description}"));
+        line(format!("  {name:<32}{row}: {description}"));
     }
     line("\nProperties:".to_owned());
     for ListedProperty { name, description, is_standard } in &listed.properties {
         let asked = if *is_standard { "" } else { " (only if asked for)" };
-        line(format!("  {name:<28}{description}{asked}"));
+        line(format!("  {name:<32}{description}{asked}"));
     }
     text
 }

@@ -18,7 +18,7 @@ pub(crate) struct Property {
 }
 
 /// Every property.
-pub(crate) const PROPERTIES: [Property; 11] = [
+pub(crate) const PROPERTIES: [Property; 12] = [
     Property {
         name: "election-safety",
         description: "at most one leader in each term",
@@ -60,6 +60,12 @@ pub(crate) const PROPERTIES: [Property; 11] = [
         description: "a read sees every write that was answered before it was asked for",
         is_standard: true,
         watch: |explorer| explorer.monitor(LinearizableReads::default()),
+    },
+    Property {
+        name: "refinement",
+        description: "every step is one of the Raft specification (raft.tla, and its extensions)",
+        is_standard: true,
+        watch: Explorer::with_refinement,
     },
     Property {
         name: "durable-majority",

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use raft_nondeterminism::{ExploreError, Explorer, Report, Scenario};
+use raft_nondeterminism::{ExploreError, Explorer, Report, Scenario, strategy};
 use serde_json::json;
 
 use super::interrupt::Interrupt;
 use super::output::{self, Written};
 use super::progress::{Goal, Progress};
 use super::summary::{Counted, Summary};
-use super::{Exit, count, say, scenario, strategies};
+use super::{Exit, count, say, scenario};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -46,12 +46,12 @@ pub(crate) struct TestArgs {
     /// For how many seconds, whatever the number of runs.
     #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS")]
     time: Option<f64>,
-    /// Who chooses: see `raft-explore list`.
-    #[arg(short, long, value_name = "NAME", default_value = strategies::DEFAULT)]
+    /// Who chooses, perhaps with its bound, as in `pct:3`: see `raft-explore list`.
+    #[arg(short, long, value_name = "NAME", default_value = "portfolio")]
     strategy: String,
     /// What the strategy takes as its bound, if it has one; -sv as well.
     #[arg(long, visible_alias = "sv", value_name = "N")]
-    strategy_bound: Option<u64>,
+    strategy_bound: Option<u32>,
     /// The number from which everything follows.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -70,6 +70,9 @@ pub(crate) struct TestArgs {
     /// Watch for this property only, or for these: see `raft-explore list`.
     #[arg(short, long, value_name = "NAME")]
     property: Vec<String>,
+    /// Do not compare each step with the Raft specification: faster, and finds less.
+    #[arg(long, conflicts_with = "property")]
+    no_refinement: bool,
     /// Go on until a bug is found, for ever if need be.
     #[arg(long, conflicts_with_all = ["iterations", "explore"])]
     until_bug: bool,
@@ -162,7 +165,7 @@ impl TestArgs {
         let workers = NonZeroUsize::new(self.workers).unwrap_or(NonZeroUsize::MIN);
         let iterations = if self.until_bug { u64::MAX } else { self.iterations };
         let mut explorer = Explorer::new(scenario.clone())
-            .boxed_strategy(strategies::build(&self.strategy, self.strategy_bound)?)
+            .boxed_strategy(strategy(&self.strategy, self.strategy_bound)?)
             .seed(self.seed)
             .iterations(iterations)
             .time(self.time()?)
@@ -170,6 +173,9 @@ impl TestArgs {
             .workers(workers)
             .defect(defect);
         explorer = scenario::watch(explorer, &self.property)?;
+        if self.no_refinement {
+            explorer = explorer.without_refinement();
+        }
         if self.settle {
             explorer = explorer.settle();
         }

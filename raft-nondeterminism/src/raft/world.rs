@@ -17,6 +17,7 @@ mod client;
 mod event;
 mod files;
 mod host;
+mod keys;
 mod names;
 mod settle;
 mod state;
@@ -37,8 +38,7 @@ use crate::network::{Network, Slot};
 use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
 use crate::raft::changes::{Changes, possible_changes};
-use crate::raft::goal::Goals;
-use crate::raft::monitor::{Fact, Monitor};
+use crate::raft::monitor::Fact;
 use crate::raft::scenario::{Clocks, Delivery, SaveMode, Scenario};
 use crate::raft::watch::{Observers, Watch};
 use crate::raft::world::client::{ClientHost, Outcome};
@@ -139,14 +139,14 @@ const LOCKED_MAX: usize = 3;
 
 impl World {
     /// A cluster whose servers have all just joined, with those that stand by.
-    pub(crate) fn new(
+    pub(super) fn new(
         scenario: Scenario,
         defect: Option<Defect>,
         variant: Variant,
-        monitors: &[Box<dyn Monitor>],
+        observers: Observers,
         notes: &mut watch::Watch,
     ) -> Result<Self, NewServerError> {
-        let servers = scenario.servers + scenario.spares;
+        let servers = scenario.servers_and_spares();
         let ids: Vec<_> = (1..=servers as u64).map(ServerId).collect();
         let client_ids: Vec<_> = (1..=scenario.clients as u64).map(ClientId).collect();
         let registers = scenario.sessions_max > 0;
@@ -170,10 +170,7 @@ impl World {
             defect,
             variant,
         };
-        let mut observers = Observers {
-            monitors: monitors.iter().cloned().map(Shared::new).collect(),
-            goals: Goals::default(),
-        };
+        let mut observers = observers;
         let watch = &mut Watch { observers: &mut observers, notes };
         for (host, &speed) in world.hosts.iter_mut().zip(&world.variant.speeds) {
             host.speed = speed;
@@ -604,6 +601,7 @@ impl World {
 
     fn send(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
         watch.line(format_args!("       {envelope}"));
+        watch.observers.refinement.iter_mut().for_each(|refinement| refinement.sent(&envelope));
         self.post(envelope);
     }
 
@@ -645,16 +643,11 @@ impl crate::model::World for World {
     }
 
     fn key(&self, pick: Pick) -> u64 {
-        let event = self.event(pick);
-        let number = event.slot().map_or(0, |slot| self.network.in_flight_at(slot).number);
-        // Changes and transfers of one leader differ by their place among the picks alone.
-        let which = match event {
-            Event::Change(_, which) | Event::Transfer(_, which) => which,
-            Event::Cut(cut) => cut.number() as usize,
-            _ => event.place(),
-        };
-        let kind = event.kind();
-        number.max(which as u64) << 5 | kind
+        self.event_key(self.event(pick))
+    }
+
+    fn survey(&self, class: EventClass, visit: &mut dyn FnMut(usize, u64)) {
+        self.survey_class(class, visit);
     }
 
     fn perform(
