@@ -137,6 +137,18 @@ impl<M: Clone> Network<M> {
         self.inboxes[slot.place].iter().filter(is_before).count()
     }
 
+    /// Where the first of the messages for the same receiver that are equal to this one is kept.
+    pub(crate) fn first_alike(&self, slot: Slot) -> Slot
+    where
+        M: PartialEq,
+    {
+        let own = self.message(slot);
+        let inbox = self.inboxes[slot.place].iter().enumerate();
+        let alike = inbox.filter(|(_, it)| it.message == *own);
+        let first = alike.min_by_key(|(_, it)| (it.order, it.number));
+        first.map_or(slot, |(position, _)| Slot { place: slot.place, position })
+    }
+
     /// How many of them are for the receiver at this place.
     pub(crate) fn in_flight_to(&self, place: usize) -> usize {
         self.inboxes[place].len()

@@ -332,14 +332,17 @@ impl World {
     fn happen(&mut self, event: Event, watch: &mut Watch<'_>) {
         match event {
             Event::Deliver(slot) => {
+                let slot = self.first_alike(slot);
                 let envelope = self.network.take(slot).message;
                 self.arrive(slot.place, envelope, watch);
             }
             Event::Drop(slot) => {
+                let slot = self.first_alike(slot);
                 self.network.take(slot);
                 self.faults.happened(Fault::Drop);
             }
             Event::Duplicate(slot) => {
+                let slot = self.first_alike(slot);
                 self.network.duplicate(slot);
                 self.faults.happened(Fault::Duplicate);
             }
@@ -478,6 +481,15 @@ impl World {
             Delivery::Fifo => self.network.before(slot, |other| other.from == message.from) == 0,
             Delivery::Bus => self.network.before(slot, |_| true) < LOCKED_MAX,
         }
+    }
+
+    /// The first of the messages for the same receiver that say the same. Where order matters, which of
+    /// them goes matters too, and their names do not tell.
+    fn first_alike(&self, slot: Slot) -> Slot {
+        if self.scenario.delivery == Delivery::Unordered {
+            return slot;
+        }
+        self.network.first_alike(slot)
     }
 
     /// Lets time pass until the timer of the server at this place fires.

@@ -14,8 +14,10 @@ fn key(number: u64, event: Event) -> u64 {
 impl World {
     pub(super) fn event_key(&self, event: Event) -> u64 {
         let number = match event {
-            // Changes and transfers of one leader differ by their place among the picks alone.
-            Event::Change(_, which) | Event::Transfer(_, which) => which as u64,
+            // Those of one leader differ by their place among the picks alone.
+            Event::Change(place, which) | Event::Transfer(place, which) => {
+                (place as u64) << 32 | which as u64
+            }
             Event::Cut(cut) => cut.number(),
             _ => {
                 let slot = event.slot();
