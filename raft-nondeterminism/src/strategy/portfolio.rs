@@ -83,11 +83,11 @@ impl Portfolio {
     #[must_use]
     pub fn usual() -> Self {
         Self::with_trust(vec![
-            (8, Box::new(Swarm::new())),
-            (6, Box::new(Weighted::new())),
+            (8, Box::new(Weighted::new())),
+            (5, Box::new(Swarm::new())),
             (6, Box::new(FairSuffix::new(Prioritization::between(3, 10)))),
-            (2, Box::new(PartialOrderSampling::new())),
-            (2, Box::new(CoverageGuided::new())),
+            (5, Box::new(PartialOrderSampling::new())),
+            (1, Box::new(CoverageGuided::new())),
             (1, Box::new(Random::new())),
         ])
     }
