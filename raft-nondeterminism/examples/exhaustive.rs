@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .timeouts_max(timeouts)
             .faults(plan)
             .operations(operations);
-        let exhausted = Exhaustive::new(Raft::new(scenario)).states_max(states_max).run()?;
+        let exhausted = Exhaustive::new(&Raft::new(scenario)).states_max(states_max).run()?;
         println!(
             "{servers} servers, {timeouts} timeouts, {faults} faults, {proposals} proposals: {} states, {} transitions, depth {}, complete {}, bug {:?}, {:.0} states/s",
             exhausted.states(),

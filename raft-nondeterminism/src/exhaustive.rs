@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
 use crate::coverage_map::{CoverageMap, Novelty};
-use crate::engine::{self, NO_PANIC, Record};
+use crate::engine::{self, Record};
 use crate::event::{EnabledView, EventClass, Pick};
 use crate::explorer;
 use crate::model::{Model, ModelError, StartError, World};
@@ -26,7 +26,7 @@ use crate::watch::Watch;
 /// use raft_nondeterminism::{Exhaustive, Raft, Scenario};
 ///
 /// let scenario = Scenario::small().timeouts_max(1);
-/// let exhausted = Exhaustive::new(Raft::new(scenario)).run()?;
+/// let exhausted = Exhaustive::new(&Raft::new(scenario)).run()?;
 /// assert!(exhausted.is_complete());
 /// assert_eq!(exhausted.bug(), None);
 /// # Ok::<(), raft_nondeterminism::ExhaustiveError>(())
@@ -53,8 +53,8 @@ impl<M: Model> Exhaustive<M> {
     /// Explores breadth first, so that the first bug is one with the fewest events, and at most a hundred
     /// million states.
     #[must_use]
-    pub fn new(model: M) -> Self {
-        Self { model, states_max: 100_000_000, is_depth_first: false }
+    pub fn new(model: &M) -> Self {
+        Self { model: model.exhaustible(), states_max: 100_000_000, is_depth_first: false }
     }
 
     /// Changes after how many states the search gives up.
@@ -279,7 +279,7 @@ impl<'a, M: Model> Search<'a, M> {
                 let outcome = panic::catch(|| next.perform(pick, &mut oracle, &mut watch));
                 match outcome {
                     Ok(outcome) => outcome.map_err(ModelError::from)?,
-                    Err(message) => watch.break_property(NO_PANIC, message),
+                    Err(message) => watch.panicked(message),
                 }
                 self.exhausted.transitions += 1;
                 let depth = self.origins[number].depth + 1;
@@ -321,8 +321,13 @@ impl<'a, M: Model> Search<'a, M> {
             tape.extend_from_slice(chosen);
         }
         let model = &self.setting.model;
-        let setting =
-            engine::Setting { model, max_steps: usize::MAX, settles: false, record: Record::Trace };
+        let setting = engine::Setting {
+            model,
+            max_steps: usize::MAX,
+            fails_at_max_steps: false,
+            settles: false,
+            record: Record::Trace,
+        };
         let map = CoverageMap::empty();
         let mut replay = TapeReplay::new(&tape);
         let run = engine::run(&setting, &mut replay, Vec::new(), &mut Novelty::new(&map))?;

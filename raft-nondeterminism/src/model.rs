@@ -71,6 +71,13 @@ pub trait Model: Clone + fmt::Debug + Send + Sync {
         Ok(model)
     }
 
+    /// The same model without whatever keeps its worlds from telling their states: what is explored
+    /// exhaustively.
+    #[must_use]
+    fn exhaustible(&self) -> Self {
+        self.clone()
+    }
+
     /// How often what may go wrong.
     fn faults(&self) -> FaultPlan;
 
@@ -93,6 +100,12 @@ pub trait World: Names + fmt::Debug {
     /// Whose state an enabled event changes: the place of a server or client, or, for what concerns
     /// everyone, a number larger than that of any.
     fn place(&self, pick: Pick) -> usize;
+
+    /// Who is at a place; `None` if nobody in particular is.
+    fn place_name(&self, place: usize) -> Option<String> {
+        let _ = place;
+        None
+    }
 
     /// A number that stays with an enabled event as long as it is enabled, and is that of no other. A
     /// strategy may give events priorities by it.

@@ -26,6 +26,7 @@
 //! delivery unordered
 //! timeouts_max 0
 //! term_max 0
+//! refines false
 //! defect vote-counted-twice
 //! end open
 //! strategy weighted

@@ -156,6 +156,8 @@ pub struct Scenario {
     pub(crate) delivery: Delivery,
     pub(crate) timeouts_max: u32,
     pub(crate) term_max: u64,
+    /// Every step must be one of the Raft specification.
+    pub(crate) refines: bool,
 }
 
 impl Scenario {
@@ -181,20 +183,21 @@ impl Scenario {
             delivery: Delivery::Unordered,
             timeouts_max: 0,
             term_max: 0,
+            refines: true,
         }
     }
 
     /// The CloudMessaging sample's first tutorial: five servers, two requests, no faults.
     #[must_use]
     pub fn sample() -> Self {
-        Self::new("sample", 5).protocol(Protocol::Plain)
+        Self::new("sample", 5).protocol(Protocol::Plain).refines(false)
     }
 
     /// The sample's second tutorial: the same cluster, but messages are lost and come twice.
     #[must_use]
     pub fn sample_with_failure() -> Self {
         let faults = FaultPlan::none().allow(Fault::Drop, 5).allow(Fault::Duplicate, 10);
-        Self::new("sample-with-failure", 5).protocol(Protocol::Plain).faults(faults)
+        Self { name: "sample-with-failure".to_owned(), ..Self::sample() }.faults(faults)
     }
 
     /// Servers that crash before their saves are durable and come back, among losses and duplicates.
@@ -431,6 +434,14 @@ impl Scenario {
         self
     }
 
+    /// Changes whether every step must be one of the Raft specification (the property `refinement`). It must,
+    /// but in the tutorials' scenarios, whose bugs are to show in what a cluster comes to.
+    #[must_use]
+    pub fn refines(mut self, refines: bool) -> Self {
+        self.refines = refines;
+        self
+    }
+
     /// Changes how often the timers of all servers together fire in a run, before it comes to rest; 0 for
     /// no bound. With that and [`Scenario::term_max`] a run has an end, so all runs can be explored.
     #[must_use]
@@ -454,6 +465,11 @@ impl Scenario {
         let operations = OperationPlan::none().allow(Operation::Propose, 1);
         let scenario = Self::new("small", 3).protocol(Protocol::Plain).clients(0).faults(faults);
         scenario.operations(operations).timeouts_max(2).term_max(2)
+    }
+
+    /// How many servers there are, members of the cluster or not.
+    pub(crate) fn servers_and_spares(&self) -> usize {
+        self.servers + self.spares
     }
 
     /// True if the servers may compact their logs.

@@ -38,8 +38,7 @@ use crate::network::{Network, Slot};
 use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
 use crate::raft::changes::{Changes, possible_changes};
-use crate::raft::goal::Goals;
-use crate::raft::monitor::{Fact, Monitor};
+use crate::raft::monitor::Fact;
 use crate::raft::scenario::{Clocks, Delivery, SaveMode, Scenario};
 use crate::raft::watch::{Observers, Watch};
 use crate::raft::world::client::{ClientHost, Outcome};
@@ -140,14 +139,14 @@ const LOCKED_MAX: usize = 3;
 
 impl World {
     /// A cluster whose servers have all just joined, with those that stand by.
-    pub(crate) fn new(
+    pub(super) fn new(
         scenario: Scenario,
         defect: Option<Defect>,
         variant: Variant,
-        monitors: &[Box<dyn Monitor>],
+        observers: Observers,
         notes: &mut watch::Watch,
     ) -> Result<Self, NewServerError> {
-        let servers = scenario.servers + scenario.spares;
+        let servers = scenario.servers_and_spares();
         let ids: Vec<_> = (1..=servers as u64).map(ServerId).collect();
         let client_ids: Vec<_> = (1..=scenario.clients as u64).map(ClientId).collect();
         let registers = scenario.sessions_max > 0;
@@ -171,10 +170,7 @@ impl World {
             defect,
             variant,
         };
-        let mut observers = Observers {
-            monitors: monitors.iter().cloned().map(Shared::new).collect(),
-            goals: Goals::default(),
-        };
+        let mut observers = observers;
         let watch = &mut Watch { observers: &mut observers, notes };
         for (host, &speed) in world.hosts.iter_mut().zip(&world.variant.speeds) {
             host.speed = speed;
@@ -605,6 +601,7 @@ impl World {
 
     fn send(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
         watch.line(format_args!("       {envelope}"));
+        watch.observers.refinement.iter_mut().for_each(|refinement| refinement.sent(&envelope));
         self.post(envelope);
     }
 
@@ -643,6 +640,12 @@ impl crate::model::World for World {
 
     fn place(&self, pick: Pick) -> usize {
         self.event(pick).place()
+    }
+
+    fn place_name(&self, place: usize) -> Option<String> {
+        let client = || self.clients.get(place.checked_sub(self.hosts.len())?);
+        let server = self.hosts.get(place).map(|host| host.id.to_string());
+        server.or_else(|| Some(client()?.id().to_string()))
     }
 
     fn key(&self, pick: Pick) -> u64 {

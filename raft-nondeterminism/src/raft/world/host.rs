@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{
-    Apply, Config, Effect, Index, Input, Message, NewServerError, Payload, Recovered, Save,
+    Apply, Config, Defect, Effect, Index, Input, Message, NewServerError, Payload, Recovered, Save,
     SaveNumber, Server, ServerId, Snapshot, StepError, Term, Timestamp,
 };
 
@@ -281,6 +281,9 @@ impl World {
         }
         host.server = Some(Server::new(config, host.read_disk())?);
         host.machine = Machine::default();
+        if let Some(server) = &host.server {
+            watch.refine(|spec| spec.start(place, host.clock, server));
+        }
         self.tell(place, Input::NotifyJoinedService, watch);
         let host = &self.hosts[place];
         if let Some(server) = &host.server {
@@ -416,9 +419,18 @@ impl World {
             let (id, clock) = (host.id, host.clock);
             let server = host.server.as_mut().expect("only running servers take inputs");
             let before = watch.is_tracing().then(|| (server.current_term(), server.role().name()));
+            let refinement = &mut watch.observers.refinement;
+            let hear = |input: &Input| {
+                refinement.iter_mut().for_each(|refinement| refinement.hear(input));
+            };
             let outcome = match first.take() {
-                Some(together) => server.step_all(clock, together, &mut effects),
-                None => server.step_all(clock, inputs.pop_front(), &mut effects),
+                Some(together) => {
+                    server.step_all(clock, together.into_iter().inspect(hear), &mut effects)
+                }
+                None => {
+                    let input = inputs.pop_front().into_iter();
+                    server.step_all(clock, input.inspect(hear), &mut effects)
+                }
             };
             let (term, role) = (server.current_term(), server.role().name());
             if let Err(error) = outcome {
@@ -433,6 +445,7 @@ impl World {
                     "       {id}@{term_before} {role_before} ⇨ {id}@{term} {role}"
                 ));
             }
+            watch.refine(|spec| spec.step(place, clock, server, effects.as_slice()));
             // Of several in one step, the last one counts: the log is as it is after the step.
             let is_configuration = |it: &Effect| matches!(it, Effect::NotifyConfiguration { .. });
             let last = effects.as_slice().iter().rposition(is_configuration);
@@ -464,6 +477,10 @@ impl World {
         match effect {
             Effect::Save(save) => match scenario.saves {
                 SaveMode::Delayed | SaveMode::Files | SaveMode::Varied => {
+                    // A planted bug: it is told that this is durable, which comes about later or never.
+                    if self.defect == Some(Defect::AcknowledgedBeforeDurable) {
+                        inputs.push_back(Input::Saved(save.number));
+                    }
                     host.unsaved.push_back(save);
                 }
                 SaveMode::Immediate => {
