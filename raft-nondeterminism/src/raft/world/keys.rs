@@ -14,9 +14,9 @@ fn key(number: u64, event: Event) -> u64 {
 impl World {
     pub(super) fn event_key(&self, event: Event) -> u64 {
         let number = match event {
-            // Those of one leader differ by their place among the picks alone.
+            // There may be two leaders, and each may be asked for several things.
             Event::Change(place, which) | Event::Transfer(place, which) => {
-                (place as u64) << 32 | which as u64
+                (which as u64) << 8 | place as u64
             }
             Event::Cut(cut) => cut.number(),
             _ => {
@@ -89,7 +89,7 @@ mod tests {
     fn keys_are_unique_and_what_is_surveyed_is_what_is_enabled() {
         for scenario in Scenario::all() {
             let strategy = Comparing(Swarm::new());
-            Explorer::new(scenario).strategy(strategy).iterations(20).run().unwrap();
+            Explorer::new(scenario).strategy(strategy).iterations(4).run().unwrap();
         }
     }
 }
