@@ -42,6 +42,7 @@ mod scenario;
 mod schedule;
 mod shrink;
 mod strategy;
+pub mod trace;
 mod watch;
 mod world;
 
