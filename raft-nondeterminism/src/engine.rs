@@ -1,28 +1,24 @@
 //! One run: from a fresh world to the first violation, the last step, or the end of the schedule.
 //!
-//! Guarantees: the same scenario, defect and answers give the same run, and a panic of a server is a
+//! Guarantees: the same model and answers give the same run, and a panic of the system under test is a
 //!             violation like any other.
 
-use raft_core::{Defect, NewServerError};
-
+use crate::coverage_map::Novelty;
 use crate::fault::FaultCounts;
 use crate::fingerprint::Fingerprint;
-use crate::goal::Goals;
-use crate::monitor::{Monitor, Violation};
+use crate::model::{Model, ModelError, World};
 use crate::operation::OperationCounts;
 use crate::oracle::{Choice, Oracle};
 use crate::panic;
-use crate::scenario::Scenario;
 use crate::schedule::Line;
-use crate::strategy::{NotReproducible, Strategy};
+use crate::strategy::{Step, Strategy};
+use crate::violation::Violation;
 use crate::watch::Watch;
-use crate::world::{Variant, World};
 
-/// What a run needs to know besides its strategy and its monitors.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Setting<'a> {
-    pub(crate) scenario: &'a Scenario,
-    pub(crate) defect: Option<Defect>,
+/// What a run needs to know besides its strategy.
+#[derive(Debug)]
+pub(crate) struct Setting<'a, M> {
+    pub(crate) model: &'a M,
     pub(crate) max_steps: usize,
     /// Nothing goes wrong after the last step, and everything has to come to rest.
     pub(crate) settles: bool,
@@ -49,34 +45,29 @@ pub(crate) struct Run {
     pub(crate) violation: Option<Violation>,
     pub(crate) faults: FaultCounts,
     pub(crate) operations: OperationCounts,
-    pub(crate) goals: Goals,
+    pub(crate) goals: u64,
     /// Empty unless they were to be recorded.
     pub(crate) lines: Vec<Line>,
     pub(crate) trace: String,
 }
 
-/// Why a run came to nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RunError {
-    #[error(transparent)]
-    Server(#[from] NewServerError),
-    #[error(transparent)]
-    NotReproducible(#[from] NotReproducible),
-}
+/// The property that a panic of the system under test breaks.
+pub(crate) const NO_PANIC: &str = "no-panic";
+/// The property that whoever does not come to rest breaks.
+pub(crate) const COMES_TO_REST: &str = "comes-to-rest";
 
-/// Runs once. `strategy` has begun already; `tape` is a buffer to reuse.
-pub(crate) fn run(
-    setting: Setting<'_>,
+/// Runs once. `strategy` has begun already; `tape` is a buffer to reuse; `novelty` hears of every
+/// abstract state.
+pub(crate) fn run<M: Model>(
+    setting: &Setting<'_, M>,
     strategy: &mut dyn Strategy,
-    monitors: &mut [Box<dyn Monitor>],
     mut tape: Vec<Choice>,
-) -> Result<Run, RunError> {
+    novelty: &mut Novelty<'_>,
+) -> Result<Run, ModelError> {
     tape.clear();
-    let mut watch = Watch::new(monitors, setting.record >= Record::Trace);
+    let mut watch = Watch::new(setting.record >= Record::Trace);
     let mut oracle = Oracle::new(strategy, setting.record >= Record::Lines, tape);
-    let variant = Variant::choose(setting.scenario, &mut oracle)?;
-    let mut world = World::new(setting.scenario, setting.defect, variant, &mut watch)?;
-    let mut fingerprint = Fingerprint::default();
+    let mut world = setting.model.start(&mut oracle, &mut watch)?;
     let mut steps = 0;
     while steps < setting.max_steps && watch.violation.is_none() {
         let enabled = world.enabled();
@@ -88,25 +79,26 @@ pub(crate) fn run(
         if watch.is_tracing() {
             watch.line(format_args!("{steps:5}  {}", enabled.name(pick)));
         }
-        let event = world.event(pick);
+        let place = enabled.place(pick);
+        watch.fingerprint.mix(pick.class as u64);
         // The world may be broken after a panic, but nobody looks at it again.
-        match panic::catch(|| world.perform(event, &mut oracle, &mut watch)) {
+        match panic::catch(|| world.perform(pick, &mut oracle, &mut watch)) {
             Ok(outcome) => outcome?,
             Err(message) => {
-                watch.violation = Some(Violation { property: "no-panic".to_owned(), message });
+                watch.break_property(NO_PANIC, message);
                 break;
             }
         }
-        world.mix_into(&mut fingerprint, pick.class, event);
+        let state = world.abstract_state();
+        let is_new = novelty.visit(state);
+        oracle.observe(&Step { class: pick.class, place, state, is_new });
     }
     if setting.settles && watch.violation.is_none() {
-        let settled = panic::catch(|| world.settle(&mut watch));
-        let violation = match settled {
-            Ok(Ok(())) => None,
-            Ok(Err(message)) => Some(Violation { property: "comes-to-rest".to_owned(), message }),
-            Err(message) => Some(Violation { property: "no-panic".to_owned(), message }),
-        };
-        watch.violation = watch.violation.take().or(violation);
+        match panic::catch(|| world.settle(&mut watch)) {
+            Ok(Ok(())) => {}
+            Ok(Err(message)) => watch.break_property(COMES_TO_REST, message),
+            Err(message) => watch.break_property(NO_PANIC, message),
+        }
     }
     if let Some(violation) = watch.violation.clone() {
         watch.line(format_args!("       violated: {violation}"));
@@ -115,11 +107,11 @@ pub(crate) fn run(
     Ok(Run {
         tape,
         steps,
-        fingerprint,
-        violation: watch.violation.clone(),
+        fingerprint: watch.fingerprint,
+        violation: watch.violation.take(),
         faults: world.faults(),
         operations: world.operations(),
-        goals: std::mem::take(&mut watch.goals),
+        goals: world.goals(),
         lines: lines.unwrap_or_default(),
         trace: watch.into_trace().unwrap_or_default(),
     })

@@ -19,50 +19,54 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod disk;
+mod coverage_map;
 mod engine;
 mod event;
 mod explorer;
 mod fault;
 mod fingerprint;
-mod goal;
 pub mod history;
 pub mod linearizability;
-mod machine;
-mod monitor;
+mod model;
 mod network;
 mod operation;
 mod oracle;
 mod panic;
 pub mod picture;
 mod plan;
+mod raft;
 mod report;
 mod rng;
-mod scenario;
 mod schedule;
 mod shrink;
 mod strategy;
 pub mod trace;
+mod violation;
 mod watch;
-mod world;
+mod workers;
 
-pub use disk::{DiskFault, DiskFaultCounts, SimulatedDisk, SimulatedFile};
-pub use event::{EnabledView, EventClass, Pick};
+pub use event::{EnabledView, EventClass, Names, Pick};
 pub use explorer::{ExploreError, Explorer, Recording, ReplayError};
 pub use fault::{Fault, FaultCounts, FaultPlan};
 pub use fingerprint::Fingerprint;
-pub use goal::{Goal, GoalCounts};
-pub use monitor::{
-    CommittedPrefix, ConfigurationSafety, DurableMajority, ElectionSafety, ExactlyOnce, Fact,
-    LeaderCompleteness, LinearizableReads, Monitor, StateMachineSafety, Violation,
-};
+pub use model::{Model, ModelError, StartError, World};
 pub use operation::{Operation, OperationCounts, OperationPlan};
+pub use oracle::{Choice, Oracle};
 pub use plan::{Counts, Kind, Plan, UnknownKind};
-pub use report::{Bug, Failure, Report};
+pub use raft::disk::{DiskFault, DiskFaultCounts, SimulatedDisk, SimulatedFile};
+pub use raft::goal::Goal;
+pub use raft::monitor::{
+    CommittedPrefix, ConfigurationSafety, DurableMajority, ElectionSafety, ExactlyOnce, Fact,
+    LeaderCompleteness, LinearizableReads, Monitor, MonitorFork, StateMachineSafety,
+};
+pub use raft::scenario::{Clocks, Protocol, SaveMode, Scenario, ScenarioError};
+pub use raft::{Cluster, Raft};
+pub use report::{Bug, Failure, GoalCounts, MemberCounts, Report};
 pub use rng::Rng;
-pub use scenario::{Clocks, Protocol, SaveMode, Scenario, ScenarioError};
-pub use schedule::{Line, Schedule, ScheduleError};
-pub use strategy::{NotReproducible, Random, Strategy, Weighted};
+pub use schedule::{Line, Schedule, ScheduleError, Setting, SettingReader};
+pub use strategy::{Lesson, NotReproducible, Random, Step, Strategy, StrategyFork, Weighted};
+pub use violation::Violation;
+pub use watch::Watch;
 
 /// The examples of the README are compiled like those of the documentation.
 #[cfg(doctest)]

@@ -297,7 +297,7 @@ fn linearizable_reads_are_broken_by_a_read_that_misses_what_was_told_before() {
 }
 
 /// Breaks down when a leader is elected.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Fragile;
 
 impl Monitor for Fragile {

@@ -91,7 +91,7 @@ fn a_cut_schedule_is_refused() {
     let lines: Vec<_> = text.lines().collect();
     let first = |count: usize| lines[..count].join("\n").parse::<Schedule>().unwrap_err();
     assert_eq!(first(0), ScheduleError::Empty);
-    assert_eq!(first(4).to_string(), "the schedule is cut off before `requests`");
+    assert_eq!(first(4).to_string(), "the schedule is cut off before `end`");
     let cut = first(lines.len() - 1);
     let expected = bug().schedule().events();
     assert_eq!(cut, ScheduleError::Events { expected, found: expected - 1 });
@@ -102,7 +102,8 @@ fn a_foreign_text_is_refused_by_its_line() {
     let text = bug().schedule().to_string();
     let refused = |from: &str, to: &str| {
         assert!(text.contains(from), "{from:?} is in the schedule");
-        text.replacen(from, to, 1).parse::<Schedule>().unwrap_err().to_string()
+        let parsed = text.replacen(from, to, 1).parse::<Schedule>();
+        parsed.and_then(|schedule| schedule.scenario()).unwrap_err().to_string()
     };
     assert_eq!(
         "# Raft\n".parse::<Schedule>().unwrap_err(),
@@ -196,7 +197,7 @@ fn an_edit_that_can_happen_is_refused_for_where_it_leads() {
 #[test]
 fn the_kept_schedule_elects_two_leaders_with_the_defect_and_one_without() {
     let schedule: Schedule = include_str!("../schedules/two-leaders.txt").parse().unwrap();
-    let mut explorer = Explorer::new(schedule.scenario().clone());
+    let mut explorer = Explorer::new(schedule.scenario().unwrap());
     let recording = explorer.replay_tolerant(&schedule).unwrap();
     assert_eq!(recording.violation().unwrap().property, "election-safety");
     let recording = explorer.replay_tolerant(&schedule.with_defect(None)).unwrap();
@@ -204,7 +205,7 @@ fn the_kept_schedule_elects_two_leaders_with_the_defect_and_one_without() {
 }
 
 /// Remembers more than its seed: each run goes on where the last one ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Forgetless {
     calls: usize,
 }

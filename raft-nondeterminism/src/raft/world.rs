@@ -12,41 +12,47 @@
 //! time, as if every message could take for ever and every clock run at its own speed: all that safety
 //! may rely on.
 
+mod abstraction;
 mod client;
+mod event;
 mod files;
 mod host;
 mod names;
 mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem;
 use std::ops::Range;
 
 use raft_core::{
     Address, ClientId, Defect, Effects, Envelope, Input, NewServerError, ReadId, ReadMode, ServerId,
 };
 
-use crate::event::{EnabledView, EventClass, Pick};
+use crate::event::{EventClass, Pick};
 use crate::fault::{Fault, FaultCounts};
-use crate::fingerprint::Fingerprint;
-use crate::monitor::Fact;
-use crate::network::{Network, Slot};
-use crate::operation::{Changes, Operation, OperationCounts, possible_changes};
+use crate::network::Network;
+use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
-use crate::scenario::{Clocks, SaveMode, Scenario};
+use crate::raft::changes::{Changes, possible_changes};
+use crate::raft::goal::Goals;
+use crate::raft::monitor::{Fact, Monitor};
+use crate::raft::scenario::{Clocks, SaveMode, Scenario};
+use crate::raft::watch::{Observers, Watch};
+use crate::raft::world::client::{ClientHost, Outcome};
+use crate::raft::world::event::Event;
+use crate::raft::world::host::Host;
 use crate::strategy::NotReproducible;
-use crate::watch::Watch;
-use crate::world::client::{ClientHost, Outcome};
-use crate::world::host::Host;
+use crate::watch;
 
 /// A cluster with everything around it.
 #[derive(Debug)]
-pub(crate) struct World {
+pub struct World {
     scenario: Scenario,
     defect: Option<Defect>,
     variant: Variant,
     hosts: Vec<Host>,
     clients: Vec<ClientHost>,
-    network: Network,
+    network: Network<Envelope>,
     faults: FaultCounts,
     operations: OperationCounts,
     /// The places of the servers that are cut off from the others, a bit for each; 0 for none.
@@ -58,6 +64,7 @@ pub(crate) struct World {
     /// Buffers, empty between events.
     effects: Effects,
     inputs: VecDeque<Input>,
+    observers: Observers,
 }
 
 /// The settings that differ from run to run.
@@ -115,46 +122,14 @@ fn is_among(places: u64, place: u64) -> bool {
     place < 64 && places >> place & 1 == 1
 }
 
-/// One thing that can happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    Deliver(Slot),
-    Drop(Slot),
-    Duplicate(Slot),
-    Timeout(usize),
-    Request(usize),
-    Retry(usize),
-    /// A server takes what has arrived.
-    Take(usize),
-    Saved(usize),
-    /// A state machine does the next thing it was asked.
-    Applied(usize),
-    /// A state machine gives the snapshot it was asked for.
-    Taken(usize),
-    Crash(usize),
-    Restart(usize),
-    Snapshot(usize),
-    /// Which of [`World::changes`].
-    Change(usize, usize),
-    /// Which of [`World::successors`].
-    Transfer(usize, usize),
-    Read(usize),
-    Propose(usize),
-    /// The places that are cut off, a bit for each.
-    Cut(u64),
-    Heal,
-    FailDisk(usize),
-    Stall(usize),
-    Unstall(usize),
-}
-
 impl World {
     /// A cluster whose servers have all just joined, with those that stand by.
     pub(crate) fn new(
         scenario: &Scenario,
         defect: Option<Defect>,
         variant: Variant,
-        watch: &mut Watch<'_>,
+        monitors: &[Box<dyn Monitor>],
+        notes: &mut watch::Watch,
     ) -> Result<Self, NewServerError> {
         let servers = scenario.servers + scenario.spares;
         let ids: Vec<_> = (1..=servers as u64).map(ServerId).collect();
@@ -165,7 +140,7 @@ impl World {
         let mut world = Self {
             hosts: ids.iter().copied().map(Host::new).collect(),
             clients: client_ids.iter().map(client).collect(),
-            network: Network::new(ids.iter().copied(), client_ids.iter().copied()),
+            network: Network::new(ids.len() + client_ids.len()),
             faults: FaultCounts::default(),
             operations: OperationCounts::default(),
             cut: 0,
@@ -173,29 +148,18 @@ impl World {
             reads: BTreeMap::new(),
             effects: Effects::new(),
             inputs: VecDeque::new(),
+            observers: Observers::default(),
             scenario: scenario.clone(),
             defect,
             variant,
         };
+        let mut observers = Observers { monitors: monitors.to_vec(), goals: Goals::default() };
+        let watch = &mut Watch { observers: &mut observers, notes };
         for place in world.places() {
             world.start(place, watch)?;
         }
+        world.observers = observers;
         Ok(world)
-    }
-
-    /// How often each fault has happened.
-    pub(crate) fn faults(&self) -> FaultCounts {
-        self.faults
-    }
-
-    /// How often each operation was taken.
-    pub(crate) fn operations(&self) -> OperationCounts {
-        self.operations
-    }
-
-    /// Everything that can happen next.
-    pub(crate) fn enabled(&self) -> EnabledView<'_> {
-        EnabledView::new(EventClass::ALL.map(|class| self.count(class)), self)
     }
 
     fn count(&self, class: EventClass) -> usize {
@@ -318,7 +282,7 @@ impl World {
     }
 
     /// Lets an event happen, to its end.
-    pub(crate) fn perform(
+    fn do_event(
         &mut self,
         event: Event,
         oracle: &mut Oracle<'_>,
@@ -336,7 +300,7 @@ impl World {
     fn happen(&mut self, event: Event, watch: &mut Watch<'_>) {
         match event {
             Event::Deliver(slot) => {
-                let envelope = self.network.take(slot);
+                let envelope = self.network.take(slot).message;
                 self.arrive(slot.place, envelope, watch);
             }
             Event::Drop(slot) => {
@@ -367,7 +331,7 @@ impl World {
                 self.send(envelope, watch);
             }
             Event::Take(place) => {
-                let arrivals = std::mem::take(&mut self.hosts[place].arrivals);
+                let arrivals = mem::take(&mut self.hosts[place].arrivals);
                 let _ = self.step(place, arrivals, watch);
             }
             Event::Applied(place) => self.work(place, watch),
@@ -435,9 +399,8 @@ impl World {
 
     /// Takes into a fingerprint what an event did. It leaves out which of several equal messages it
     /// was about: they are kept in no order.
-    pub(crate) fn mix_into(&self, fingerprint: &mut Fingerprint, class: EventClass, event: Event) {
+    fn mix_into(&self, fingerprint: &mut watch::Watch, event: Event) {
         let place = event.place();
-        fingerprint.mix(class as u64);
         fingerprint.mix(place as u64);
         fingerprint.mix(self.network.in_flight() as u64);
         let Some(host) = self.hosts.get(place) else { return };
@@ -524,7 +487,7 @@ impl World {
 
     /// Gives a server an input that it may refuse, after what has arrived.
     fn tell(&mut self, place: usize, input: Input, watch: &mut Watch<'_>) {
-        let arrivals = std::mem::take(&mut self.hosts[place].arrivals);
+        let arrivals = mem::take(&mut self.hosts[place].arrivals);
         // What it refuses is in the trace, and what is fatal was told to the monitors.
         let _ = self.step(place, arrivals.into_iter().chain([input]), watch);
     }
@@ -577,60 +540,93 @@ impl World {
 
     fn send(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
         watch.line(format_args!("       {envelope}"));
-        self.network.send(envelope);
+        self.post(envelope);
+    }
+
+    /// Puts a message in flight: a broadcast is one per receiver, each with a fate of its own. One for a
+    /// stranger disappears.
+    fn post(&mut self, envelope: Envelope) {
+        let clients = self.hosts.len();
+        match envelope.to {
+            Address::AllServers => {
+                for place in self.places() {
+                    let to = Address::Server(self.hosts[place].id);
+                    if to != envelope.from {
+                        self.network.send(place, Envelope { to, ..envelope.clone() });
+                    }
+                }
+            }
+            // Server `n` is at place `n - 1`, and so are clients after them.
+            Address::Server(ServerId(id)) => {
+                if (1..=clients as u64).contains(&id) {
+                    self.network.send(id as usize - 1, envelope);
+                }
+            }
+            Address::Client(ClientId(id)) => {
+                if (1..=self.clients.len() as u64).contains(&id) {
+                    self.network.send(clients + id as usize - 1, envelope);
+                }
+            }
+        }
     }
 }
 
-impl Event {
-    /// Whom it is about.
-    fn place(self) -> usize {
-        match self {
-            Self::Deliver(slot) | Self::Drop(slot) | Self::Duplicate(slot) => slot.place,
-            Self::Timeout(place)
-            | Self::Request(place)
-            | Self::Retry(place)
-            | Self::Take(place)
-            | Self::Saved(place)
-            | Self::Applied(place)
-            | Self::Taken(place)
-            | Self::Crash(place)
-            | Self::Restart(place)
-            | Self::Snapshot(place)
-            | Self::Change(place, _)
-            | Self::Transfer(place, _)
-            | Self::Read(place)
-            | Self::Propose(place)
-            | Self::FailDisk(place)
-            | Self::Stall(place)
-            | Self::Unstall(place) => place,
-            Self::Cut(places) => usize::MAX - usize::try_from(places).unwrap_or_default(),
-            Self::Heal => usize::MAX,
-        }
+impl crate::model::World for World {
+    fn counts(&self) -> [usize; EventClass::COUNT] {
+        EventClass::ALL.map(|class| self.count(class))
     }
 
-    /// The message it is about.
-    fn slot(self) -> Option<Slot> {
-        match self {
-            Self::Deliver(slot) | Self::Drop(slot) | Self::Duplicate(slot) => Some(slot),
-            Self::Timeout(_)
-            | Self::Request(_)
-            | Self::Retry(_)
-            | Self::Take(_)
-            | Self::Saved(_)
-            | Self::Applied(_)
-            | Self::Taken(_)
-            | Self::Crash(_)
-            | Self::Restart(_)
-            | Self::Snapshot(_)
-            | Self::Change(..)
-            | Self::Transfer(..)
-            | Self::Read(_)
-            | Self::Propose(_)
-            | Self::FailDisk(_)
-            | Self::Stall(_)
-            | Self::Unstall(_)
-            | Self::Cut(_)
-            | Self::Heal => None,
-        }
+    fn place(&self, pick: Pick) -> usize {
+        self.event(pick).place()
+    }
+
+    fn key(&self, pick: Pick) -> u64 {
+        let event = self.event(pick);
+        let number = event.slot().map_or(0, |slot| self.network.in_flight_at(slot).number);
+        // Changes and transfers of one leader differ by their place among the picks alone.
+        let which = match event {
+            Event::Change(_, which) | Event::Transfer(_, which) => which,
+            Event::Cut(_) => pick.index,
+            _ => event.place(),
+        };
+        let kind = event.kind();
+        number.max(which as u64) << 5 | kind
+    }
+
+    fn perform(
+        &mut self,
+        pick: Pick,
+        oracle: &mut Oracle<'_>,
+        notes: &mut watch::Watch,
+    ) -> Result<(), NotReproducible> {
+        let event = self.event(pick);
+        let mut observers = mem::take(&mut self.observers);
+        let outcome = self.do_event(event, oracle, &mut Watch { observers: &mut observers, notes });
+        self.observers = observers;
+        self.mix_into(notes, event);
+        outcome
+    }
+
+    fn settle(&mut self, notes: &mut watch::Watch) -> Result<(), String> {
+        let mut observers = mem::take(&mut self.observers);
+        let outcome = self.come_to_rest(&mut Watch { observers: &mut observers, notes });
+        self.observers = observers;
+        outcome
+    }
+
+    fn faults(&self) -> FaultCounts {
+        self.faults
+    }
+
+    fn operations(&self) -> OperationCounts {
+        self.operations
+    }
+
+    fn goals(&self) -> u64 {
+        self.observers.goals.reached()
+    }
+
+    fn abstract_state(&self) -> u64 {
+        abstraction::of(&self.hosts, &self.network)
     }
 }

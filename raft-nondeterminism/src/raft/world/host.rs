@@ -16,12 +16,12 @@ use raft_core::{
 use super::World;
 use super::files::Files;
 use crate::fault::Fault;
-use crate::machine::Machine;
-use crate::monitor::Fact;
 use crate::oracle::Oracle;
-use crate::scenario::{Clocks, Protocol, SaveMode};
+use crate::raft::machine::Machine;
+use crate::raft::monitor::Fact;
+use crate::raft::scenario::{Clocks, Protocol, SaveMode};
+use crate::raft::watch::Watch;
 use crate::strategy::NotReproducible;
-use crate::watch::Watch;
 
 /// What one server runs on.
 #[derive(Debug)]
@@ -367,7 +367,7 @@ impl World {
         inputs: &mut VecDeque<Input>,
         watch: &mut Watch<'_>,
     ) {
-        let Self { scenario, hosts, network, .. } = self;
+        let Self { scenario, hosts, .. } = self;
         let host = &mut hosts[place];
         let id = host.id;
         let server = host.server.as_ref().expect("it has just taken an input");
@@ -388,7 +388,7 @@ impl World {
                 {
                     watch.fact(&Fact::AskedToLead { server: id, term: request.term });
                 }
-                network.send(envelope);
+                self.post(envelope);
             }
             Effect::Apply(apply) => self.ask(place, Task::Apply(apply), inputs, watch),
             Effect::TakeSnapshot { through } => {

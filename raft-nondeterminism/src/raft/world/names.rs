@@ -19,10 +19,10 @@ impl World {
 
     pub(super) fn write_name(&self, f: &mut dyn fmt::Write, event: Event) -> fmt::Result {
         match event {
-            Event::Deliver(slot) => write!(f, "deliver {}", self.network.envelope(slot)),
-            Event::Duplicate(slot) => write!(f, "duplicate {}", self.network.envelope(slot)),
+            Event::Deliver(slot) => write!(f, "deliver {}", self.network.message(slot)),
+            Event::Duplicate(slot) => write!(f, "duplicate {}", self.network.message(slot)),
             Event::Drop(slot) => {
-                let Envelope { from, to, message, .. } = self.network.envelope(slot);
+                let Envelope { from, to, message, .. } = self.network.message(slot);
                 write!(f, "drop {from}")?;
                 if let (Address::Server(_), Some(term)) = (from, message.term()) {
                     write!(f, "@{term}")?;
@@ -65,35 +65,13 @@ impl World {
     }
 }
 
-/// The class of the events whose names start with this word.
-fn class_of(verb: &str) -> Option<EventClass> {
-    match verb {
-        "deliver" | "take" => Some(EventClass::Deliver),
-        "duplicate" => Some(EventClass::Duplicate),
-        "drop" => Some(EventClass::Drop),
-        "timeout" => Some(EventClass::Timeout),
-        "saved" | "taken" | "applied" => Some(EventClass::Save),
-        "crash" => Some(EventClass::Crash),
-        "restart" => Some(EventClass::Restart),
-        "request" | "retry" => Some(EventClass::Client),
-        "snapshot" => Some(EventClass::Snapshot),
-        "change" => Some(EventClass::Change),
-        "transfer" => Some(EventClass::Transfer),
-        "read" => Some(EventClass::Read),
-        "cut" | "heal" => Some(EventClass::Partition),
-        "propose" => Some(EventClass::Propose),
-        "fail-disk" | "stall" | "unstall" => Some(EventClass::Disk),
-        _ => None,
-    }
-}
-
 impl Names for World {
     fn name(&self, pick: Pick) -> String {
         self.event_name(self.event(pick))
     }
 
     fn find(&self, name: &str) -> Option<Pick> {
-        let class = class_of(name.split(' ').next()?)?;
+        let class = EventClass::of_verb(name.split(' ').next()?)?;
         let mut picks = (0..self.count(class)).map(|index| Pick { class, index });
         picks.find(|&pick| {
             let mut rest = Rest(name);
@@ -105,12 +83,12 @@ impl Names for World {
         // `deliver s1@2 → s3 VoteRequest last=1@1`: what follows the message's name may differ, and
         // the nearest term is meant.
         let mut words = name.split(' ');
-        let class = class_of(words.next()?)?;
+        let class = EventClass::of_verb(words.next()?)?;
         let (from, term) = words.next()?.split_once('@')?;
         let (term, to, message) = (term.parse::<u64>().ok()?, words.nth(1)?, words.next()?);
         let picks = (0..self.count(class)).map(|index| Pick { class, index });
         let distances = picks.filter_map(|pick| {
-            let envelope = self.network.envelope(self.event(pick).slot()?);
+            let envelope = self.network.message(self.event(pick).slot()?);
             let is_like = envelope.message.name() == message
                 && is_written(&envelope.from, from)
                 && is_written(&envelope.to, to);

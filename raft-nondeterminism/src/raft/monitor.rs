@@ -170,7 +170,7 @@ pub enum Fact<'a> {
 /// use raft_nondeterminism::{Explorer, Fact, Monitor, Scenario};
 ///
 /// /// Claims that elections are never contested, which is not so.
-/// #[derive(Debug)]
+/// #[derive(Clone, Debug)]
 /// struct OneTermIsEnough;
 ///
 /// impl Monitor for OneTermIsEnough {
@@ -192,7 +192,7 @@ pub enum Fact<'a> {
 /// assert_eq!(report.bug().expect("it is found").property(), "one-term-is-enough");
 /// # Ok::<(), raft_nondeterminism::ExploreError>(())
 /// ```
-pub trait Monitor: fmt::Debug {
+pub trait Monitor: MonitorFork + fmt::Debug + Send + Sync {
     /// The name of the property, in kebab-case.
     fn property(&self) -> &'static str;
 
@@ -207,18 +207,21 @@ pub trait Monitor: fmt::Debug {
     fn observe(&mut self, fact: &Fact<'_>) -> Result<(), String>;
 }
 
-/// A property that did not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The name of the property.
-    pub property: String,
-    /// What broke it.
-    pub message: String,
+/// A copy for another run. Whoever is `Clone` has it.
+pub trait MonitorFork {
+    /// A copy that has seen the same.
+    fn fork(&self) -> Box<dyn Monitor>;
 }
 
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.property, self.message)
+impl<M: Monitor + Clone + 'static> MonitorFork for M {
+    fn fork(&self) -> Box<dyn Monitor> {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Box<dyn Monitor> {
+    fn clone(&self) -> Self {
+        (**self).fork()
     }
 }
 

@@ -7,8 +7,9 @@
 use raft_core::Server;
 
 use super::{Event, Host, World};
-use crate::scenario::Clocks;
-use crate::watch::Watch;
+use crate::network::InFlight;
+use crate::raft::scenario::Clocks;
+use crate::raft::watch::Watch;
 
 /// More time-outs than elections, changes, snapshots and retries take together.
 const TIMEOUTS_MAX: usize = 600;
@@ -22,7 +23,7 @@ impl World {
     /// # Errors
     ///
     /// What does not end.
-    pub(crate) fn settle(&mut self, watch: &mut Watch<'_>) -> Result<(), String> {
+    pub(super) fn come_to_rest(&mut self, watch: &mut Watch<'_>) -> Result<(), String> {
         watch.line(format_args!("       everything works from now on"));
         self.cut = 0;
         self.hosts.iter_mut().for_each(|host| host.stall(false));
@@ -43,7 +44,7 @@ impl World {
                 self.happen_by_name(event, watch);
                 self.drain(watch)?;
             }
-            if watch.violation.is_some() || self.unrest().is_none() {
+            if watch.is_broken() || self.unrest().is_none() {
                 return Ok(());
             }
             let next = self.due().next().expect("all servers are up");
@@ -55,7 +56,7 @@ impl World {
     /// Lets everything happen that needs no time, messages in the order in which they were sent.
     fn drain(&mut self, watch: &mut Watch<'_>) -> Result<(), String> {
         for _ in 0..EVENTS_MAX {
-            if watch.violation.is_some() {
+            if watch.is_broken() {
                 return Ok(());
             }
             let place = |is_enabled: fn(&Host) -> bool| {
@@ -69,10 +70,10 @@ impl World {
                 Event::Taken(place)
             } else if let Some(place) = place(Host::has_arrivals) {
                 Event::Take(place)
-            } else if let Some((place, envelope)) = self.network.take_first() {
+            } else if let Some((place, InFlight { message, .. })) = self.network.take_first() {
                 // In order: what overtakes is asked for again, over and over.
-                watch.line(format_args!("    +  deliver {envelope}"));
-                self.arrive(place, envelope, watch);
+                watch.line(format_args!("    +  deliver {message}"));
+                self.arrive(place, message, watch);
                 continue;
             } else {
                 return Ok(());

@@ -5,7 +5,7 @@ use std::fmt;
 
 use raft_core::{ClientResult, Index, Payload, ServerId, Term};
 
-use crate::monitor::Fact;
+use crate::raft::monitor::Fact;
 
 /// Something that should happen in some runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,10 +81,16 @@ impl fmt::Display for Goal {
     }
 }
 
+impl From<Goal> for &'static str {
+    fn from(goal: Goal) -> Self {
+        goal.name()
+    }
+}
+
 /// The goals one run has reached.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Goals {
-    reached: [bool; Goal::COUNT],
+    reached: u64,
     leader: Option<ServerId>,
     committed: Index,
     /// The last committed configuration was a joint one.
@@ -152,40 +158,12 @@ impl Goals {
         }
     }
 
-    pub(crate) fn is_reached(&self, goal: Goal) -> bool {
-        self.reached[goal as usize]
+    /// A bit for each that was reached.
+    pub(crate) fn reached(&self) -> u64 {
+        self.reached
     }
 
     fn reach(&mut self, goal: Goal) {
-        self.reached[goal as usize] = true;
-    }
-}
-
-/// How many runs reached each goal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GoalCounts {
-    counts: [u64; Goal::COUNT],
-}
-
-impl GoalCounts {
-    /// How many runs reached a goal.
-    #[must_use]
-    pub fn count(&self, goal: Goal) -> u64 {
-        self.counts[goal as usize]
-    }
-
-    pub(crate) fn add(&mut self, goals: &Goals) {
-        for goal in Goal::ALL {
-            self.counts[goal as usize] += u64::from(goals.is_reached(goal));
-        }
-    }
-}
-
-impl fmt::Display for GoalCounts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, goal) in Goal::ALL.into_iter().enumerate() {
-            write!(f, "{}{goal}={}", if place == 0 { "" } else { " " }, self.count(goal))?;
-        }
-        Ok(())
+        self.reached |= 1 << goal as u64;
     }
 }

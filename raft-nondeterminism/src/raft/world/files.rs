@@ -7,8 +7,8 @@ use std::fmt;
 
 use raft_core::{ClusterId, Config, FileStorage, Recovered, Save, ServerId, Storage, StorageError};
 
-use crate::disk::{DiskFault, SimulatedDisk};
 use crate::oracle::Oracle;
+use crate::raft::disk::{DiskFault, SimulatedDisk};
 use crate::strategy::NotReproducible;
 
 /// Segments so short that a run has several.
