@@ -12,6 +12,7 @@ use crate::oracle::{Choice, Oracle};
 use crate::panic;
 use crate::schedule::Line;
 use crate::strategy::{Step, Strategy};
+use crate::trace::Trace;
 use crate::violation::Violation;
 use crate::watch::Watch;
 
@@ -49,6 +50,7 @@ pub(crate) struct Run {
     /// Empty unless they were to be recorded.
     pub(crate) lines: Vec<Line>,
     pub(crate) trace: String,
+    pub(crate) data: Option<Trace>,
 }
 
 /// The property that a panic of the system under test breaks.
@@ -68,6 +70,7 @@ pub(crate) fn run<M: Model>(
     let mut watch = Watch::new(setting.record >= Record::Trace);
     let mut oracle = Oracle::new(strategy, setting.record >= Record::Lines, tape);
     let mut world = setting.model.start(&mut oracle, &mut watch)?;
+    watch.observe(|| world.lanes());
     let mut steps = 0;
     while steps < setting.max_steps && watch.violation.is_none() {
         let enabled = world.enabled();
@@ -76,10 +79,10 @@ pub(crate) fn run<M: Model>(
         }
         let Some(pick) = oracle.pick(&enabled)? else { break };
         steps += 1;
-        if watch.is_tracing() {
-            watch.line(format_args!("{steps:5}  {}", enabled.name(pick)));
-        }
         let place = enabled.place(pick);
+        if watch.is_tracing() {
+            watch.begin(steps, pick.class, &enabled.name(pick), place);
+        }
         watch.fingerprint.mix(pick.class as u64);
         // The world may be broken after a panic, but nobody looks at it again.
         match panic::catch(|| world.perform(pick, &mut oracle, &mut watch)) {
@@ -89,6 +92,7 @@ pub(crate) fn run<M: Model>(
                 break;
             }
         }
+        watch.observe(|| world.lanes());
         let state = world.abstract_state();
         let is_new = novelty.visit(state);
         oracle.observe(&Step { class: pick.class, place, state, is_new });
@@ -100,19 +104,19 @@ pub(crate) fn run<M: Model>(
             Err(message) => watch.break_property(NO_PANIC, message),
         }
     }
-    if let Some(violation) = watch.violation.clone() {
-        watch.line(format_args!("       violated: {violation}"));
-    }
     let (tape, lines) = oracle.into_parts();
+    let (fingerprint, violation) = (watch.fingerprint, watch.violation.clone());
+    let (trace, data) = watch.into_trace().map_or((String::new(), None), |it| (it.0, Some(it.1)));
     Ok(Run {
         tape,
         steps,
-        fingerprint: watch.fingerprint,
-        violation: watch.violation.take(),
+        fingerprint,
+        violation,
         faults: world.faults(),
         operations: world.operations(),
         goals: world.goals(),
         lines: lines.unwrap_or_default(),
-        trace: watch.into_trace().unwrap_or_default(),
+        trace,
+        data,
     })
 }

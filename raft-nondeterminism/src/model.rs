@@ -17,6 +17,7 @@ use crate::operation::{OperationCounts, OperationPlan};
 use crate::oracle::Oracle;
 use crate::schedule::{Schedule, ScheduleError, Setting};
 use crate::strategy::NotReproducible;
+use crate::trace::Lane;
 use crate::watch::Watch;
 
 /// What is the same in all runs of an exploration: the system under test, its surroundings, and what is
@@ -138,6 +139,12 @@ pub trait World: Names + fmt::Debug {
     /// `2^128`. `None` if the world cannot tell.
     fn exact_state(&self) -> Option<u128> {
         None
+    }
+
+    /// Who takes part, each as it is now: first those whose place is 0, 1 and so on. Asked only if
+    /// somebody will read it.
+    fn lanes(&self) -> Vec<Lane> {
+        Vec::new()
     }
 
     /// An independent copy, if there can be one.

@@ -1,6 +1,8 @@
 //! A run made by hand that has everything a trace can have, for the tests of what is made of traces.
 
-use super::{BrokenProperty, Detail, Fate, Lane, LaneLog, LaneState, Trace, TraceRecorder};
+use super::{
+    BrokenProperty, Detail, Fate, Lane, LaneLog, LaneState, Message, MessageId, Trace, TraceRecorder,
+};
 
 pub(crate) fn state(role: &str, term: u64, entries: &[&str], committed: u64) -> LaneState {
     let log = entries.iter().map(|entry| format!(" {entry}")).collect::<String>();
@@ -23,35 +25,49 @@ fn server(name: &str) -> Lane {
     Lane { name: name.to_owned(), kind: "server".to_owned(), start }
 }
 
+fn send(
+    recorder: &mut TraceRecorder,
+    id: u64,
+    (from, to): (usize, usize),
+    label: &str,
+    term: Option<u64>,
+) -> MessageId {
+    let (id, label) = (MessageId(id), label.to_owned());
+    recorder.sent(Message { id, from, to, label, term, twin_of: None });
+    id
+}
+
 /// Two servers that both lead, and a client.
 pub(crate) fn two_leaders() -> Trace {
     let client = LaneState { is_up: true, summary: "idle".to_owned(), ..LaneState::default() };
     let client = Lane { name: "c1".to_owned(), kind: "client".to_owned(), start: client };
-    let mut recorder = TraceRecorder::new(vec![server("s1"), server("s2"), server("s3"), client]);
+    let mut recorder = TraceRecorder::new();
+    recorder.observe(vec![server("s1"), server("s2"), server("s3"), client]);
 
     recorder.begin("timeout", "timeout s1", Some(0));
     recorder.state(0, state("candidate", 1, &[], 0));
     recorder.note("s1@0 follower ⇨ s1@1 candidate");
-    let first = recorder.sent(0, 1, "VoteRequest last=0@0".to_owned(), Some(1));
-    let second = recorder.sent(0, 2, "VoteRequest last=0@0".to_owned(), Some(1));
+    let first = send(&mut recorder, 1, (0, 1), "VoteRequest last=0@0", Some(1));
+    let second = send(&mut recorder, 2, (0, 2), "VoteRequest last=0@0", Some(1));
     recorder.begin("deliver", "deliver s1@1 → s2 VoteRequest last=0@0", Some(1));
     recorder.carried(first, Fate::Delivered);
     recorder.state(1, state("follower", 1, &[], 0));
     recorder.note("s2@1 → s1 VoteResponse granted");
-    let vote = recorder.sent(1, 0, "VoteResponse granted".to_owned(), Some(1));
+    let vote = send(&mut recorder, 3, (1, 0), "VoteResponse granted", Some(1));
     recorder.begin("duplicate", "duplicate s2@1 → s1 VoteResponse granted", Some(0));
-    let twin = recorder.doubled(vote);
+    let twin = MessageId(4);
+    recorder.doubled(vote, twin);
     recorder.begin("drop", "drop s1@1 ⇥ s3 VoteRequest last=0@0", Some(2));
     recorder.carried(second, Fate::Lost);
     recorder.begin("deliver", "deliver s2@1 → s1 VoteResponse granted", Some(0));
     recorder.carried(vote, Fate::Delivered);
     recorder.state(0, state("leader", 1, &["1@1"], 0));
     recorder.note("s1@1 candidate ⇨ s1@1 leader");
-    recorder.sent(0, 1, "AppendEntriesRequest prev=0@0 entry=1@1 commit=0".to_owned(), Some(1));
+    send(&mut recorder, 5, (0, 1), "AppendEntriesRequest prev=0@0 entry=1@1 commit=0", Some(1));
     recorder.begin("crash", "crash s2", Some(1));
     recorder.state(1, state("down", 1, &[], 0));
     recorder.begin("client", "request c1", Some(3));
-    let request = recorder.sent(3, 0, "ClientRequest c1#1 (3 bytes)".to_owned(), None);
+    let request = send(&mut recorder, 6, (3, 0), "ClientRequest c1#1 (3 bytes)", None);
     recorder.begin("restart", "restart s2", Some(1));
     recorder.state(1, state("follower", 1, &[], 0));
     recorder.begin("deliver", "deliver c1 → s1 ClientRequest c1#1 (3 bytes)", Some(0));

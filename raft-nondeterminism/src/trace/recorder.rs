@@ -15,14 +15,18 @@ pub struct TraceRecorder {
     trace: Trace,
     /// How each lane is now.
     states: Vec<LaneState>,
-    last_message: MessageId,
+}
+
+impl Default for TraceRecorder {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl TraceRecorder {
-    /// A run of these lanes, before its first step. Whoever records it fills in where it comes from.
+    /// A run before its first step. Whoever records it fills in where it comes from.
     #[must_use]
-    pub fn new(lanes: Vec<Lane>) -> Self {
-        let states = lanes.iter().map(|lane| lane.start.clone()).collect();
+    pub fn new() -> Self {
         let trace = Trace {
             version: TRACE_VERSION,
             title: String::new(),
@@ -32,7 +36,7 @@ impl TraceRecorder {
             iteration: 0,
             defect: None,
             roles: Vec::new(),
-            lanes,
+            lanes: Vec::new(),
             sent: Vec::new(),
             notes: Vec::new(),
             steps: Vec::new(),
@@ -40,7 +44,7 @@ impl TraceRecorder {
             matters: None,
             replay: String::new(),
         };
-        Self { trace, states, last_message: MessageId(0) }
+        Self { trace, states: Vec::new() }
     }
 
     /// The next step begins: everything from here on is because of it.
@@ -50,7 +54,7 @@ impl TraceRecorder {
             number,
             class: class.to_owned(),
             name: name.to_owned(),
-            lane,
+            lane: lane.filter(|&lane| lane < self.states.len()),
             carried: None,
             sent: Vec::new(),
             notes: Vec::new(),
@@ -58,41 +62,25 @@ impl TraceRecorder {
         });
     }
 
-    /// A message goes on its way: the id it has from now on.
-    pub fn sent(&mut self, from: usize, to: usize, label: String, term: Option<u64>) -> MessageId {
-        self.put_in_flight(from, to, label, term, None)
-    }
-
-    /// The network makes a twin of a message in flight: the twin's id.
-    ///
-    /// # Panics
-    ///
-    /// If there is no such message.
-    pub fn doubled(&mut self, message: MessageId) -> MessageId {
-        self.carried(message, Fate::Doubled);
-        let in_steps = self.trace.steps.iter().flat_map(|step| &step.sent);
-        let mut all = self.trace.sent.iter().chain(in_steps);
-        let original = all.find(|it| it.id == message).expect("what gets a twin was sent").clone();
-        let Message { from, to, label, term, .. } = original;
-        self.put_in_flight(from, to, label, term, Some(message))
-    }
-
-    fn put_in_flight(
-        &mut self,
-        from: usize,
-        to: usize,
-        label: String,
-        term: Option<u64>,
-        twin_of: Option<MessageId>,
-    ) -> MessageId {
-        let id = MessageId(self.last_message.0 + 1);
-        self.last_message = id;
-        let message = Message { id, from, to, label, term, twin_of };
+    /// A message goes on its way. Its id is higher than that of every message before it.
+    pub fn sent(&mut self, message: Message) {
         match self.trace.steps.last_mut() {
             Some(step) => step.sent.push(message),
             None => self.trace.sent.push(message),
         }
-        id
+    }
+
+    /// The network makes a twin of a message in flight.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such message.
+    pub fn doubled(&mut self, message: MessageId, twin: MessageId) {
+        self.carried(message, Fate::Doubled);
+        let in_steps = self.trace.steps.iter().flat_map(|step| &step.sent);
+        let mut all = self.trace.sent.iter().chain(in_steps);
+        let original = all.find(|it| it.id == message).expect("what gets a twin was sent").clone();
+        self.sent(Message { id: twin, twin_of: Some(message), ..original });
     }
 
     /// The step does this to a message in flight.
@@ -111,31 +99,34 @@ impl TraceRecorder {
         notes.push(note.into());
     }
 
-    /// How a lane is now. Before the first step, it is how it starts; and if nothing has changed,
-    /// nothing is written down.
+    /// How all lanes are now. The first time, it is how they start; then only what has changed is
+    /// written down.
+    pub fn observe(&mut self, lanes: Vec<Lane>) {
+        if self.states.is_empty() {
+            self.states = lanes.iter().map(|lane| lane.start.clone()).collect();
+            self.trace.lanes = lanes;
+            return;
+        }
+        for (place, lane) in lanes.into_iter().enumerate().take(self.states.len()) {
+            self.state(place, lane.start);
+        }
+    }
+
+    /// How a lane is now, after the step.
     ///
     /// # Panics
     ///
-    /// If there is no such lane.
+    /// If there is no such lane, or no step.
     pub fn state(&mut self, lane: usize, state: LaneState) {
         if self.states[lane] == state {
             return;
         }
         self.states[lane].clone_from(&state);
-        let Some(step) = self.trace.steps.last_mut() else {
-            self.trace.lanes[lane].start = state;
-            return;
-        };
+        let step = self.trace.steps.last_mut().expect("something changes by steps alone");
         match step.changes.iter_mut().find(|change| change.lane == lane) {
             Some(change) => change.state = state,
             None => step.changes.push(LaneChange { lane, state }),
         }
-    }
-
-    /// How many lanes there are.
-    #[must_use]
-    pub fn lanes(&self) -> usize {
-        self.states.len()
     }
 
     /// The run is over.

@@ -3,7 +3,7 @@ use super::*;
 
 #[test]
 fn a_trace_that_was_written_is_read_back() {
-    for trace in [two_leaders(), hostile(), TraceRecorder::new(Vec::new()).finish(None)] {
+    for trace in [two_leaders(), hostile(), TraceRecorder::new().finish(None)] {
         assert_eq!(Trace::from_json(&trace.to_json()).unwrap(), trace);
     }
 }
@@ -92,9 +92,10 @@ fn a_full_run_knows_what_its_shrunk_one_has_kept() {
 #[test]
 fn what_is_not_different_is_not_written_down() {
     let trace = two_leaders();
-    let mut recorder = TraceRecorder::new(trace.lanes.clone());
+    let mut recorder = TraceRecorder::new();
+    recorder.observe(trace.lanes.clone());
     recorder.begin("timeout", "timeout s1", Some(0));
-    recorder.state(0, trace.lanes[0].start.clone());
+    recorder.observe(trace.lanes.clone());
     recorder.state(1, example::state("leader", 1, &[], 0));
     recorder.state(1, example::state("leader", 2, &[], 0));
     let trace = recorder.finish(None);
