@@ -221,7 +221,7 @@ impl World {
     }
 
     /// What a pick stands for.
-    pub(crate) fn event(&self, pick: Pick) -> Event {
+    fn event(&self, pick: Pick) -> Event {
         const ENABLED: &str = "the pick is enabled";
         let Pick { class, index } = pick;
         let hosts = |is_enabled: fn(&Host) -> bool| {
