@@ -18,6 +18,7 @@ use crate::shrink;
 use crate::strategy::{
     Lesson, NotReproducible, Replay, Strategy, TapeReplay, TolerantReplay, Weighted,
 };
+use crate::trace::{Trace, TraceRecorder};
 use crate::violation::Violation;
 use crate::workers::{self, Epoch, Finished};
 
@@ -447,12 +448,29 @@ impl From<ModelError> for ReplayError {
 pub struct Recording {
     pub(crate) schedule: Schedule,
     trace: String,
+    data: Option<Trace>,
     violation: Option<Violation>,
 }
 
 impl Recording {
     fn new(schedule: Schedule, run: Run) -> Self {
-        Self { schedule, trace: run.trace, violation: run.violation }
+        Self { schedule, trace: run.trace, data: run.data, violation: run.violation }
+    }
+
+    /// Every event with everything it caused, for programs: for the player, graphs, and tools of one's
+    /// own.
+    #[must_use]
+    pub fn trace_data(&self) -> Trace {
+        let Self { schedule, data, violation, .. } = self;
+        let mut trace = data.clone().unwrap_or_else(|| TraceRecorder::new().finish(None));
+        let broken = violation.as_ref().map_or("no property broken", |it| &it.property);
+        trace.title = format!("{}: {broken}", schedule.model);
+        trace.model.clone_from(&schedule.model);
+        trace.strategy.clone_from(&schedule.strategy);
+        (trace.seed, trace.iteration) = (schedule.seed, schedule.iteration);
+        let defect = schedule.setting("defect").filter(|&defect| defect != "none");
+        trace.defect = defect.map(str::to_owned);
+        trace
     }
 
     /// Its choices, to keep and to replay.

@@ -35,7 +35,7 @@ mod panic;
 pub mod picture;
 mod plan;
 mod raft;
-mod report;
+pub mod report;
 mod rng;
 mod schedule;
 mod shrink;

@@ -2,6 +2,9 @@
 //!
 //! Guarantees: a report of a failing run ends with how to replay it.
 
+mod escape;
+mod html;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -13,6 +16,8 @@ use crate::model::Model;
 use crate::operation::{Operation, OperationCounts, OperationPlan};
 use crate::schedule::Schedule;
 use crate::violation::Violation;
+
+pub use html::html;
 
 /// What an exploration found.
 #[derive(Clone, Debug)]

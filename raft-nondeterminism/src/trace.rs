@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::violation::Violation;
+
 pub use recorder::TraceRecorder;
 
 /// The version of the format that this build reads and writes.
@@ -53,7 +55,7 @@ pub struct Trace {
     pub steps: Vec<Step>,
     /// What the run broke, with its last step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub violation: Option<BrokenProperty>,
+    pub violation: Option<Violation>,
     /// The numbers of the steps that are needed to break it, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matters: Option<BTreeSet<usize>>,
@@ -208,16 +210,6 @@ pub struct LaneChange {
     pub lane: usize,
     /// What is known of it from here on.
     pub state: LaneState,
-}
-
-/// What a run broke.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BrokenProperty {
-    /// The property's name.
-    pub property: String,
-    /// What broke it.
-    pub message: String,
 }
 
 /// A message with what became of it.

@@ -68,7 +68,7 @@ impl Watch {
     pub fn line(&mut self, line: fmt::Arguments<'_>) {
         if let Some(notes) = &mut self.notes {
             let start = notes.text.len();
-            notes.write(format_args!("       {line}"));
+            notes.write(line);
             let note = notes.text[start..].trim().to_owned();
             notes.recorder.note(note);
         }
@@ -139,6 +139,6 @@ impl Watch {
         if let Some(violation) = &self.violation {
             notes.write(format_args!("       violated: {violation}"));
         }
-        Some((notes.text, notes.recorder.finish(self.violation.map(Into::into))))
+        Some((notes.text, notes.recorder.finish(self.violation)))
     }
 }

@@ -17,6 +17,7 @@ mod client;
 mod event;
 mod files;
 mod host;
+mod lanes;
 mod names;
 mod settle;
 
@@ -30,7 +31,7 @@ use raft_core::{
 
 use crate::event::{EventClass, Pick};
 use crate::fault::{Fault, FaultCounts};
-use crate::network::Network;
+use crate::network::{InFlight, Network};
 use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
 use crate::raft::changes::{Changes, possible_changes};
@@ -42,6 +43,7 @@ use crate::raft::world::client::{ClientHost, Outcome};
 use crate::raft::world::event::Event;
 use crate::raft::world::host::Host;
 use crate::strategy::NotReproducible;
+use crate::trace::Lane;
 use crate::watch;
 
 /// A cluster with everything around it.
@@ -300,15 +302,17 @@ impl World {
     fn happen(&mut self, event: Event, watch: &mut Watch<'_>) {
         match event {
             Event::Deliver(slot) => {
-                let envelope = self.network.take(slot).message;
-                self.arrive(slot.place, envelope, watch);
+                let InFlight { number, message } = self.network.take(slot);
+                watch.delivered(number);
+                self.arrive(slot.place, message, watch);
             }
             Event::Drop(slot) => {
-                self.network.take(slot);
+                watch.lost(self.network.take(slot).number);
                 self.faults.happened(Fault::Drop);
             }
             Event::Duplicate(slot) => {
-                self.network.duplicate(slot);
+                let number = self.network.in_flight_at(slot).number;
+                watch.doubled(number, self.network.duplicate(slot));
                 self.faults.happened(Fault::Duplicate);
             }
             Event::Timeout(place) => {
@@ -540,31 +544,31 @@ impl World {
 
     fn send(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
         watch.line(format_args!("       {envelope}"));
-        self.post(envelope);
+        self.post(envelope, watch);
     }
 
     /// Puts a message in flight: a broadcast is one per receiver, each with a fate of its own. One for a
     /// stranger disappears.
-    fn post(&mut self, envelope: Envelope) {
+    fn post(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
         let clients = self.hosts.len();
         match envelope.to {
             Address::AllServers => {
                 for place in self.places() {
                     let to = Address::Server(self.hosts[place].id);
                     if to != envelope.from {
-                        self.network.send(place, Envelope { to, ..envelope.clone() });
+                        self.put_in_flight(place, Envelope { to, ..envelope.clone() }, watch);
                     }
                 }
             }
             // Server `n` is at place `n - 1`, and so are clients after them.
             Address::Server(ServerId(id)) => {
                 if (1..=clients as u64).contains(&id) {
-                    self.network.send(id as usize - 1, envelope);
+                    self.put_in_flight(id as usize - 1, envelope, watch);
                 }
             }
             Address::Client(ClientId(id)) => {
                 if (1..=self.clients.len() as u64).contains(&id) {
-                    self.network.send(clients + id as usize - 1, envelope);
+                    self.put_in_flight(clients + id as usize - 1, envelope, watch);
                 }
             }
         }
@@ -577,7 +581,7 @@ impl crate::model::World for World {
     }
 
     fn place(&self, pick: Pick) -> usize {
-        self.event(pick).place()
+        self.place_among_all(self.event(pick))
     }
 
     fn key(&self, pick: Pick) -> u64 {
@@ -624,6 +628,10 @@ impl crate::model::World for World {
 
     fn goals(&self) -> u64 {
         self.observers.goals.reached()
+    }
+
+    fn lanes(&self) -> Vec<Lane> {
+        self.all_lanes()
     }
 
     fn abstract_state(&self) -> u64 {

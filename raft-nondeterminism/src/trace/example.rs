@@ -1,8 +1,7 @@
 //! A run made by hand that has everything a trace can have, for the tests of what is made of traces.
 
-use super::{
-    BrokenProperty, Detail, Fate, Lane, LaneLog, LaneState, Message, MessageId, Trace, TraceRecorder,
-};
+use super::{Detail, Fate, Lane, LaneLog, LaneState, Message, MessageId, Trace, TraceRecorder};
+use crate::violation::Violation;
 
 pub(crate) fn state(role: &str, term: u64, entries: &[&str], committed: u64) -> LaneState {
     let log = entries.iter().map(|entry| format!(" {entry}")).collect::<String>();
@@ -80,7 +79,7 @@ pub(crate) fn two_leaders() -> Trace {
     recorder.note("s3@0 follower ⇨ s3@1 leader");
 
     let message = "s1 and s3 both lead term 1".to_owned();
-    let broken = BrokenProperty { property: "election-safety".to_owned(), message };
+    let broken = Violation { property: "election-safety".to_owned(), message };
     let mut trace = recorder.finish(Some(broken));
     trace.title = "two leaders".to_owned();
     trace.model = "by-hand".to_owned();
@@ -109,6 +108,6 @@ pub(crate) fn hostile() -> Trace {
     trace.steps[0].notes.push(evil.to_owned());
     trace.steps[0].sent[0].label = evil.to_owned();
     let message = evil.to_owned();
-    trace.violation = Some(BrokenProperty { property: evil.to_owned(), message });
+    trace.violation = Some(Violation { property: evil.to_owned(), message });
     trace
 }

@@ -5,9 +5,9 @@
 //! Relies on:  whoever carries the messages keeping the id of each one for the recorder.
 
 use super::{
-    BrokenProperty, Carried, Fate, Lane, LaneChange, LaneState, Message, MessageId, Step,
-    TRACE_VERSION, Trace,
+    Carried, Fate, Lane, LaneChange, LaneState, Message, MessageId, Step, TRACE_VERSION, Trace,
 };
+use crate::violation::Violation;
 
 /// A trace that grows with its run.
 #[derive(Clone, Debug)]
@@ -131,7 +131,7 @@ impl TraceRecorder {
 
     /// The run is over.
     #[must_use]
-    pub fn finish(mut self, violation: Option<BrokenProperty>) -> Trace {
+    pub fn finish(mut self, violation: Option<Violation>) -> Trace {
         self.trace.violation = violation;
         self.trace
     }

@@ -105,6 +105,21 @@ impl Host {
         self.files.as_ref().is_some_and(Files::was_torn)
     }
 
+    /// What its disk holds.
+    pub(super) fn disk(&self) -> &Recovered {
+        &self.disk
+    }
+
+    /// How many saves are not durable yet.
+    pub(super) fn saves_under_way(&self) -> usize {
+        self.unsaved.len()
+    }
+
+    /// How many things its state machine was asked and has not done.
+    pub(super) fn tasks_under_way(&self) -> usize {
+        self.tasks.len()
+    }
+
     pub(super) fn is_taking(&self) -> bool {
         self.taking.is_some()
     }
@@ -388,7 +403,7 @@ impl World {
                 {
                     watch.fact(&Fact::AskedToLead { server: id, term: request.term });
                 }
-                self.post(envelope);
+                self.post(envelope, watch);
             }
             Effect::Apply(apply) => self.ask(place, Task::Apply(apply), inputs, watch),
             Effect::TakeSnapshot { through } => {

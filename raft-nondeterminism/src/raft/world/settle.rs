@@ -7,6 +7,7 @@
 use raft_core::Server;
 
 use super::{Event, Host, World};
+use crate::event::EventClass;
 use crate::network::InFlight;
 use crate::raft::scenario::Clocks;
 use crate::raft::watch::Watch;
@@ -28,7 +29,7 @@ impl World {
         self.cut = 0;
         self.hosts.iter_mut().for_each(|host| host.stall(false));
         for place in self.places().filter(|&place| !self.hosts[place].is_up()).collect::<Vec<_>>() {
-            self.happen(Event::Restart(place), watch);
+            self.happen_by_name(Event::Restart(place), watch);
         }
         // From here on time passes for all alike.
         let now = self.hosts.iter().map(|host| host.clock).max().unwrap_or_default();
@@ -70,10 +71,15 @@ impl World {
                 Event::Taken(place)
             } else if let Some(place) = place(Host::has_arrivals) {
                 Event::Take(place)
-            } else if let Some((place, InFlight { message, .. })) = self.network.take_first() {
+            } else if let Some((place, InFlight { number, message })) = self.network.take_first() {
                 // In order: what overtakes is asked for again, over and over.
-                watch.line(format_args!("    +  deliver {message}"));
+                if watch.is_tracing() {
+                    let name = format!("deliver {message}");
+                    watch.begin_unchosen(EventClass::Deliver, &name, place);
+                }
+                watch.delivered(number);
                 self.arrive(place, message, watch);
+                watch.observe(|| self.all_lanes());
                 continue;
             } else {
                 return Ok(());
@@ -85,9 +91,11 @@ impl World {
 
     fn happen_by_name(&mut self, event: Event, watch: &mut Watch<'_>) {
         if watch.is_tracing() {
-            watch.line(format_args!("    +  {}", self.event_name(event)));
+            let (name, place) = (self.event_name(event), self.place_among_all(event));
+            watch.begin_unchosen(event.class(), &name, place);
         }
         self.happen(event, watch);
+        watch.observe(|| self.all_lanes());
     }
 
     /// What is not at rest yet.
