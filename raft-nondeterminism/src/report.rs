@@ -2,8 +2,14 @@
 //!
 //! Guarantees: a report of a failing run ends with how to replay it.
 
-mod escape;
+pub(crate) mod dgml;
+pub(crate) mod escape;
+#[cfg(test)]
+pub(crate) mod golden;
 mod html;
+mod log;
+mod mermaid;
+mod shiviz;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +23,11 @@ use crate::operation::{Operation, OperationCounts, OperationPlan};
 use crate::schedule::Schedule;
 use crate::violation::Violation;
 
+pub use dgml::dgml_trace;
 pub use html::html;
+pub use log::readable_log;
+pub use mermaid::{mermaid_sequence, mermaid_states};
+pub use shiviz::{SHIVIZ_EXPRESSION, shiviz};
 
 /// What an exploration found.
 #[derive(Clone, Debug)]

@@ -245,6 +245,29 @@ impl Trace {
         flights
     }
 
+    /// How a lane is after a step, or at the start, which is step 0.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such lane.
+    #[must_use]
+    pub fn state_after(&self, lane: usize, step: usize) -> &LaneState {
+        let steps = self.steps[..step.min(self.steps.len())].iter().rev();
+        let mut changes = steps.flat_map(|step| &step.changes);
+        let change = changes.find(|change| change.lane == lane);
+        change.map_or(&self.lanes[lane].start, |change| &change.state)
+    }
+
+    /// How a lane is before a step.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such lane.
+    #[must_use]
+    pub fn state_before(&self, lane: usize, step: usize) -> &LaneState {
+        self.state_after(lane, step.saturating_sub(1))
+    }
+
     /// The roles, declared ones first and each once.
     #[must_use]
     pub fn all_roles(&self) -> Vec<&str> {

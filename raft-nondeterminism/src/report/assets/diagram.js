@@ -31,7 +31,14 @@ function rowOf(step) {
 }
 
 const isShown = (step) => rows[rowOf(step)] === step;
-const yOf = (row) => TOP + row * ROW;
+
+/** Where a step happens among the rows: one that has no row happens between two of them. */
+function momentOf(step) {
+  const row = rowOf(step);
+  return rows[row] === step ? row : row + 0.5;
+}
+
+const yOf = (moment) => TOP + moment * ROW;
 const xOf = (lane) => geometry.gutter + geometry.lane * (lane + 0.5);
 
 function element(parent, name, attributes, text) {
@@ -46,10 +53,13 @@ function element(parent, name, attributes, text) {
 
 function measure() {
   const isNarrow = window.innerWidth <= 720;
-  const gutter = isNarrow ? 78 : 172;
+  const gutter = isNarrow ? 84 : 172;
   const room = (diagram.clientWidth - gutter) / Math.max(1, trace.lanes.length);
   const lane = Math.max(isNarrow ? 56 : 84, Math.min(190, room));
   geometry = { gutter, lane, isNarrow, width: Math.max(diagram.clientWidth, gutter + lane * trace.lanes.length) };
+  // Before anything is drawn, so that there is something to scroll.
+  picture.setAttribute("width", geometry.width);
+  picture.setAttribute("height", yOf(rows.length - 1) + ROW);
 }
 
 function drawNames(states) {
@@ -78,9 +88,6 @@ function pill(state, isShort) {
 }
 
 function drawDiagram(now, matches) {
-  const height = yOf(rows.length - 1) + ROW;
-  picture.setAttribute("width", geometry.width);
-  picture.setAttribute("height", height);
   const margin = 3;
   const first = Math.max(0, Math.floor((diagram.scrollTop - TOP) / ROW) - margin);
   const last = Math.min(rows.length - 1, Math.ceil((diagram.scrollTop + diagram.clientHeight) / ROW) + margin);
@@ -109,18 +116,18 @@ function drawBand(parent, row, nowRow, matches) {
   parent.insertBefore(band, group);
   if (isNow) element(parent, "rect", { class: isBroken ? "now-edge is-broken" : "now-edge", x: 0, y, width: 4, height: ROW });
   const middle = yOf(row) + 4;
-  element(group, "text", { class: "number", x: 34, y: middle }, String(step));
+  element(group, "text", { class: "number", x: geometry.isNarrow ? 24 : 34, y: middle }, String(step));
   if (isNeeded.has(step) && isNeeded.size < stepCount) {
-    element(group, "circle", { class: "needed-mark", cx: 43, cy: middle - 4, r: 3 });
+    element(group, "circle", { class: "needed-mark", cx: geometry.isNarrow ? 31 : 43, cy: middle - 4, r: 3 });
   }
-  const text = element(group, "text", { class: isNow ? "verb is-now-text" : "verb", x: 52, y: middle, "pointer-events": "none" });
+  const text = element(group, "text", { class: isNow ? "verb is-now-text" : "verb", x: geometry.isNarrow ? 38 : 52, y: middle, "pointer-events": "none" });
   if (step === 0) {
     text.textContent = "start";
     return;
   }
   const { name } = trace.steps[step - 1];
   const [verb, rest] = splitLabel(name);
-  element(text, "tspan", {}, shorten(verb, geometry.isNarrow ? 5 : 14));
+  element(text, "tspan", {}, shorten(verb, geometry.isNarrow ? 9 : 14));
   if (geometry.isNarrow) return;
   element(text, "tspan", { class: "who" }, ` ${shorten(rest.trim().replace(/^(\S+ [→⇥] \S+) .*$/, "$1"), 24 - verb.length)}`);
 }
@@ -134,8 +141,8 @@ function drawLife(parent, lane, first, last, nowRow) {
   const changes = changesOf[lane];
   const x = xOf(lane);
   changes.forEach(({ step, state }, place) => {
-    const from = place === 0 ? 0 : rowOf(step);
-    const to = place + 1 < changes.length ? rowOf(changes[place + 1].step) : rows.length - 0.5;
+    const from = place === 0 ? 0 : momentOf(step);
+    const to = place + 1 < changes.length ? momentOf(changes[place + 1].step) : rows.length - 0.5;
     if (to <= from || to < first || from > last) return;
     const [high, low] = [Math.max(from, first - 1), Math.min(to, last + 1)];
     const classes = ["life", !state.is_up && "is-down", !state.role && "is-plain"].filter(Boolean);
@@ -155,10 +162,10 @@ function drawBadges(parent, lane, first, last, nowRow) {
   const changes = changesOf[lane];
   changes.forEach(({ step, state }, place) => {
     if (place === 0 || !state.role) return;
-    const row = rowOf(step);
+    const row = momentOf(step);
     if (row < first || row > last) return;
-    const isLastOfRow = place + 1 === changes.length || rowOf(changes[place + 1].step) > row;
-    const before = stateAt(lane, row === 0 ? 0 : rows[row - 1]);
+    const isLastOfRow = place + 1 === changes.length || momentOf(changes[place + 1].step) > row;
+    const before = stateAt(lane, Number.isInteger(row) ? step - 1 : rows[Math.floor(row)]);
     if (!isLastOfRow || (before.role === state.role && before.term === state.term)) return;
     const term = state.term === undefined ? "" : `${state.term}`;
     const text = before.role === state.role || geometry.lane < 80 ? `term ${term}` : `${state.role} ${term}`.trim();
@@ -166,8 +173,8 @@ function drawBadges(parent, lane, first, last, nowRow) {
     const width = [...label].length * 6.2 + 14;
     const group = element(parent, "g", { class: row > nowRow ? "badge future" : "badge", "pointer-events": "none" });
     const color = state.is_up ? roleColor(state.role) : "var(--r5)";
-    element(group, "rect", { x: xOf(lane) - width / 2, y: yOf(row) + 9, width, height: 16, fill: color, stroke: "var(--panel)", "stroke-width": 1.5 });
-    element(group, "text", { x: xOf(lane), y: yOf(row) + 20.5 }, label);
+    element(group, "rect", { x: xOf(lane) - width / 2, y: yOf(row) + (Number.isInteger(row) ? 9 : -8), width, height: 16, fill: color, stroke: "var(--panel)", "stroke-width": 1.5 });
+    element(group, "text", { x: xOf(lane), y: yOf(row) + (Number.isInteger(row) ? 20.5 : 3.5) }, label);
   });
 }
 
@@ -175,11 +182,11 @@ function drawBadges(parent, lane, first, last, nowRow) {
 function lineOf(flight) {
   const { message, sentAt, end } = flight;
   const to = { x: xOf(message.to), y: end === null ? null : yOf(rowOf(end)) };
-  let from = { x: xOf(message.from), y: yOf(rowOf(sentAt)) };
+  let from = { x: xOf(message.from), y: yOf(momentOf(sentAt)) };
   const original = flightOf.get(message.twin_of);
   if (original) {
     const line = lineOf(original);
-    const y = yOf(rowOf(sentAt));
+    const y = yOf(momentOf(sentAt));
     const share = Math.min(0.86, Math.max(0.14, (y - line.from.y) / Math.max(1, line.to.y - line.from.y)));
     from = { x: line.from.x + (line.to.x - line.from.x) * share, y: line.from.y + (line.to.y - line.from.y) * share };
   }
@@ -189,7 +196,8 @@ function lineOf(flight) {
 
 function drawFlight(parent, flight, first, last, now, nowRow) {
   const { message, sentAt, end, isLost } = flight;
-  const [start, stop] = [rowOf(sentAt), end === null ? rowOf(sentAt) + 1 : rowOf(end)];
+  const start = momentOf(sentAt);
+  const stop = end === null ? start + 1 : momentOf(end);
   if (stop < first || start > last) return;
   // With rows left out, a message is shown if what became of it has a row.
   if (rows.length <= stepCount && (end === null ? !isShown(sentAt) || sentAt === 0 : !isShown(end))) return;

@@ -23,7 +23,7 @@ function drawLegend() {
 function drawInspector(now, states) {
   drawNow(now);
   const before = trace.lanes.map((_, lane) => (now === 0 ? states[lane] : stateAt(lane, now - 1)));
-  inspector.lanes.replaceChildren(...trace.lanes.map((lane, place) => laneCard(lane, states[place], before[place])));
+  drawLanes(states, before);
   drawLogs(states, before);
   drawFlying(now);
 }
@@ -57,37 +57,77 @@ function value(name, now, was) {
   return node(name, "changed", was ? node("span", "was", was) : null, now);
 }
 
-function laneCard(lane, state, before) {
-  const isChanged = state !== before;
-  const card = node("article", `card lane${isChanged ? " is-changed" : ""}${state.is_up ? "" : " is-down"}`);
-  card.style.setProperty("--color", roleColor(state.role));
-  const head = node("div", "head", node("b", "", lane.name));
-  if (state.role) {
+/** All lanes of one kind as a table: what they have in common are columns, so that they compare at a glance. */
+function drawLanes(states, before) {
+  const tables = [];
+  for (const kind of new Set(trace.lanes.map((lane) => lane.kind))) {
+    const members = trace.lanes.map((lane, place) => ({ lane, place })).filter(({ lane }) => lane.kind === kind);
+    const keys = [];
+    for (const { place } of members) {
+      for (const { key, value: text } of states[place].details || []) {
+        if (text.length <= SHORT && !keys.includes(key)) keys.push(key);
+      }
+    }
+    const hasRoles = members.some(({ place }) => states[place].role);
+    if (!hasRoles && keys.length === 0) {
+      tables.push(plainTable(members, states, before));
+      continue;
+    }
+    const titles = [kind, ...(hasRoles ? ["role", "term"] : []), ...keys].map((title) => node("th", "", title));
+    const bodies = members.flatMap((member) => laneRows(member, states[member.place], before[member.place], keys, hasRoles));
+    tables.push(node("table", "card lanes", node("thead", "", node("tr", "", ...titles)), node("tbody", "", ...bodies)));
+  }
+  inspector.lanes.replaceChildren(...tables);
+}
+
+/** Lanes of which there is but a line to say. */
+function plainTable(members, states, before) {
+  return node("table", "card lanes is-plain", node("tbody", "", ...members.map(({ lane, place }) => {
+    const [state, old] = [states[place], before[place]];
+    const text = state.is_up ? state.summary ?? "" : `down ${state.summary ?? ""}`;
+    const row = node("tr", "lane", node("th", "", lane.name), node("td", state.summary === old.summary ? "" : "changed", text || lane.kind));
+    if (state.summary !== old.summary) row.lastChild.title = `was ${old.summary ?? "nothing"}`;
+    return row;
+  })));
+}
+
+/** A value that is longer has a line of its own. */
+const SHORT = 12;
+
+function laneRows({ lane }, state, before, keys, hasRoles) {
+  const row = node("tr", `lane${state === before ? "" : " is-changed"}${state.is_up ? "" : " is-down"}`);
+  row.style.setProperty("--color", roleColor(state.role));
+  row.append(node("th", "", lane.name));
+  if (hasRoles) {
     const role = node("span", "pill", state.role);
     role.style.setProperty("--color", state.is_up ? roleColor(state.role) : "var(--r5)");
-    head.append(role);
-    if (state.role !== before.role) head.append(node("span", "changed", node("span", "was", before.role)));
-  } else {
-    head.append(node("small", "summary", lane.kind));
-  }
-  if (!state.is_up && state.role !== "down") head.append(node("small", "summary", "down"));
-  if (state.term !== undefined) {
-    const term = node("span", "term", `term ${state.term}`);
+    const isNewRole = state.role !== before.role;
+    row.append(node("td", isNewRole ? "changed" : "", role));
+    if (isNewRole) row.lastChild.title = `was ${before.role}`;
+    const term = node("td", state.term === before.term ? "term-cell" : "term-cell changed", state.term === undefined ? "" : String(state.term));
     term.style.setProperty("--color", termColor(state.term));
-    head.append(term);
-    if (state.term !== before.term) head.append(node("span", "changed", node("span", "was", `${before.term ?? "–"}`)));
+    row.append(term);
   }
-  card.append(head);
+  const now = new Map((state.details || []).map((detail) => [detail.key, detail.value]));
+  const old = new Map((before.details || []).map((detail) => [detail.key, detail.value]));
+  for (const key of keys) {
+    const text = now.get(key);
+    const isShort = text === undefined || text.length <= SHORT;
+    const cell = node("td", text === old.get(key) ? "" : "changed", isShort ? text ?? "" : "…");
+    if (text !== old.get(key)) cell.title = `was ${old.get(key) ?? "nothing"}`;
+    row.append(cell);
+  }
+  const long = (state.details || []).filter((detail) => detail.value.length > SHORT);
   // A log has a table of its own.
-  if (state.summary && !state.log) head.append(value("span", state.summary, before.summary));
-  const details = state.details || [];
-  if (details.length > 0) {
-    const old = new Map((before.details || []).map((detail) => [detail.key, detail.value]));
-    card.append(node("dl", "", ...details.map((detail) => {
-      return node("div", "", node("dt", "", detail.key), value("dd", detail.value, old.get(detail.key)));
-    })));
-  }
-  return card;
+  if (state.summary && !state.log) long.unshift({ key: "", value: state.summary });
+  const more = long.map(({ key, value: text }) => {
+    const was = key ? old.get(key) : before.summary;
+    const cell = node("td", "", key ? node("span", "key", key) : null, value("span", text, was));
+    cell.colSpan = keys.length + 3;
+    return node("tr", "more", cell);
+  });
+  for (const line of more) line.style.setProperty("--color", roleColor(state.role));
+  return [row, ...more];
 }
 
 function drawLogs(states, before) {

@@ -82,6 +82,7 @@ function setOnlyNeeded(onlyNeeded) {
   $("only").checked = player.onlyNeeded;
   setRows(player.onlyNeeded);
   $("slider").max = String(rows.length - 1);
+  measure();
   goTo(player.now);
 }
 

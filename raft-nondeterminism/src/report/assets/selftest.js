@@ -16,7 +16,7 @@ function selfTest() {
       claims(`${lane.name} is right after step ${step}`, cursor.states[place] === recomputed(place, step));
     });
     claims(`step ${step} has its row`, picture.querySelector(".band.is-now")?.dataset.row === String(step));
-    claims(`step ${step} shows every lane`, inspector.lanes.children.length === trace.lanes.length);
+    claims(`step ${step} shows every lane`, inspector.lanes.querySelectorAll(".lane").length === trace.lanes.length);
     const flying = flights.filter((flight) => flight.sentAt <= step && !(flight.end <= step && flight.end !== null));
     claims(`step ${step} counts its messages`, inspector["flying-count"].textContent === String(flying.length));
   };
