@@ -23,9 +23,9 @@ pub enum EventClass {
     Duplicate,
     /// A message in flight is lost.
     Drop,
-    /// A server stops, and forgets what it did not save.
+    /// A server stops, and forgets what it did not save; or it pauses, and forgets nothing.
     Crash,
-    /// A stopped server starts again from what it saved.
+    /// A stopped server starts again from what it saved, or a paused one goes on.
     Restart,
     /// A server is asked to take a snapshot.
     Snapshot,
@@ -37,7 +37,7 @@ pub enum EventClass {
     Read,
     /// A leader's application proposes a command.
     Propose,
-    /// Some servers are cut off from the others, or are not any more.
+    /// Some servers do not hear some others, or do again.
     Partition,
     /// A disk fails, stalls, or goes on.
     Disk,
@@ -74,14 +74,14 @@ impl EventClass {
             "drop" => Self::Drop,
             "timeout" => Self::Timeout,
             "saved" | "taken" | "applied" => Self::Save,
-            "crash" => Self::Crash,
-            "restart" => Self::Restart,
+            "crash" | "pause" => Self::Crash,
+            "restart" | "resume" => Self::Restart,
             "request" | "retry" => Self::Client,
             "snapshot" => Self::Snapshot,
             "change" => Self::Change,
             "transfer" => Self::Transfer,
             "read" => Self::Read,
-            "cut" | "heal" => Self::Partition,
+            "cut" | "mute" | "deafen" | "bridge" | "heal" => Self::Partition,
             "propose" => Self::Propose,
             "fail-disk" | "stall" | "unstall" => Self::Disk,
             _ => return None,

@@ -27,6 +27,7 @@ mod fault;
 mod fingerprint;
 pub mod history;
 pub mod linearizability;
+mod links;
 mod model;
 mod network;
 mod operation;
@@ -59,7 +60,7 @@ pub use raft::monitor::{
     CommittedPrefix, ConfigurationSafety, DurableMajority, ElectionSafety, ExactlyOnce, Fact,
     LeaderCompleteness, LinearizableReads, Monitor, MonitorFork, StateMachineSafety,
 };
-pub use raft::scenario::{Clocks, Protocol, SaveMode, Scenario, ScenarioError};
+pub use raft::scenario::{Clocks, Delivery, Protocol, SaveMode, Scenario, ScenarioError};
 pub use raft::{Cluster, Raft};
 pub use report::{Bug, Failure, GoalCounts, MemberCounts, Report};
 pub use rng::Rng;

@@ -17,6 +17,8 @@ pub(crate) struct Network<M> {
 pub(crate) struct InFlight<M> {
     /// Tells it from every other of the run.
     pub(crate) number: u64,
+    /// Its place in the order in which messages were sent; a twin has that of the first one.
+    pub(crate) order: u64,
     pub(crate) message: M,
 }
 
@@ -35,9 +37,14 @@ impl<M: Clone> Network<M> {
 
     /// Puts a message in flight to the receiver at this place; returns its number.
     pub(crate) fn send(&mut self, place: usize, message: M) -> u64 {
+        let order = self.sent + 1;
+        self.put(place, order, message)
+    }
+
+    fn put(&mut self, place: usize, order: u64, message: M) -> u64 {
         self.sent += 1;
         self.in_flight += 1;
-        self.inboxes[place].push(InFlight { number: self.sent, message });
+        self.inboxes[place].push(InFlight { number: self.sent, order, message });
         self.sent
     }
 
@@ -61,8 +68,8 @@ impl<M: Clone> Network<M> {
 
     /// Puts a twin of a message in flight; returns its number.
     pub(crate) fn duplicate(&mut self, slot: Slot) -> u64 {
-        let message = self.message(slot).clone();
-        self.send(slot.place, message)
+        let InFlight { order, message, .. } = self.in_flight_at(slot).clone();
+        self.put(slot.place, order, message)
     }
 
     pub(crate) fn in_flight_at(&self, slot: Slot) -> &InFlight<M> {
@@ -78,23 +85,29 @@ impl<M: Clone> Network<M> {
         self.in_flight
     }
 
-    /// How many of them are such that `is_meant` holds of the receiver's place and the message.
-    pub(crate) fn count_where(&self, is_meant: impl Fn(usize, &M) -> bool) -> usize {
+    /// How many of them are such that `is_meant` holds of where they are kept.
+    pub(crate) fn count_where(&self, is_meant: impl Fn(Slot) -> bool) -> usize {
         let count = |(place, inbox): (usize, &Vec<InFlight<M>>)| {
-            inbox.iter().filter(|it| is_meant(place, &it.message)).count()
+            (0..inbox.len()).filter(|&position| is_meant(Slot { place, position })).count()
         };
         self.inboxes.iter().enumerate().map(count).sum()
     }
 
     /// The `index`-th of those of which `is_meant` holds, from 0.
-    pub(crate) fn nth_where(&self, index: usize, is_meant: impl Fn(usize, &M) -> bool) -> Slot {
-        let is_meant = &is_meant;
-        let mut slots = self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
-            let meant = inbox.iter().enumerate();
-            let meant = meant.filter(move |(_, it)| is_meant(place, &it.message));
-            meant.map(move |(position, _)| Slot { place, position })
+    pub(crate) fn nth_where(&self, index: usize, is_meant: impl Fn(Slot) -> bool) -> Slot {
+        let slots = self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
+            (0..inbox.len()).map(move |position| Slot { place, position })
         });
-        slots.nth(index).expect("there are so many")
+        slots.filter(|&slot| is_meant(slot)).nth(index).expect("there are so many")
+    }
+
+    /// How many messages for the same receiver were sent before it, as far as `is_meant` holds of them.
+    pub(crate) fn before(&self, slot: Slot, is_meant: impl Fn(&M) -> bool) -> usize {
+        let own = self.in_flight_at(slot);
+        let is_before = |other: &&InFlight<M>| {
+            (other.order, other.number) < (own.order, own.number) && is_meant(&other.message)
+        };
+        self.inboxes[slot.place].iter().filter(is_before).count()
     }
 
     /// How many of them are for the receiver at this place.
@@ -140,7 +153,7 @@ mod tests {
         network.send(0, "one");
         network.send(2, "two");
         assert_eq!(network.nth(0, |place| place != 0), Slot { place: 2, position: 0 });
-        assert_eq!(network.count_where(|place, _| place != 0), 1);
+        assert_eq!(network.count_where(|slot| slot.place != 0), 1);
     }
 
     #[test]

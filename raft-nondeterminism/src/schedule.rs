@@ -8,20 +8,22 @@
 //!             model's business; how a schedule is replayed is in `strategy/replay.rs`.
 //!
 //! ```text
-//! raft-nondeterminism schedule, format 2
+//! raft-nondeterminism schedule, format 3
 //! scenario sample-with-failure
 //! servers 5
+//! servers_max 5
 //! clients 1
 //! requests 2
 //! protocol plain
 //! saves immediate
 //! in_flight_max 64
-//! faults drop=5 duplicate=10 crash=0 lose-saves=0 partition=0 disk-error=0 disk-stall=0
+//! faults drop=5 duplicate=10 crash=0 lose-saves=0 partition=0 disk-error=0 disk-stall=0 pause=0
 //! spares 0
 //! operations take-snapshot=0 change-membership=0 transfer-leadership=0 read=0 propose=0
 //! snapshot_entries 0
 //! sessions_max 0
 //! clocks free
+//! delivery unordered
 //! defect vote-counted-twice
 //! end open
 //! strategy weighted
@@ -48,7 +50,7 @@ use crate::model::StartError;
 /// The first line without its number.
 const FORMAT: &str = "raft-nondeterminism schedule, format ";
 /// The format this build reads and writes.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 
 /// One choice, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]

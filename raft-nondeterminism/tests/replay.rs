@@ -113,11 +113,11 @@ fn a_foreign_text_is_refused_by_its_line() {
     assert_eq!(
         "{\"events\": []}".parse::<Schedule>().unwrap_err().to_string(),
         "not a schedule: it starts with \"{\\\"events\\\": []}\" instead of \
-         \"raft-nondeterminism schedule, format 2\""
+         \"raft-nondeterminism schedule, format 3\""
     );
     assert_eq!(
-        refused("format 2", "format 1"),
-        "the schedule has format \"1\", this build reads format 2"
+        refused("format 3", "format 1"),
+        "the schedule has format \"1\", this build reads format 3"
     );
     assert_eq!(
         refused("servers 5", "servers many"),
@@ -138,11 +138,11 @@ fn a_foreign_text_is_refused_by_its_line() {
     );
     assert_eq!(
         refused("vote-counted-twice", "vote-counted-thrice"),
-        "line 15: \"defect vote-counted-thrice\" is not `defect` and none or a planted defect's name"
+        "line 17: \"defect vote-counted-thrice\" is not `defect` and none or a planted defect's name"
     );
     assert_eq!(
         refused("duplicate=10", "flood=10"),
-        "line 9: \"faults drop=5 flood=10 crash=0 lose-saves=0 partition=0 disk-error=0 disk-stall=0\" is not `faults` and FAULT=NUMBER \
+        "line 10: \"faults drop=5 flood=10 crash=0 lose-saves=0 partition=0 disk-error=0 disk-stall=0 pause=0\" is not `faults` and FAULT=NUMBER \
          for each fault"
     );
     assert_eq!(

@@ -21,7 +21,7 @@ use crate::operation::OperationPlan;
 use crate::oracle::Oracle;
 use crate::raft::goal::Goal;
 use crate::raft::monitor::Monitor;
-use crate::raft::scenario::{Clocks, Protocol, SaveMode, Scenario};
+use crate::raft::scenario::{Clocks, Delivery, Protocol, SaveMode, Scenario};
 use crate::raft::world::{Variant, World};
 
 use crate::schedule::{Schedule, ScheduleError, Setting, SettingReader};
@@ -52,7 +52,12 @@ impl Model for Raft {
     }
 
     fn describe(&self) -> String {
-        format!("{} servers", self.scenario.servers)
+        let Scenario { servers, servers_max, .. } = self.scenario;
+        match servers_max {
+            1 => "1 server".to_owned(),
+            most if most == servers => format!("{servers} servers"),
+            most => format!("{servers} to {most} servers"),
+        }
     }
 
     fn validate(&self) -> Result<(), StartError> {
@@ -60,8 +65,8 @@ impl Model for Raft {
     }
 
     fn start(&self, oracle: &mut Oracle<'_>, watch: &mut Watch) -> Result<World, ModelError> {
-        let variant = Variant::choose(&self.scenario, oracle)?;
-        let world = World::new(&self.scenario, self.defect, variant, &self.monitors, watch);
+        let (scenario, variant) = Variant::choose(&self.scenario, oracle)?;
+        let world = World::new(scenario, self.defect, variant, &self.monitors, watch);
         Ok(world.map_err(StartError::new)?)
     }
 
@@ -69,6 +74,7 @@ impl Model for Raft {
         let Scenario {
             name: _,
             servers,
+            servers_max,
             clients,
             requests,
             protocol,
@@ -80,9 +86,11 @@ impl Model for Raft {
             snapshot_entries,
             sessions_max,
             clocks,
+            delivery,
         } = &self.scenario;
         vec![
             ("servers", servers.to_string()),
+            ("servers_max", servers_max.to_string()),
             ("clients", clients.to_string()),
             ("requests", requests.to_string()),
             ("protocol", protocol.name().to_owned()),
@@ -94,6 +102,7 @@ impl Model for Raft {
             ("snapshot_entries", snapshot_entries.to_string()),
             ("sessions_max", sessions_max.to_string()),
             ("clocks", clocks.name().to_owned()),
+            ("delivery", delivery.name().to_owned()),
             ("defect", self.defect.map_or("none", Defect::name).to_owned()),
         ]
     }
@@ -103,12 +112,13 @@ impl Model for Raft {
         let scenario = Scenario {
             name: self.scenario.name.clone(),
             servers: reader.field("servers", "a number")?,
+            servers_max: reader.field("servers_max", "a number")?,
             clients: reader.field("clients", "a number")?,
             requests: reader.field("requests", "a number")?,
-            protocol: reader.parse("protocol", "plain or full", |value| {
-                [Protocol::Plain, Protocol::Full].into_iter().find(|p| p.name() == value)
+            protocol: reader.parse("protocol", "plain, full or varied", |value| {
+                Protocol::ALL.into_iter().find(|protocol| protocol.name() == value)
             })?,
-            saves: reader.parse("saves", "immediate, delayed or files", |value| {
+            saves: reader.parse("saves", "immediate, delayed, files or varied", |value| {
                 SaveMode::ALL.into_iter().find(|mode| mode.name() == value)
             })?,
             in_flight_max: reader.field("in_flight_max", "a number")?,
@@ -117,8 +127,11 @@ impl Model for Raft {
             operations: reader.field("operations", "OPERATION=NUMBER for each operation")?,
             snapshot_entries: reader.field("snapshot_entries", "a number")?,
             sessions_max: reader.field("sessions_max", "a number")?,
-            clocks: reader.parse("clocks", "free or common", |value| {
-                [Clocks::Free, Clocks::Common].into_iter().find(|clocks| clocks.name() == value)
+            clocks: reader.parse("clocks", "free, common, drifting or varied", |value| {
+                Clocks::ALL.into_iter().find(|clocks| clocks.name() == value)
+            })?,
+            delivery: reader.parse("delivery", "unordered, fifo or bus", |value| {
+                Delivery::ALL.into_iter().find(|delivery| delivery.name() == value)
             })?,
         };
         let defect = reader.parse("defect", "none or a planted defect's name", |value| {

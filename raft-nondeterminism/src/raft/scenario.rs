@@ -5,6 +5,8 @@
 
 use crate::fault::{Fault, FaultPlan};
 use crate::operation::{Operation, OperationPlan};
+use crate::oracle::Oracle;
+use crate::strategy::NotReproducible;
 
 /// When what a server saves becomes durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +18,13 @@ pub enum SaveMode {
     /// The same, but through [`raft_core::FileStorage`] on a [`SimulatedDisk`](crate::SimulatedDisk): a
     /// crash stops it anywhere, and what a server finds again is what the storage code reads.
     Files,
+    /// One of the other three, chosen for each run; mostly the first two.
+    Varied,
 }
 
 impl SaveMode {
     /// Every mode.
-    pub const ALL: [Self; 3] = [Self::Immediate, Self::Delayed, Self::Files];
+    pub const ALL: [Self; 4] = [Self::Immediate, Self::Delayed, Self::Files, Self::Varied];
 
     /// The name it has in schedules.
     #[must_use]
@@ -29,6 +33,7 @@ impl SaveMode {
             Self::Immediate => "immediate",
             Self::Delayed => "delayed",
             Self::Files => "files",
+            Self::Varied => "varied",
         }
     }
 }
@@ -40,15 +45,21 @@ pub enum Protocol {
     Plain,
     /// Everything that is on by default.
     Full,
+    /// One of the two, chosen for each run; mostly the second.
+    Varied,
 }
 
 impl Protocol {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Full, Self::Varied];
+
     /// The name it has in schedules.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
             Self::Full => "full",
+            Self::Varied => "varied",
         }
     }
 }
@@ -62,15 +73,53 @@ pub enum Clocks {
     /// All show the same, so that the timer that is due first fires first; messages take any time all
     /// the same. Lease reads depend on that (dissertation §6.4.1), and are switched on.
     Common,
+    /// Each runs at a speed of its own, within the bound that the servers rely on
+    /// ([`raft_core::Config::clock_drift_permille`]), and servers may pause. Otherwise as
+    /// [`Clocks::Common`].
+    Drifting,
+    /// One of the other three, chosen for each run; mostly the first.
+    Varied,
 }
 
 impl Clocks {
+    /// Every choice.
+    pub const ALL: [Self; 4] = [Self::Free, Self::Common, Self::Drifting, Self::Varied];
+
     /// The name they have in schedules.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Free => "free",
             Self::Common => "common",
+            Self::Drifting => "drifting",
+            Self::Varied => "varied",
+        }
+    }
+}
+
+/// In which order messages arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// In any.
+    Unordered,
+    /// What one sends to another arrives in the order in which it was sent.
+    Fifo,
+    /// As from a subscription of a message bus: each receiver has one queue, and handles the first few of
+    /// it in any order. What comes twice comes at once, as a message whose lock was lost.
+    Bus,
+}
+
+impl Delivery {
+    /// Every order.
+    pub const ALL: [Self; 3] = [Self::Unordered, Self::Fifo, Self::Bus];
+
+    /// The name it has in schedules.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unordered => "unordered",
+            Self::Fifo => "fifo",
+            Self::Bus => "bus",
         }
     }
 }
@@ -91,6 +140,8 @@ impl Clocks {
 pub struct Scenario {
     pub(crate) name: String,
     pub(crate) servers: usize,
+    /// If this is more, each run has between the two.
+    pub(crate) servers_max: usize,
     pub(crate) clients: usize,
     pub(crate) requests: u32,
     pub(crate) protocol: Protocol,
@@ -102,6 +153,7 @@ pub struct Scenario {
     pub(crate) snapshot_entries: u64,
     pub(crate) sessions_max: u32,
     pub(crate) clocks: Clocks,
+    pub(crate) delivery: Delivery,
 }
 
 impl Scenario {
@@ -112,6 +164,7 @@ impl Scenario {
         Self {
             name: name.to_owned(),
             servers,
+            servers_max: servers,
             clients: 1,
             requests: 2,
             protocol: Protocol::Full,
@@ -123,6 +176,7 @@ impl Scenario {
             snapshot_entries: 0,
             sessions_max: 0,
             clocks: Clocks::Free,
+            delivery: Delivery::Unordered,
         }
     }
 
@@ -147,14 +201,28 @@ impl Scenario {
             .allow(Fault::Duplicate, 5)
             .allow(Fault::Crash, 4)
             .allow(Fault::LoseSaves, 4);
-        Self::new("restarts", 3).clients(2).requests(3).saves(SaveMode::Delayed).faults(faults)
+        let scenario = Self::new("restarts", 3).servers_between(2, 5).clients(2).requests(3);
+        scenario.protocol(Protocol::Varied).saves(SaveMode::Delayed).faults(faults)
+    }
+
+    /// Servers are cut off from each other: in two halves, in one direction, or with a bridge.
+    #[must_use]
+    pub fn partitions() -> Self {
+        let faults = FaultPlan::none()
+            .allow(Fault::Drop, 3)
+            .allow(Fault::Duplicate, 3)
+            .allow(Fault::Partition, 4)
+            .allow(Fault::Pause, 2);
+        let scenario = Self::new("partitions", 3).servers_between(3, 5).clients(2).requests(4);
+        scenario.protocol(Protocol::Varied).clocks(Clocks::Varied).faults(faults)
     }
 
     /// Servers come, are promoted, demoted and replaced, while messages are lost and servers crash.
     #[must_use]
     pub fn membership() -> Self {
         let operations = OperationPlan::none().allow(Operation::ChangeMembership, 6);
-        Self::rough("membership").spares(3).operations(operations)
+        let scenario = Self::rough("membership").servers_between(2, 4);
+        scenario.spares(3).operations(operations)
     }
 
     /// Servers take snapshots every few entries, and who falls behind gets one.
@@ -164,20 +232,26 @@ impl Scenario {
         Self::rough("snapshots").requests(6).operations(operations).snapshot_entries(3)
     }
 
-    /// Any server is asked for reads while leaders come and go.
+    /// Any server is asked for reads while leaders come and go, by rounds of heartbeats and by clocks.
     #[must_use]
     pub fn reads() -> Self {
-        let operations = OperationPlan::none().allow(Operation::Read, 20);
-        Self::rough("reads").operations(operations)
+        let operations = OperationPlan::none()
+            .allow(Operation::Read, 20)
+            .allow(Operation::TransferLeadership, 2);
+        let scenario = Self::rough("reads").servers_between(3, 5).clocks(Clocks::Varied);
+        let faults = scenario.faults.allow(Fault::Pause, 2);
+        scenario.faults(faults).operations(operations)
     }
 
-    /// Reads by the clock, on clocks that show the same.
+    /// Reads by the clock, on clocks that run at different speeds.
     #[must_use]
     pub fn leases() -> Self {
         let operations = OperationPlan::none()
             .allow(Operation::Read, 30)
             .allow(Operation::TransferLeadership, 2);
-        Self::rough("leases").operations(operations).clocks(Clocks::Common)
+        let scenario = Self::rough("leases").protocol(Protocol::Full).operations(operations);
+        let faults = scenario.faults.allow(Fault::Pause, 2);
+        scenario.faults(faults).clocks(Clocks::Drifting)
     }
 
     /// Leaders are asked to hand over.
@@ -187,7 +261,7 @@ impl Scenario {
         Self::rough("transfer").operations(operations)
     }
 
-    /// Everything that can happen, and that can go wrong.
+    /// Everything that can happen, and that can go wrong, in clusters of two to five servers.
     #[must_use]
     pub fn everything() -> Self {
         let operations = OperationPlan::none()
@@ -196,22 +270,30 @@ impl Scenario {
             .allow(Operation::TransferLeadership, 4)
             .allow(Operation::Read, 12)
             .allow(Operation::Propose, 4);
-        let scenario = Self::rough("everything").requests(8);
-        scenario.spares(3).operations(operations).snapshot_entries(3)
+        let scenario = Self::rough("everything").servers_between(2, 5).requests(8).spares(3);
+        let faults = scenario.faults.allow(Fault::Pause, 2);
+        let scenario = scenario.faults(faults).operations(operations).snapshot_entries(3);
+        scenario.saves(SaveMode::Varied).clocks(Clocks::Varied)
     }
 
-    /// Clients with sessions, one more than the servers keep, ask for several things at once.
+    /// Clients with sessions, one more than the servers keep, ask for several things at once, and again.
     #[must_use]
     pub fn sessions() -> Self {
-        let scenario = Self::rough("sessions").clients(3).requests(8);
+        let scenario = Self::rough("clients").clients(3).requests(8);
         scenario.sessions_max(2).snapshot_entries(4)
+    }
+
+    /// Messages come as from a subscription of a message bus: in order, but for those whose lock was lost.
+    #[must_use]
+    pub fn bus() -> Self {
+        Self::rough("bus").delivery(Delivery::Bus).servers_between(3, 5)
     }
 
     /// Real storage on simulated disks, which fail, stall, and lose or tear what was not synced.
     #[must_use]
     pub fn disks() -> Self {
         let operations = OperationPlan::none().allow(Operation::TakeSnapshot, 3);
-        let scenario = Self::rough("disks").requests(6).saves(SaveMode::Files);
+        let scenario = Self::rough("disk-faults").requests(6).saves(SaveMode::Files);
         let faults = scenario.faults.allow(Fault::DiskError, 2).allow(Fault::DiskStall, 2);
         scenario.faults(faults).operations(operations).snapshot_entries(3)
     }
@@ -222,15 +304,17 @@ impl Scenario {
         vec![
             Self::sample(),
             Self::sample_with_failure(),
+            Self::partitions(),
             Self::restarts(),
+            Self::disks(),
             Self::membership(),
             Self::snapshots(),
             Self::reads(),
             Self::leases(),
             Self::transfer(),
-            Self::everything(),
             Self::sessions(),
-            Self::disks(),
+            Self::bus(),
+            Self::everything(),
         ]
     }
 
@@ -244,7 +328,15 @@ impl Scenario {
     /// Changes the number of servers.
     #[must_use]
     pub fn servers(mut self, servers: usize) -> Self {
-        self.servers = servers;
+        (self.servers, self.servers_max) = (servers, servers);
+        self
+    }
+
+    /// Lets each run have between so many and so many servers, which the oracle chooses: some bugs need an
+    /// even number, others more than three.
+    #[must_use]
+    pub fn servers_between(mut self, least: usize, most: usize) -> Self {
+        (self.servers, self.servers_max) = (least, most);
         self
     }
 
@@ -327,6 +419,13 @@ impl Scenario {
         self
     }
 
+    /// Changes the order in which messages arrive.
+    #[must_use]
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
+        self
+    }
+
     /// True if the servers may compact their logs.
     pub(crate) fn has_snapshots(&self) -> bool {
         self.snapshot_entries > 0 || self.operations.budget(Operation::TakeSnapshot) > 0
@@ -335,6 +434,33 @@ impl Scenario {
     /// True if more of the protocol is used than elections and replication.
     pub(crate) fn has_operations(&self) -> bool {
         self.has_snapshots() || !self.operations.is_empty()
+    }
+
+    /// Chooses what varies from run to run. True if anything does.
+    pub(crate) fn vary(&mut self, oracle: &mut Oracle<'_>) -> Result<bool, NotReproducible> {
+        let before = self.clone();
+        if self.servers_max > self.servers {
+            self.servers += oracle.choose(self.servers_max - self.servers + 1, "servers")?;
+        }
+        if self.protocol == Protocol::Varied {
+            let is_plain = oracle.choose(4, "plain_protocol")? == 1;
+            self.protocol = if is_plain { Protocol::Plain } else { Protocol::Full };
+        }
+        if self.saves == SaveMode::Varied {
+            self.saves = match oracle.choose(8, "saves")? {
+                0..=2 => SaveMode::Immediate,
+                3..=6 => SaveMode::Delayed,
+                _ => SaveMode::Files,
+            };
+        }
+        if self.clocks == Clocks::Varied {
+            self.clocks = match oracle.choose(4, "clocks")? {
+                0 | 1 => Clocks::Free,
+                2 => Clocks::Common,
+                _ => Clocks::Drifting,
+            };
+        }
+        Ok(before.servers_max > before.servers || *self != before)
     }
 
     /// Its name.
@@ -355,14 +481,19 @@ impl Scenario {
         // An edited schedule may ask for anything.
         let sizes = [
             ("servers", self.servers, SERVERS_MAX),
+            ("servers_max", self.servers_max, SERVERS_MAX),
             ("spares", self.spares, SERVERS_MAX),
             ("clients", self.clients, CLIENTS_MAX),
             ("in_flight_max", self.in_flight_max, IN_FLIGHT_MAX),
         ];
-        match sizes.into_iter().find(|&(_, size, max)| size > max) {
-            Some((setting, size, max)) => Err(ScenarioError::TooLarge { setting, size, max }),
-            None => Ok(()),
+        if let Some((setting, size, max)) = sizes.into_iter().find(|&(_, size, max)| size > max) {
+            return Err(ScenarioError::TooLarge { setting, size, max });
         }
+        if self.servers_max < self.servers {
+            let (least, most) = (self.servers, self.servers_max);
+            return Err(ScenarioError::NoSize { least, most });
+        }
+        Ok(())
     }
 }
 
@@ -390,6 +521,14 @@ pub enum ScenarioError {
         size: usize,
         /// The largest value.
         max: usize,
+    },
+    /// There is no such number of servers.
+    #[error("no cluster has at least {least} and at most {most} servers")]
+    NoSize {
+        /// At least.
+        least: usize,
+        /// At most.
+        most: usize,
     },
     /// A setting that must be positive is zero.
     #[error("{setting} must be more than zero")]

@@ -26,22 +26,24 @@ use std::mem;
 use std::ops::Range;
 
 use raft_core::{
-    Address, ClientId, Defect, Effects, Envelope, Input, NewServerError, ReadId, ReadMode, ServerId,
+    Address, ClientId, Config, Defect, Effects, Envelope, Input, NewServerError, ReadId, ReadMode,
+    ServerId,
 };
 
 use crate::event::{EventClass, Pick};
 use crate::fault::{Fault, FaultCounts};
-use crate::network::{InFlight, Network};
+use crate::links::Cut;
+use crate::network::{InFlight, Network, Slot};
 use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
 use crate::raft::changes::{Changes, possible_changes};
 use crate::raft::goal::Goals;
 use crate::raft::monitor::{Fact, Monitor};
-use crate::raft::scenario::{Clocks, SaveMode, Scenario};
+use crate::raft::scenario::{Clocks, Delivery, SaveMode, Scenario};
 use crate::raft::watch::{Observers, Watch};
 use crate::raft::world::client::{ClientHost, Outcome};
 use crate::raft::world::event::Event;
-use crate::raft::world::host::Host;
+use crate::raft::world::host::{Host, SPEED};
 use crate::strategy::NotReproducible;
 use crate::trace::Lane;
 use crate::watch;
@@ -57,8 +59,8 @@ pub struct World {
     network: Network<Envelope>,
     faults: FaultCounts,
     operations: OperationCounts,
-    /// The places of the servers that are cut off from the others, a bit for each; 0 for none.
-    cut: u64,
+    /// Which links are cut.
+    cut: Option<Cut>,
     /// Numbers the reads of all servers, so that none has the number of another.
     last_read: ReadId,
     /// Reads under way, and who was asked.
@@ -70,8 +72,10 @@ pub struct World {
 }
 
 /// The settings that differ from run to run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Variant {
+    /// How fast the clock of each server runs, in thousandths; empty if they all show the same.
+    speeds: Vec<u64>,
     /// A leader sends one entry per request, and snapshots in small chunks.
     is_one_by_one: bool,
     /// How many entries stay in the log behind a snapshot.
@@ -91,18 +95,28 @@ pub(crate) struct Variant {
 }
 
 impl Variant {
-    /// Asks the oracle for what matters in this scenario.
-    pub(crate) fn choose(
+    /// Asks the oracle for what matters in this scenario; returns the scenario with everything in it that
+    /// varies chosen.
+    pub(super) fn choose(
         scenario: &Scenario,
         oracle: &mut Oracle<'_>,
-    ) -> Result<Self, NotReproducible> {
+    ) -> Result<(Scenario, Self), NotReproducible> {
+        let mut scenario = scenario.clone();
+        let is_varied = scenario.vary(oracle)?;
+        let mut speeds = Vec::new();
+        if scenario.clocks == Clocks::Drifting {
+            let drift = u64::from(Config::new(ServerId(1), [ServerId(1)]).clock_drift_permille);
+            for _ in 0..scenario.servers + scenario.spares {
+                speeds.push([SPEED, SPEED - drift, SPEED + drift][oracle.choose(3, "speed")?]);
+            }
+        }
         // Some bugs in committing show only if a leader cannot send all it has in one request.
         let is_one_by_one = oracle.choose(2, "one_entry_per_request")? == 1;
-        let mut variant = Self { is_one_by_one, ..Self::default() };
+        let mut variant = Self { speeds, is_one_by_one, ..Self::default() };
         if scenario.has_snapshots() {
             variant.keep_entries = oracle.choose(3, "keep_entries")? as u64;
         }
-        if scenario.has_operations() {
+        if scenario.has_operations() || is_varied {
             variant.announces_commits = oracle.choose(2, "announce_commits")? == 1;
             variant.forwards_requests = oracle.choose(2, "forward_requests")? == 1;
             variant.has_priorities = oracle.choose(4, "priorities")? == 1;
@@ -112,22 +126,17 @@ impl Variant {
                 variant.is_synchronous = oracle.choose(2, "synchronous_driver")? == 1;
             }
         }
-        Ok(variant)
+        Ok((scenario, variant))
     }
 }
 
-/// How many servers a cut is chosen among: the number of cuts doubles with each.
-const CUT_MAX: usize = 10;
-
-/// True if the server at this place is one of those that are cut off: a bit for each.
-fn is_among(places: u64, place: u64) -> bool {
-    place < 64 && places >> place & 1 == 1
-}
+/// How many messages of its subscription a receiver may handle at a time.
+const LOCKED_MAX: usize = 3;
 
 impl World {
     /// A cluster whose servers have all just joined, with those that stand by.
     pub(crate) fn new(
-        scenario: &Scenario,
+        scenario: Scenario,
         defect: Option<Defect>,
         variant: Variant,
         monitors: &[Box<dyn Monitor>],
@@ -145,18 +154,21 @@ impl World {
             network: Network::new(ids.len() + client_ids.len()),
             faults: FaultCounts::default(),
             operations: OperationCounts::default(),
-            cut: 0,
+            cut: None,
             last_read: ReadId(0),
             reads: BTreeMap::new(),
             effects: Effects::new(),
             inputs: VecDeque::new(),
             observers: Observers::default(),
-            scenario: scenario.clone(),
+            scenario,
             defect,
             variant,
         };
         let mut observers = Observers { monitors: monitors.to_vec(), goals: Goals::default() };
         let watch = &mut Watch { observers: &mut observers, notes };
+        for (host, &speed) in world.hosts.iter_mut().zip(&world.variant.speeds) {
+            host.speed = speed;
+        }
         for place in world.places() {
             world.start(place, watch)?;
         }
@@ -169,12 +181,12 @@ impl World {
             self.hosts.iter().filter(|host| is_enabled(host)).count()
         };
         match class {
-            EventClass::Deliver if self.cut != 0 => {
-                self.network.count_where(|place, envelope| self.is_deliverable(place, envelope))
+            EventClass::Deliver if self.is_choosy() => {
+                self.network.count_where(|slot| self.is_deliverable(slot))
                     + hosts(Host::has_arrivals)
             }
             EventClass::Deliver => {
-                let is_down = |&place: &usize| !self.hosts[place].is_up();
+                let is_down = |&place: &usize| !self.hosts[place].runs();
                 let waiting = self.places().filter(is_down);
                 let waiting: usize = waiting.map(|place| self.network.in_flight_to(place)).sum();
                 self.network.in_flight() - waiting + hosts(Host::has_arrivals)
@@ -195,11 +207,14 @@ impl World {
             EventClass::Duplicate if !self.has_budget(Fault::Duplicate) => 0,
             EventClass::Drop if !self.has_budget(Fault::Drop) => 0,
             EventClass::Duplicate | EventClass::Drop => self.network.in_flight(),
-            EventClass::Crash if !self.has_budget(Fault::Crash) => 0,
-            EventClass::Crash => hosts(Host::is_up),
-            EventClass::Restart => hosts(|host| !host.is_up()),
+            EventClass::Crash => {
+                let crashes = if self.has_budget(Fault::Crash) { hosts(Host::is_up) } else { 0 };
+                let pauses = if self.has_budget(Fault::Pause) { hosts(Host::runs) } else { 0 };
+                crashes + pauses
+            }
+            EventClass::Restart => hosts(|host| !host.runs()),
             EventClass::Snapshot if !self.may(Operation::TakeSnapshot) => 0,
-            EventClass::Snapshot => hosts(Host::is_up),
+            EventClass::Snapshot => hosts(Host::runs),
             EventClass::Change if !self.may(Operation::ChangeMembership) => 0,
             EventClass::Change => self.places().map(|place| self.changes(place).len()).sum(),
             EventClass::Transfer if !self.may(Operation::TransferLeadership) => 0,
@@ -208,7 +223,7 @@ impl World {
             EventClass::Propose => hosts(Host::leads),
             EventClass::Read if !self.may(Operation::Read) => 0,
             EventClass::Read => hosts(Host::knows_leader),
-            EventClass::Partition if self.cut != 0 => 1,
+            EventClass::Partition if self.cut.is_some() => 1,
             EventClass::Partition if !self.has_budget(Fault::Partition) => 0,
             EventClass::Disk => {
                 let failing =
@@ -217,8 +232,7 @@ impl World {
                     if self.has_budget(Fault::DiskStall) { hosts(Host::may_save) } else { 0 };
                 failing + stalling + hosts(Host::is_stalled)
             }
-            // The last one stays where it is, so that no cut is counted twice.
-            EventClass::Partition => (1 << self.hosts.len().min(CUT_MAX).saturating_sub(1)) - 1,
+            EventClass::Partition => Cut::count(self.hosts.len()),
         }
     }
 
@@ -234,10 +248,10 @@ impl World {
             EventClass::Deliver => {
                 let arrived = hosts(Host::has_arrivals).nth(index);
                 let rest = index.saturating_sub(hosts(Host::has_arrivals).count());
-                let is_up = |place| self.hosts.get(place).is_none_or(Host::is_up);
-                if arrived.is_none() && self.cut != 0 {
-                    let is_meant = |place, envelope: &_| self.is_deliverable(place, envelope);
-                    return Event::Deliver(self.network.nth_where(rest, is_meant));
+                let is_up = |place| self.hosts.get(place).is_none_or(Host::runs);
+                if arrived.is_none() && self.is_choosy() {
+                    let slot = self.network.nth_where(rest, |slot| self.is_deliverable(slot));
+                    return Event::Deliver(slot);
                 }
                 arrived.map_or_else(|| Event::Deliver(self.network.nth(rest, is_up)), Event::Take)
             }
@@ -250,8 +264,16 @@ impl World {
                 let applied = hosts(Host::is_applying).map(Event::Applied);
                 saved.chain(taken).chain(applied).nth(index).expect(ENABLED)
             }
-            EventClass::Crash => Event::Crash(nth_host(Host::is_up)),
-            EventClass::Restart => Event::Restart(nth_host(|host| !host.is_up())),
+            EventClass::Crash => {
+                let may = |fault| if self.has_budget(fault) { usize::MAX } else { 0 };
+                let crashes = hosts(Host::is_up).take(may(Fault::Crash)).map(Event::Crash);
+                let pauses = hosts(Host::runs).take(may(Fault::Pause)).map(Event::Pause);
+                crashes.chain(pauses).nth(index).expect(ENABLED)
+            }
+            EventClass::Restart => match nth_host(|host| !host.runs()) {
+                place if self.hosts[place].is_up() => Event::Resume(place),
+                place => Event::Restart(place),
+            },
             EventClass::Client => {
                 let events = self.clients.iter().enumerate().flat_map(|(place, client)| {
                     let new = client.can_request().then_some(Event::Request(place));
@@ -259,7 +281,7 @@ impl World {
                 });
                 events.into_iter().nth(index).expect(ENABLED)
             }
-            EventClass::Snapshot => Event::Snapshot(nth_host(Host::is_up)),
+            EventClass::Snapshot => Event::Snapshot(nth_host(Host::runs)),
             EventClass::Change => {
                 let (place, which) = self.nth_of(index, |place| self.changes(place).len());
                 Event::Change(place, which)
@@ -270,8 +292,8 @@ impl World {
             }
             EventClass::Read => Event::Read(nth_host(Host::knows_leader)),
             EventClass::Propose => Event::Propose(nth_host(Host::leads)),
-            EventClass::Partition if self.cut != 0 => Event::Heal,
-            EventClass::Partition => Event::Cut(index as u64 + 1),
+            EventClass::Partition if self.cut.is_some() => Event::Heal,
+            EventClass::Partition => Event::Cut(Cut::nth(self.hosts.len(), index)),
             EventClass::Disk => {
                 let may = |fault| if self.has_budget(fault) { usize::MAX } else { 0 };
                 let failing = hosts(Host::may_save).take(may(Fault::DiskError));
@@ -302,7 +324,7 @@ impl World {
     fn happen(&mut self, event: Event, watch: &mut Watch<'_>) {
         match event {
             Event::Deliver(slot) => {
-                let InFlight { number, message } = self.network.take(slot);
+                let InFlight { number, message, .. } = self.network.take(slot);
                 watch.delivered(number);
                 self.arrive(slot.place, message, watch);
             }
@@ -316,13 +338,7 @@ impl World {
                 self.faults.happened(Fault::Duplicate);
             }
             Event::Timeout(place) => {
-                let deadline = self.hosts[place].deadline();
-                let deadline = deadline.expect("a server that has joined waits");
-                for (other, host) in self.hosts.iter_mut().enumerate() {
-                    if other == place || self.scenario.clocks == Clocks::Common {
-                        host.clock = host.clock.max(deadline);
-                    }
-                }
+                self.wait_for(place);
                 self.tell(place, Input::TimerElapsed, watch);
             }
             Event::Request(place) => {
@@ -377,11 +393,16 @@ impl World {
                 let input = Input::Propose(format!("p-{number}").into());
                 self.operate(place, Operation::Propose, input, watch);
             }
-            Event::Cut(places) => {
-                self.cut = places;
+            Event::Cut(cut) => {
+                self.cut = Some(cut);
                 self.faults.happened(Fault::Partition);
             }
-            Event::Heal => self.cut = 0,
+            Event::Heal => self.cut = None,
+            Event::Pause(place) => {
+                self.hosts[place].is_paused = true;
+                self.faults.happened(Fault::Pause);
+            }
+            Event::Resume(place) => self.hosts[place].is_paused = false,
             Event::Stall(place) => {
                 self.hosts[place].stall(true);
                 self.faults.happened(Fault::DiskStall);
@@ -423,17 +444,44 @@ impl World {
     /// True while so much is in flight that nothing new is started. What cannot arrive counts less.
     fn is_crowded(&self) -> bool {
         let in_flight = self.network.in_flight();
-        let least = if self.cut == 0 { 1 } else { 4 };
+        let least = if self.cut.is_none() { 1 } else { 4 };
         in_flight >= least * self.scenario.in_flight_max
     }
 
-    /// True if the receiver at this place is up, and not cut off from the sender.
-    fn is_deliverable(&self, place: usize, envelope: &Envelope) -> bool {
-        let Some(host) = self.hosts.get(place) else { return true };
-        let Address::Server(sender) = envelope.from else { return host.is_up() };
-        // Server `n` is at place `n - 1`.
-        let sender_place = sender.0.wrapping_sub(1);
-        host.is_up() && is_among(self.cut, place as u64) == is_among(self.cut, sender_place)
+    /// True if not every message for a server that runs may arrive next.
+    fn is_choosy(&self) -> bool {
+        self.cut.is_some() || self.scenario.delivery != Delivery::Unordered
+    }
+
+    /// True if its receiver runs and hears the sender, and it is the message's turn.
+    fn is_deliverable(&self, slot: Slot) -> bool {
+        let message = self.network.message(slot);
+        if let Some(host) = self.hosts.get(slot.place) {
+            // Server `n` is at place `n - 1`.
+            let is_heard = match (self.cut, message.from) {
+                (Some(cut), Address::Server(from)) => cut.hears(slot.place, from.0 as usize - 1),
+                (None, _) | (_, Address::Client(_) | Address::AllServers) => true,
+            };
+            if !is_heard || !host.runs() {
+                return false;
+            }
+        }
+        match self.scenario.delivery {
+            Delivery::Unordered => true,
+            Delivery::Fifo => self.network.before(slot, |other| other.from == message.from) == 0,
+            Delivery::Bus => self.network.before(slot, |_| true) < LOCKED_MAX,
+        }
+    }
+
+    /// Lets time pass until the timer of the server at this place fires.
+    fn wait_for(&mut self, place: usize) {
+        let deadline = self.hosts[place].deadline().expect("a server that has joined waits");
+        if self.scenario.clocks != Clocks::Free {
+            let time = self.hosts[place].due_in().unwrap_or_default();
+            self.hosts.iter_mut().for_each(|host| host.pass(time));
+        }
+        let clock = &mut self.hosts[place].clock;
+        *clock = (*clock).max(deadline);
     }
 
     fn has_budget(&self, fault: Fault) -> bool {
@@ -463,11 +511,12 @@ impl World {
 
     /// Whose timer may fire next.
     fn due(&self) -> impl Iterator<Item = usize> + '_ {
-        let earliest = self.hosts.iter().filter_map(Host::deadline).min();
         let is_free = self.scenario.clocks == Clocks::Free;
+        let earliest =
+            if is_free { None } else { self.hosts.iter().filter_map(Host::due_in).min() };
         self.places().filter(move |&place| {
-            let deadline = self.hosts[place].deadline();
-            deadline.is_some() && (is_free || deadline == earliest)
+            let due_in = self.hosts[place].due_in();
+            due_in.is_some() && (is_free || due_in == earliest)
         })
     }
 
@@ -590,7 +639,7 @@ impl crate::model::World for World {
         // Changes and transfers of one leader differ by their place among the picks alone.
         let which = match event {
             Event::Change(_, which) | Event::Transfer(_, which) => which,
-            Event::Cut(_) => pick.index,
+            Event::Cut(cut) => cut.number() as usize,
             _ => event.place(),
         };
         let kind = event.kind();

@@ -3,6 +3,7 @@
 //! Elsewhere: which of it is possible, and what comes of it, is in `world.rs`; its names are in `names.rs`.
 
 use crate::event::EventClass;
+use crate::links::Cut;
 use crate::network::Slot;
 
 /// One thing that can happen.
@@ -30,9 +31,10 @@ pub(super) enum Event {
     Transfer(usize, usize),
     Read(usize),
     Propose(usize),
-    /// The places that are cut off, a bit for each.
-    Cut(u64),
+    Cut(Cut),
     Heal,
+    Pause(usize),
+    Resume(usize),
     FailDisk(usize),
     Stall(usize),
     Unstall(usize),
@@ -59,8 +61,10 @@ impl Event {
             | Self::Propose(place)
             | Self::FailDisk(place)
             | Self::Stall(place)
-            | Self::Unstall(place) => place,
-            Self::Cut(places) => usize::MAX - usize::try_from(places).unwrap_or_default(),
+            | Self::Unstall(place)
+            | Self::Pause(place)
+            | Self::Resume(place) => place,
+            Self::Cut(cut) => usize::MAX - usize::try_from(cut.number()).unwrap_or_default() - 1,
             Self::Heal => usize::MAX,
         }
     }
@@ -74,8 +78,8 @@ impl Event {
             Self::Timeout(_) => EventClass::Timeout,
             Self::Request(_) | Self::Retry(_) => EventClass::Client,
             Self::Saved(_) | Self::Applied(_) | Self::Taken(_) => EventClass::Save,
-            Self::Crash(_) => EventClass::Crash,
-            Self::Restart(_) => EventClass::Restart,
+            Self::Crash(_) | Self::Pause(_) => EventClass::Crash,
+            Self::Restart(_) | Self::Resume(_) => EventClass::Restart,
             Self::Snapshot(_) => EventClass::Snapshot,
             Self::Change(..) => EventClass::Change,
             Self::Transfer(..) => EventClass::Transfer,
@@ -111,6 +115,8 @@ impl Event {
             Self::FailDisk(_) => 19,
             Self::Stall(_) => 20,
             Self::Unstall(_) => 21,
+            Self::Pause(_) => 22,
+            Self::Resume(_) => 23,
         }
     }
 
@@ -136,7 +142,9 @@ impl Event {
             | Self::Stall(_)
             | Self::Unstall(_)
             | Self::Cut(_)
-            | Self::Heal => None,
+            | Self::Heal
+            | Self::Pause(_)
+            | Self::Resume(_) => None,
         }
     }
 }

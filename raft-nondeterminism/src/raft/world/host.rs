@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::slice;
+use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{
@@ -30,6 +31,10 @@ pub(super) struct Host {
     /// `None` while it is down.
     pub(super) server: Option<Server>,
     pub(super) clock: Timestamp,
+    /// How fast its clock runs, in thousandths of real time.
+    pub(super) speed: u64,
+    /// It does nothing, and does not know.
+    pub(super) is_paused: bool,
     /// What survives a crash.
     disk: Recovered,
     /// The files that must say the same, if there are files.
@@ -56,6 +61,9 @@ enum Task {
     Restore(Snapshot),
 }
 
+/// The speed of a clock that shows real time.
+pub(super) const SPEED: u64 = 1000;
+
 const CONTIGUOUS: &str = "a server saves entries without a gap";
 
 impl Host {
@@ -65,6 +73,8 @@ impl Host {
             id,
             server: None,
             clock: Timestamp::ZERO,
+            speed: SPEED,
+            is_paused: false,
             disk: Recovered::default(),
             files: None,
             is_stalled: false,
@@ -80,13 +90,18 @@ impl Host {
         self.server.is_some()
     }
 
+    /// True if it is up, and not paused.
+    pub(super) fn runs(&self) -> bool {
+        self.is_up() && !self.is_paused
+    }
+
     pub(super) fn is_saving(&self) -> bool {
         !self.unsaved.is_empty()
     }
 
     /// True if a save can become durable next.
     pub(super) fn may_save(&self) -> bool {
-        self.is_saving() && !self.is_stalled
+        self.is_saving() && !self.is_stalled && !self.is_paused
     }
 
     pub(super) fn is_stalled(&self) -> bool {
@@ -121,33 +136,49 @@ impl Host {
     }
 
     pub(super) fn is_taking(&self) -> bool {
-        self.taking.is_some()
+        self.taking.is_some() && !self.is_paused
     }
 
     pub(super) fn is_applying(&self) -> bool {
-        !self.tasks.is_empty()
+        !self.tasks.is_empty() && !self.is_paused
     }
 
     pub(super) fn has_arrivals(&self) -> bool {
-        !self.arrivals.is_empty()
+        !self.arrivals.is_empty() && !self.is_paused
     }
 
     pub(super) fn knows_leader(&self) -> bool {
-        self.server.as_ref().is_some_and(|server| server.leader_hint().is_some())
+        let hint = self.server.as_ref().and_then(Server::leader_hint);
+        hint.is_some() && !self.is_paused
     }
 
     /// The server, if it takes itself for the leader.
     pub(super) fn leader(&self) -> Option<&Server> {
-        self.server.as_ref().filter(|server| server.role().is_leader())
+        let server = self.server.as_ref().filter(|server| server.role().is_leader());
+        server.filter(|_| !self.is_paused)
     }
 
     pub(super) fn leads(&self) -> bool {
         self.leader().is_some()
     }
 
-    /// When its timer fires, if it is up.
+    /// When its timer fires by its own clock, if it runs.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        self.server.as_ref().and_then(Server::next_timeout)
+        let server = self.server.as_ref().filter(|_| !self.is_paused);
+        server.and_then(Server::next_timeout)
+    }
+
+    /// In how much real time its timer fires.
+    pub(super) fn due_in(&self) -> Option<Duration> {
+        let left = self.deadline()?.since(self.clock).as_nanos();
+        let real = (left * u128::from(SPEED)).div_ceil(self.speed.into());
+        Some(Duration::from_nanos(u64::try_from(real).unwrap_or(u64::MAX)))
+    }
+
+    /// Real time passes.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let own = time.as_nanos() * u128::from(self.speed) / u128::from(SPEED);
+        self.clock = self.clock + Duration::from_nanos(u64::try_from(own).unwrap_or(u64::MAX));
     }
 
     /// Makes its oldest save durable.
@@ -239,7 +270,7 @@ impl World {
         }
         config.snapshot_entries = Some(scenario.snapshot_entries).filter(|&entries| entries > 0);
         config.snapshot_keep_entries = variant.keep_entries;
-        config.lease_reads = scenario.clocks == Clocks::Common && config.check_quorum;
+        config.lease_reads = scenario.clocks != Clocks::Free && config.check_quorum;
         config.announce_commits = variant.announces_commits;
         config.forward_requests = variant.forwards_requests;
         config.synchronous_driver = variant.is_synchronous;
@@ -289,6 +320,7 @@ impl World {
         host.server = None;
         host.taking = None;
         host.is_stalled = false;
+        host.is_paused = false;
         host.tasks.clear();
         host.arrivals.clear();
         let id = host.id;
@@ -389,7 +421,9 @@ impl World {
         let (term, log) = (server.current_term(), server.log());
         match effect {
             Effect::Save(save) => match scenario.saves {
-                SaveMode::Delayed | SaveMode::Files => host.unsaved.push_back(save),
+                SaveMode::Delayed | SaveMode::Files | SaveMode::Varied => {
+                    host.unsaved.push_back(save);
+                }
                 SaveMode::Immediate => {
                     if !self.variant.is_synchronous {
                         inputs.push_back(Input::Saved(save.number));
@@ -480,7 +514,7 @@ impl World {
             Task::TakeSnapshot(through) => {
                 let data = host.machine.snapshot();
                 match self.scenario.saves {
-                    SaveMode::Delayed | SaveMode::Files => {
+                    SaveMode::Delayed | SaveMode::Files | SaveMode::Varied => {
                         host.taking = Some((through, data));
                         None
                     }

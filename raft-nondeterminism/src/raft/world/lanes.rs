@@ -4,9 +4,9 @@
 
 use raft_core::{Address, ClientId, Entry, Envelope, LogId, Server, ServerId};
 
+use super::World;
 use super::event::Event;
 use super::host::Host;
-use super::{World, is_among};
 use crate::raft::watch::Watch;
 use crate::trace::{Detail, Lane, LaneLog, LaneState};
 
@@ -31,7 +31,12 @@ impl World {
             None => stopped(host),
         };
         let on = |is_on: bool, key: &str, value: &str| is_on.then(|| detail(key, value));
-        state.details.extend(on(is_among(self.cut, place as u64), "network", "cut off"));
+        if let Some(cut) = self.cut {
+            let unheard = self.places().filter(|&other| other != place && !cut.hears(place, other));
+            let unheard: Vec<_> = unheard.map(|other| self.hosts[other].id.to_string()).collect();
+            state.details.extend(on(!unheard.is_empty(), "deaf to", &unheard.join(" ")));
+        }
+        state.details.extend(on(host.is_paused, "paused", "yes"));
         state.details.extend(on(host.is_stalled(), "disk", "stalled"));
         let count = |key: &str, count: usize| (count > 0).then(|| detail(key, count));
         state.details.extend(count("saving", host.saves_under_way()));

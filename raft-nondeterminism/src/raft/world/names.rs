@@ -1,14 +1,16 @@
 //! What schedules call the events, and how events are found by that.
 //!
 //! Guarantees: a name says who takes part and what is said, so it survives small changes of the code
-//!             under test; two enabled events with one name do the same.
+//!             under test; two enabled events with one name do the same: where the words are the same and
+//!             the messages are not, the name ends with `#2`, `#3` and so on.
 
 use std::fmt::{self, Write as _};
 
 use raft_core::{Address, Envelope};
 
-use super::{Event, World, is_among};
+use super::{Event, World};
 use crate::event::{EventClass, Names, Pick};
+use crate::network::InFlight;
 
 impl World {
     pub(super) fn event_name(&self, event: Event) -> String {
@@ -45,18 +47,15 @@ impl World {
                     None => f.write_str("anyone"),
                 }
             }
-            Event::Cut(places) => {
-                f.write_str("cut")?;
-                let is_cut_off = |&place: &usize| is_among(places, place as u64);
-                let mut cut_off = self.places().filter(is_cut_off);
-                cut_off.try_for_each(|place| write!(f, " {}", self.hosts[place].id))
-            }
+            Event::Cut(cut) => cut.write_name(f, self.hosts.len(), |place| self.hosts[place].id),
             Event::Heal => f.write_str("heal all"),
             Event::FailDisk(place) => write!(f, "fail-disk {}", self.hosts[place].id),
             Event::Stall(place) => write!(f, "stall {}", self.hosts[place].id),
             Event::Unstall(place) => write!(f, "unstall {}", self.hosts[place].id),
             Event::Propose(place) => write!(f, "propose {}", self.hosts[place].id),
             Event::Read(place) => write!(f, "read {}", self.hosts[place].id),
+            Event::Pause(place) => write!(f, "pause {}", self.hosts[place].id),
+            Event::Resume(place) => write!(f, "resume {}", self.hosts[place].id),
             Event::Crash(place) => write!(f, "crash {}", self.hosts[place].id),
             Event::Restart(place) => write!(f, "restart {}", self.hosts[place].id),
             Event::Request(place) => write!(f, "request {}", self.clients[place].id()),
@@ -65,23 +64,74 @@ impl World {
     }
 }
 
+impl World {
+    /// Which of the different messages with the event's name it is about, from 1: those that were sent
+    /// earlier come first.
+    fn rank(&self, pick: Pick, name: &str) -> usize {
+        let Some(slot) = self.event(pick).slot() else { return 1 };
+        let own = self.network.in_flight_at(slot);
+        let mut others: Vec<_> = self.picks_named(pick.class, name).collect();
+        others.retain(|it| it.number < own.number && it.message != own.message);
+        others.sort_by_key(|it| it.number);
+        // Twins count once.
+        others.dedup_by(|one, two| one.message == two.message);
+        others.len() + 1
+    }
+
+    /// What the enabled events of a class with this name are about.
+    fn picks_named(
+        &self,
+        class: EventClass,
+        name: &str,
+    ) -> impl Iterator<Item = &InFlight<Envelope>> {
+        let picks = (0..self.count(class)).map(move |index| Pick { class, index });
+        let named = picks.filter(move |&pick| self.is_named(pick, name));
+        named.filter_map(|pick| Some(self.network.in_flight_at(self.event(pick).slot()?)))
+    }
+
+    fn is_named(&self, pick: Pick, name: &str) -> bool {
+        let mut rest = Rest(name);
+        self.write_name(&mut rest, self.event(pick)).is_ok() && rest.0.is_empty()
+    }
+}
+
+/// What a message is called, and which of those that are called so.
+fn split_rank(name: &str) -> (&str, usize) {
+    let split = name.rsplit_once(" #");
+    split.and_then(|(name, rank)| Some((name, rank.parse().ok()?))).unwrap_or((name, 1))
+}
+
 impl Names for World {
     fn name(&self, pick: Pick) -> String {
-        self.event_name(self.event(pick))
+        let mut name = self.event_name(self.event(pick));
+        match self.rank(pick, &name) {
+            1 => {}
+            rank => write!(name, " #{rank}").expect("a string takes every name"),
+        }
+        name
     }
 
     fn find(&self, name: &str) -> Option<Pick> {
-        let class = EventClass::of_verb(name.split(' ').next()?)?;
+        let (base, rank) = split_rank(name);
+        let class = EventClass::of_verb(base.split(' ').next()?)?;
+        let picks = (0..self.count(class)).map(|index| Pick { class, index });
+        let mut named = picks.filter(|&pick| self.is_named(pick, base));
+        let first = named.next()?;
+        let is_plain = rank == 1 && named.next().is_none();
+        if is_plain || self.event(first).slot().is_none() {
+            return Some(first);
+        }
         let mut picks = (0..self.count(class)).map(|index| Pick { class, index });
-        picks.find(|&pick| {
-            let mut rest = Rest(name);
-            self.write_name(&mut rest, self.event(pick)).is_ok() && rest.0.is_empty()
-        })
+        picks.find(|&pick| self.is_named(pick, base) && self.rank(pick, base) == rank)
     }
 
     fn find_like(&self, name: &str) -> Option<Pick> {
         // `deliver s1@2 → s3 VoteRequest last=1@1`: what follows the message's name may differ, and
         // the nearest term is meant.
+        let (name, _) = split_rank(name);
+        if let Some(first) = self.find(name) {
+            return Some(first);
+        }
         let mut words = name.split(' ');
         let class = EventClass::of_verb(words.next()?)?;
         let (from, term) = words.next()?.split_once('@')?;

@@ -6,6 +6,7 @@
 
 use raft_core::Server;
 
+use super::host::SPEED;
 use super::{Event, Host, World};
 use crate::event::EventClass;
 use crate::network::InFlight;
@@ -26,8 +27,12 @@ impl World {
     /// What does not end.
     pub(super) fn come_to_rest(&mut self, watch: &mut Watch<'_>) -> Result<(), String> {
         watch.line(format_args!("       everything works from now on"));
-        self.cut = 0;
-        self.hosts.iter_mut().for_each(|host| host.stall(false));
+        self.cut = None;
+        for host in &mut self.hosts {
+            host.stall(false);
+            host.is_paused = false;
+            host.speed = SPEED;
+        }
         for place in self.places().filter(|&place| !self.hosts[place].is_up()).collect::<Vec<_>>() {
             self.happen_by_name(Event::Restart(place), watch);
         }
@@ -71,7 +76,9 @@ impl World {
                 Event::Taken(place)
             } else if let Some(place) = place(Host::has_arrivals) {
                 Event::Take(place)
-            } else if let Some((place, InFlight { number, message })) = self.network.take_first() {
+            } else if let Some((place, InFlight { number, message, .. })) =
+                self.network.take_first()
+            {
                 // In order: what overtakes is asked for again, over and over.
                 if watch.is_tracing() {
                     let name = format!("deliver {message}");
