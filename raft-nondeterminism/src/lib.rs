@@ -19,6 +19,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod coverage;
 mod coverage_map;
 mod engine;
 mod event;

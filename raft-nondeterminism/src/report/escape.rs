@@ -1,7 +1,7 @@
 //! Text as it stands in files of other formats. It is all meant literally, whatever it looks like.
 
 /// Between tags and in quoted attributes of HTML and XML. What XML cannot hold at all is replaced.
-pub(super) fn markup(text: &str) -> String {
+pub(crate) fn markup(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
@@ -20,7 +20,7 @@ pub(super) fn markup(text: &str) -> String {
 }
 
 /// JSON inside a `<script>`: no text in it can end the element, or open a comment in which it would go on.
-pub(super) fn json_in_script(json: &str) -> String {
+pub(crate) fn json_in_script(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for letter in json.chars() {
         match letter {
@@ -36,7 +36,7 @@ pub(super) fn json_in_script(json: &str) -> String {
 }
 
 /// One line, without anything that would end it.
-pub(super) fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     let clean = |letter: char| if letter.is_control() { ' ' } else { letter };
     text.chars()
         .map(clean)
@@ -45,7 +45,7 @@ pub(super) fn line(text: &str) -> String {
 }
 
 /// `n thing` or `n things`.
-pub(super) fn counted(count: u64, thing: &str) -> String {
+pub(crate) fn counted(count: u64, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -272,11 +272,11 @@ function drawSaid(parent, flight, to, dx, color, fade) {
   if (rest && isRoomy && !geometry.isNarrow) element(text, "tspan", { class: "rest" }, shorten(rest, 22));
 }
 
-const GLYPHS = {
+const GLYPHS = new Map(Object.entries({
   timeout: "M0 -3.5V0H3", crash: "M-4 -4L4 4M-4 4L4 -4", restart: "M3.5 -2.5A4.3 4.3 0 1 0 4.3 0M3.9 -5V-2.2H1.1",
   client: "M-3 0H3M0 -3V3", save: "M-2.8 -1L0 2L3.6 -3", deliver: "",
   pause: "M-2 -3V3M2 -3V3", resume: "M-1.8 -3L3 0L-1.8 3Z", retry: "M3.5 -2.5A4.3 4.3 0 1 0 4.3 0",
-};
+}));
 
 /** What the step does to its lane, or to a message on its way. */
 function drawMark(parent, row, nowRow) {
@@ -295,7 +295,7 @@ function drawMark(parent, row, nowRow) {
   if (step.lane === undefined || fate === "lost") return;
   const isBroken = rows[row] === brokenAt;
   const group = element(parent, "g", { class: classes, transform: `translate(${xOf(step.lane)} ${yOf(row)})`, "pointer-events": "none" });
-  const glyph = GLYPHS[splitLabel(step.name)[0]] ?? GLYPHS[step.class];
+  const glyph = GLYPHS.get(splitLabel(step.name)[0]) ?? GLYPHS.get(step.class);
   const isDeliver = step.class === "deliver";
   const color = step.class === "crash" ? "var(--broken)" : "var(--text)";
   element(group, "circle", { class: "dot", r: isDeliver ? 5.5 : 9, fill: isDeliver ? color : "var(--panel)" });
