@@ -3,6 +3,9 @@
 //! Guarantees: the same model and answers give the same run, and a panic of the system under test is a
 //!             violation like any other.
 
+use std::sync::Arc;
+
+use crate::coverage::{Coverage, CoveragePlan};
 use crate::coverage_map::Novelty;
 use crate::fault::FaultCounts;
 use crate::fingerprint::Fingerprint;
@@ -24,6 +27,8 @@ pub(crate) struct Setting<'a, M> {
     /// Nothing goes wrong after the last step, and everything has to come to rest.
     pub(crate) settles: bool,
     pub(crate) record: Record,
+    /// What there is to cover, if that is to be recorded.
+    pub(crate) coverage: Option<&'a Arc<CoveragePlan>>,
 }
 
 /// What of a run is written down. It changes nothing but the time the run takes.
@@ -51,6 +56,7 @@ pub(crate) struct Run {
     pub(crate) lines: Vec<Line>,
     pub(crate) trace: String,
     pub(crate) data: Option<Trace>,
+    pub(crate) coverage: Option<Coverage>,
 }
 
 /// The property that a panic of the system under test breaks.
@@ -68,6 +74,7 @@ pub(crate) fn run<M: Model>(
 ) -> Result<Run, ModelError> {
     tape.clear();
     let mut watch = Watch::new(setting.record >= Record::Trace);
+    watch.coverage = setting.coverage.map(|plan| Coverage::new(Arc::clone(plan)));
     let mut oracle = Oracle::new(strategy, setting.record >= Record::Lines, tape);
     let mut world = setting.model.start(&mut oracle, &mut watch)?;
     watch.observe(|| world.lanes());
@@ -106,7 +113,12 @@ pub(crate) fn run<M: Model>(
     }
     let (tape, lines) = oracle.into_parts();
     let (fingerprint, violation) = (watch.fingerprint, watch.violation.clone());
-    let (trace, data) = watch.into_trace().map_or((String::new(), None), |it| (it.0, Some(it.1)));
+    let coverage = watch.coverage.take();
+    let (trace, mut data) =
+        watch.into_trace().map_or((String::new(), None), |it| (it.0, Some(it.1)));
+    if let Some(data) = &mut data {
+        data.roles = setting.model.coverage_plan().states();
+    }
     Ok(Run {
         tape,
         steps,
@@ -118,5 +130,6 @@ pub(crate) fn run<M: Model>(
         lines: lines.unwrap_or_default(),
         trace,
         data,
+        coverage,
     })
 }

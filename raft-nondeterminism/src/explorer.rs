@@ -5,8 +5,10 @@
 //! Elsewhere:  how iterations are shared out among workers is in `workers.rs`.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::coverage::CoveragePlan;
 use crate::coverage_map::{CoverageMap, Novelty};
 use crate::engine::{self, Record, Run, Setting};
 use crate::model::{Model, ModelError, StartError};
@@ -53,6 +55,7 @@ pub struct Explorer<M: Model = Raft> {
     workers: NonZeroUsize,
     stops_at_bug: bool,
     settles: bool,
+    coverage: Option<Arc<CoveragePlan>>,
 }
 
 /// How many iterations the first epochs have. Small ones find what is easy to find at once, large ones
@@ -76,6 +79,7 @@ impl<M: Model> Explorer<M> {
             workers: NonZeroUsize::MIN,
             stops_at_bug: true,
             settles: false,
+            coverage: None,
         }
     }
 
@@ -134,6 +138,13 @@ impl<M: Model> Explorer<M> {
     #[must_use]
     pub fn settle(mut self) -> Self {
         self.settles = true;
+        self
+    }
+
+    /// Records which event was met in which state: see [`Report::coverage`].
+    #[must_use]
+    pub fn cover(mut self) -> Self {
+        self.coverage = Some(Arc::new(self.model.coverage_plan()));
         self
     }
 
@@ -317,7 +328,7 @@ impl<M: Model> Explorer<M> {
     /// How each run is to be made.
     fn setting(&self, record: Record) -> Setting<'_, M> {
         let &Self { ref model, max_steps, settles, .. } = self;
-        Setting { model, max_steps, settles, record }
+        Setting { model, max_steps, settles, record, coverage: self.coverage.as_ref() }
     }
 
     fn run_once(&self, strategy: &mut dyn Strategy, record: Record) -> Result<Run, ModelError> {
@@ -380,7 +391,8 @@ fn follow<M: Model>(
     strategy: &mut dyn Strategy,
     record: Record,
 ) -> Result<Run, ModelError> {
-    let setting = Setting { model, max_steps: usize::MAX, settles: schedule.settles, record };
+    let (max_steps, settles) = (usize::MAX, schedule.settles);
+    let setting = Setting { model, max_steps, settles, record, coverage: None };
     let map = CoverageMap::empty();
     engine::run(&setting, strategy, Vec::new(), &mut Novelty::new(&map))
 }

@@ -11,6 +11,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::coverage::CoveragePlan;
 use crate::event::{EnabledView, EventClass, Names, Pick};
 use crate::fault::{FaultCounts, FaultPlan};
 use crate::operation::{OperationCounts, OperationPlan};
@@ -74,6 +75,12 @@ pub trait Model: Clone + fmt::Debug + Send + Sync {
 
     /// How often what may go wrong.
     fn faults(&self) -> FaultPlan;
+
+    /// What there is to cover: in which states its nodes can be, and which events they can meet there.
+    /// Places in it are what a world gives to [`Watch::coverage`].
+    fn coverage_plan(&self) -> CoveragePlan {
+        CoveragePlan::default()
+    }
 
     /// How often operators and applications ask for what.
     fn operations(&self) -> OperationPlan {

@@ -2,19 +2,23 @@
 //!
 //! Guarantees: a report of a failing run ends with how to replay it.
 
+mod ci;
 pub(crate) mod dgml;
 pub(crate) mod escape;
+mod files;
 #[cfg(test)]
 pub(crate) mod golden;
 mod html;
 mod log;
 mod mermaid;
 mod shiviz;
+mod statistics;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::coverage::Coverage;
 use crate::engine::Run;
 use crate::explorer::Recording;
 use crate::fault::{Fault, FaultCounts, FaultPlan};
@@ -23,11 +27,14 @@ use crate::operation::{Operation, OperationCounts, OperationPlan};
 use crate::schedule::Schedule;
 use crate::violation::Violation;
 
+pub use ci::{TestCase, TestFailure, github_annotations, junit};
 pub use dgml::dgml_trace;
+pub use files::{WriteError, write_bug, write_coverage, write_trace};
 pub use html::html;
 pub use log::readable_log;
 pub use mermaid::{mermaid_sequence, mermaid_states};
 pub use shiviz::{SHIVIZ_EXPRESSION, shiviz};
+pub use statistics::Statistics;
 
 /// What an exploration found.
 #[derive(Clone, Debug)]
@@ -50,6 +57,7 @@ pub struct Report {
     pub(crate) unique_states: u64,
     pub(crate) unique_paths: u64,
     pub(crate) elapsed: Duration,
+    coverage: Option<Coverage>,
 }
 
 /// What one member of a portfolio came to.
@@ -124,6 +132,7 @@ impl Report {
             unique_states: 0,
             unique_paths: 0,
             elapsed: Duration::ZERO,
+            coverage: None,
         }
     }
 
@@ -135,6 +144,10 @@ impl Report {
         self.faults.add(&run.faults);
         self.operations.add(&run.operations);
         self.goals.add(run.goals);
+        match (&mut self.coverage, &run.coverage) {
+            (Some(all), Some(one)) => all.merge(one).expect("all runs have one plan"),
+            (all, one) => *all = all.take().or_else(|| one.clone()),
+        }
         let is_buggy = u64::from(run.violation.is_some());
         self.buggy_iterations += is_buggy;
         if !self.members.contains_key(member) {
@@ -187,6 +200,13 @@ impl Report {
     #[must_use]
     pub fn unique_paths(&self) -> u64 {
         self.unique_paths
+    }
+
+    /// Which event was met in which state, if that was recorded: see
+    /// [`Explorer::cover`](crate::Explorer::cover).
+    #[must_use]
+    pub fn coverage(&self) -> Option<&Coverage> {
+        self.coverage.as_ref()
     }
 
     /// How long it took.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::coverage::Coverage;
 use crate::event::EventClass;
 use crate::fingerprint::Fingerprint;
 use crate::trace::{Fate, Lane, Message, MessageId, Trace, TraceRecorder};
@@ -18,6 +19,8 @@ pub struct Watch {
     /// What happened, if somebody will read it.
     notes: Option<Box<Notes>>,
     pub(crate) fingerprint: Fingerprint,
+    /// What was met, if somebody will ask.
+    pub(crate) coverage: Option<Coverage>,
 }
 
 /// What happened, as text and as data.
@@ -37,7 +40,7 @@ impl Notes {
 impl Watch {
     pub(crate) fn new(is_recording: bool) -> Self {
         let notes = is_recording.then(Box::default);
-        Self { violation: None, notes, fingerprint: Fingerprint::default() }
+        Self { violation: None, notes, fingerprint: Fingerprint::default(), coverage: None }
     }
 
     /// Says that a property is broken. Only the first one counts: what follows may follow from it.
@@ -56,6 +59,11 @@ impl Watch {
     /// Takes a number that says what an event has done into the fingerprint of the run.
     pub fn mix(&mut self, number: u64) {
         self.fingerprint.mix(number);
+    }
+
+    /// Where to write down what was met, if somebody will ask.
+    pub fn coverage(&mut self) -> Option<&mut Coverage> {
+        self.coverage.as_mut()
     }
 
     /// True if somebody will read the trace.

@@ -4,6 +4,7 @@
 //! Elsewhere:  one run is in `world.rs`, what must hold in `monitor.rs`, what should happen in `goal.rs`.
 
 pub(crate) mod changes;
+mod coverage;
 pub(crate) mod disk;
 pub(crate) mod goal;
 mod machine;
@@ -14,6 +15,7 @@ mod world;
 
 use raft_core::Defect;
 
+use crate::coverage::CoveragePlan;
 use crate::explorer::{Explorer, Recording, ReplayError};
 use crate::fault::FaultPlan;
 use crate::model::{Model, ModelError, StartError};
@@ -139,6 +141,10 @@ impl Model for Raft {
         })?;
         reader.finish()?;
         Ok(Self { scenario, defect, monitors: self.monitors.clone() })
+    }
+
+    fn coverage_plan(&self) -> CoveragePlan {
+        coverage::plan()
     }
 
     fn faults(&self) -> FaultPlan {

@@ -37,6 +37,7 @@ use crate::network::{InFlight, Network, Slot};
 use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
 use crate::raft::changes::{Changes, possible_changes};
+use crate::raft::coverage::event_of_message;
 use crate::raft::goal::Goals;
 use crate::raft::monitor::{Fact, Monitor};
 use crate::raft::scenario::{Clocks, Delivery, SaveMode, Scenario};
@@ -68,6 +69,7 @@ pub struct World {
     /// Buffers, empty between events.
     effects: Effects,
     inputs: VecDeque<Input>,
+    heard: Vec<usize>,
     observers: Observers,
 }
 
@@ -159,6 +161,7 @@ impl World {
             reads: BTreeMap::new(),
             effects: Effects::new(),
             inputs: VecDeque::new(),
+            heard: Vec::new(),
             observers: Observers::default(),
             scenario,
             defect,
@@ -373,6 +376,7 @@ impl World {
                 self.start(place, watch).expect("what a server saved, it recovers from");
                 let (server, was_torn) = (self.hosts[place].id, self.hosts[place].was_torn());
                 watch.fact(&Fact::Restarted { server, was_torn });
+                self.cover_restart(place, watch);
             }
             Event::Snapshot(place) => {
                 self.operate(place, Operation::TakeSnapshot, Input::TakeSnapshot, watch);
@@ -577,7 +581,10 @@ impl World {
     /// A message arrives at a client.
     fn answer(&mut self, place: usize, envelope: Envelope, watch: &mut Watch<'_>) {
         let client = self.clients[place].id();
-        match self.clients[place].handle(envelope) {
+        let (event, before) = (event_of_message(&envelope.message), self.client_state(place));
+        let outcome = self.clients[place].handle(envelope);
+        self.cover_answer(place, before, event, &outcome, watch);
+        match outcome {
             Outcome::Ignored => {}
             Outcome::Send(envelope) => self.send(envelope, watch),
             Outcome::Applied { sequence_number, log_id, response } => {

@@ -16,8 +16,10 @@ use raft_core::{
 
 use super::World;
 use super::files::Files;
+use crate::coverage::Meeting;
 use crate::fault::Fault;
 use crate::oracle::Oracle;
+use crate::raft::coverage;
 use crate::raft::machine::Machine;
 use crate::raft::monitor::Fact;
 use crate::raft::scenario::{Clocks, Protocol, SaveMode};
@@ -303,6 +305,7 @@ impl World {
         if let Some(files) = &mut host.files {
             files.crash(saves.make_contiguous(), oracle)?;
         }
+        self.cover_end(place, watch);
         self.end(place);
         self.faults.happened(Fault::Crash);
         if kept < unsaved {
@@ -312,6 +315,24 @@ impl World {
         }
         watch.fact(&Fact::Crashed { server: self.hosts[place].id });
         Ok(())
+    }
+
+    /// A server is about to stop.
+    fn cover_end(&self, place: usize, watch: &mut Watch<'_>) {
+        if let (Some(server), Some(coverage)) = (&self.hosts[place].server, watch.coverage()) {
+            let state = coverage::state_of(server);
+            coverage.meet(coverage::SERVER, state, coverage::CRASH, Meeting::Handled);
+            coverage.moves(coverage::SERVER, state, coverage::DOWN);
+        }
+    }
+
+    /// A server has started again.
+    pub(super) fn cover_restart(&self, place: usize, watch: &mut Watch<'_>) {
+        if let (Some(server), Some(coverage)) = (&self.hosts[place].server, watch.coverage()) {
+            let (kind, down) = (coverage::SERVER, coverage::DOWN);
+            coverage.meet(kind, down, coverage::RESTART, Meeting::Handled);
+            coverage.moves(kind, down, coverage::state_of(server));
+        }
     }
 
     /// A server stops, and what it had in memory is gone.
@@ -348,6 +369,7 @@ impl World {
             return Ok(());
         }
         self.faults.happened(Fault::DiskError);
+        self.cover_end(place, watch);
         self.end(place);
         watch.fact(&Fact::Crashed { server: self.hosts[place].id });
         Ok(())
@@ -374,10 +396,28 @@ impl World {
             let (id, clock) = (host.id, host.clock);
             let server = host.server.as_mut().expect("only running servers take inputs");
             let before = watch.is_tracing().then(|| (server.current_term(), server.role().name()));
-            let outcome = match first.take() {
-                Some(together) => server.step_all(clock, together, &mut effects),
-                None => server.step_all(clock, inputs.pop_front(), &mut effects),
+            let covered = watch.coverage().is_some().then(|| coverage::state_of(server));
+            let heard = &mut self.heard;
+            let mut hear = |input: &Input| {
+                if covered.is_some() {
+                    heard.push(coverage::event_of(input));
+                }
             };
+            let outcome = match first.take() {
+                Some(together) => {
+                    let together = together.into_iter().inspect(&mut hear);
+                    server.step_all(clock, together, &mut effects)
+                }
+                None => {
+                    let next = inputs.pop_front().into_iter().inspect(&mut hear);
+                    server.step_all(clock, next, &mut effects)
+                }
+            };
+            if let (Some(before), Some(coverage)) = (covered, watch.coverage()) {
+                let (states, heard) = ((before, coverage::state_of(server)), heard.drain(..));
+                let (is_refused, effects) = (outcome.is_err(), effects.as_slice());
+                coverage::cover_step(coverage, states, heard, is_refused, effects);
+            }
             let (term, role) = (server.current_term(), server.role().name());
             if let Err(error) = outcome {
                 watch.line(format_args!("       {id} refused: {error}"));

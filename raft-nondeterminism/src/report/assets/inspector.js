@@ -13,7 +13,8 @@ function node(name, className, ...children) {
 }
 
 function drawLegend() {
-  inspector.legend.replaceChildren(...roles.map((role) => {
+  const used = new Set(changesOf.flat().map((change) => change.state.role));
+  inspector.legend.replaceChildren(...roles.filter((role) => used.has(role)).map((role) => {
     const made = node("span", "pill", role);
     made.style.setProperty("--color", roleColor(role));
     return made;
