@@ -90,7 +90,7 @@ pub struct Save {
 }
 
 /// A stretch of the log to hand to the state machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Apply {
     /// Committed entries, contiguous. Those to run are [`Apply::commands`].
     pub entries: Entries,
