@@ -257,6 +257,22 @@ impl Report {
         &self.goals
     }
 
+    /// The figures in Coyote's own lines.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            bugs: self.buggy_iterations,
+            fair_paths: 0,
+            unfair_paths: self.iterations,
+            unique_paths: self.unique_paths,
+            unique_states: self.unique_states,
+            events: self.steps,
+            event_bounds: self.step_bounds(),
+            max_steps: None,
+            elapsed: self.elapsed,
+        }
+    }
+
     /// Says whether all is well: what a test asserts.
     ///
     /// # Errors

@@ -14,11 +14,13 @@
 
 mod abstraction;
 mod client;
+mod covering;
 mod event;
 mod files;
 mod host;
 mod lanes;
 mod names;
+mod post;
 mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -37,12 +39,11 @@ use crate::network::{InFlight, Network, Slot};
 use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
 use crate::raft::changes::{Changes, possible_changes};
-use crate::raft::coverage::event_of_message;
 use crate::raft::goal::Goals;
 use crate::raft::monitor::{Fact, Monitor};
 use crate::raft::scenario::{Clocks, Delivery, SaveMode, Scenario};
 use crate::raft::watch::{Observers, Watch};
-use crate::raft::world::client::{ClientHost, Outcome};
+use crate::raft::world::client::ClientHost;
 use crate::raft::world::event::Event;
 use crate::raft::world::host::{Host, SPEED};
 use crate::strategy::NotReproducible;
@@ -575,58 +576,6 @@ impl World {
         if !self.operate(place, Operation::Read, Input::Read { id, mode }, watch) {
             self.reads.remove(&id);
             watch.fact(&Fact::ReadFailed { server, id });
-        }
-    }
-
-    /// A message arrives at a client.
-    fn answer(&mut self, place: usize, envelope: Envelope, watch: &mut Watch<'_>) {
-        let client = self.clients[place].id();
-        let (event, before) = (event_of_message(&envelope.message), self.client_state(place));
-        let outcome = self.clients[place].handle(envelope);
-        self.cover_answer(place, before, event, &outcome, watch);
-        match outcome {
-            Outcome::Ignored => {}
-            Outcome::Send(envelope) => self.send(envelope, watch),
-            Outcome::Applied { sequence_number, log_id, response } => {
-                let response = response.as_ref().try_into().map_or(0, u64::from_le_bytes);
-                watch.fact(&Fact::Answered { client, sequence_number, log_id, response });
-            }
-            Outcome::Refused { sequence_number, result } => {
-                watch.line(format_args!("       {client}{sequence_number} refused: {result}"));
-                watch.fact(&Fact::RequestRefused { client, sequence_number, result: &result });
-            }
-        }
-    }
-
-    fn send(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
-        watch.line(format_args!("       {envelope}"));
-        self.post(envelope, watch);
-    }
-
-    /// Puts a message in flight: a broadcast is one per receiver, each with a fate of its own. One for a
-    /// stranger disappears.
-    fn post(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
-        let clients = self.hosts.len();
-        match envelope.to {
-            Address::AllServers => {
-                for place in self.places() {
-                    let to = Address::Server(self.hosts[place].id);
-                    if to != envelope.from {
-                        self.put_in_flight(place, Envelope { to, ..envelope.clone() }, watch);
-                    }
-                }
-            }
-            // Server `n` is at place `n - 1`, and so are clients after them.
-            Address::Server(ServerId(id)) => {
-                if (1..=clients as u64).contains(&id) {
-                    self.put_in_flight(id as usize - 1, envelope, watch);
-                }
-            }
-            Address::Client(ClientId(id)) => {
-                if (1..=self.clients.len() as u64).contains(&id) {
-                    self.put_in_flight(clients + id as usize - 1, envelope, watch);
-                }
-            }
         }
     }
 }

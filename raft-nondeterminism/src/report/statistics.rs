@@ -62,9 +62,8 @@ impl fmt::Display for Statistics {
         if self.unique_states > 0 {
             writeln!(f, "..... Visited {}.", counted(self.unique_states, "unique state"))?;
         }
-        if paths > 0 {
+        if let Some(average) = self.events.checked_div(paths) {
             let (least, most) = self.event_bounds;
-            let average = self.events / paths;
             writeln!(
                 f,
                 "..... Number of scheduling decisions: {least} (min), {average} (avg), {most} (max)."

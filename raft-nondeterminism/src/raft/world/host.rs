@@ -16,7 +16,6 @@ use raft_core::{
 
 use super::World;
 use super::files::Files;
-use crate::coverage::Meeting;
 use crate::fault::Fault;
 use crate::oracle::Oracle;
 use crate::raft::coverage;
@@ -315,24 +314,6 @@ impl World {
         }
         watch.fact(&Fact::Crashed { server: self.hosts[place].id });
         Ok(())
-    }
-
-    /// A server is about to stop.
-    fn cover_end(&self, place: usize, watch: &mut Watch<'_>) {
-        if let (Some(server), Some(coverage)) = (&self.hosts[place].server, watch.coverage()) {
-            let state = coverage::state_of(server);
-            coverage.meet(coverage::SERVER, state, coverage::CRASH, Meeting::Handled);
-            coverage.moves(coverage::SERVER, state, coverage::DOWN);
-        }
-    }
-
-    /// A server has started again.
-    pub(super) fn cover_restart(&self, place: usize, watch: &mut Watch<'_>) {
-        if let (Some(server), Some(coverage)) = (&self.hosts[place].server, watch.coverage()) {
-            let (kind, down) = (coverage::SERVER, coverage::DOWN);
-            coverage.meet(kind, down, coverage::RESTART, Meeting::Handled);
-            coverage.moves(kind, down, coverage::state_of(server));
-        }
     }
 
     /// A server stops, and what it had in memory is gone.

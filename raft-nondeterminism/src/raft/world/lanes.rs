@@ -2,15 +2,11 @@
 //!
 //! Guarantees: asked for only if a trace is recorded; a server that is down shows what is on its disk.
 
-use raft_core::{Address, ClientId, Entry, Envelope, LogId, Server, ServerId};
+use raft_core::{Entry, LogId, Server, ServerId};
 
 use super::World;
-use super::client::Outcome;
 use super::event::Event;
 use super::host::Host;
-use crate::coverage::Meeting;
-use crate::raft::coverage;
-use crate::raft::watch::Watch;
 use crate::trace::{Detail, Lane, LaneLog, LaneState};
 
 impl World {
@@ -54,69 +50,6 @@ impl World {
             Event::Request(client) | Event::Retry(client) => self.hosts.len() + client,
             event => event.place(),
         }
-    }
-
-    /// The place of whoever has this address.
-    fn place_of(&self, address: &Address) -> Option<usize> {
-        // Server `n` is at place `n - 1`, and so are clients after them.
-        match address {
-            Address::AllServers => None,
-            Address::Server(ServerId(id)) => usize::try_from(*id).ok()?.checked_sub(1),
-            Address::Client(ClientId(id)) => {
-                (self.hosts.len() + usize::try_from(*id).ok()?).checked_sub(1)
-            }
-        }
-    }
-
-    /// Whether a client waits for anything, as a state.
-    pub(super) fn client_state(&self, place: usize) -> usize {
-        usize::from(self.clients[place].can_retry())
-    }
-
-    /// A client has taken what has arrived.
-    pub(super) fn cover_answer(
-        &self,
-        place: usize,
-        before: usize,
-        event: usize,
-        outcome: &Outcome,
-        watch: &mut Watch<'_>,
-    ) {
-        let after = self.client_state(place);
-        let Some(coverage) = watch.coverage() else { return };
-        let is_ignored = matches!(outcome, Outcome::Ignored) && before == after;
-        let meeting = if is_ignored { Meeting::Ignored } else { Meeting::Handled };
-        coverage.meet(coverage::CLIENT, before, event, meeting);
-        if before != after {
-            coverage.moves(coverage::CLIENT, before, after);
-        }
-    }
-
-    /// Puts a message in flight to the receiver at this place.
-    pub(super) fn put_in_flight(
-        &mut self,
-        place: usize,
-        envelope: Envelope,
-        watch: &mut Watch<'_>,
-    ) {
-        if watch.is_tracing()
-            && let Some(from) = self.place_of(&envelope.from)
-        {
-            let number = self.network.next_number();
-            watch.sent(
-                number,
-                (from, place),
-                &envelope.message,
-                envelope.message.term().map(|it| it.0),
-            );
-        }
-        if let (Some(coverage), Address::Client(ClientId(id))) = (watch.coverage(), &envelope.from)
-        {
-            let event = coverage::event_of_message(&envelope.message);
-            let client = usize::try_from(*id - 1).expect("it is one of ours");
-            coverage.meet(coverage::CLIENT, self.client_state(client), event, Meeting::Sent);
-        }
-        self.network.send(place, envelope);
     }
 }
 
