@@ -61,9 +61,7 @@ pub(super) fn plan() -> CoveragePlan {
         .only(&["down"], &["restart"])
         // A server joins before it has any other role, and only clients get answers of servers.
         .without(up, &["restart", "ClientResponse"])
-        .without(&["pre-candidate", "candidate", "leader"], &["NotifyJoinedService"])
-        // Whoever leads has nobody to ask.
-        .without(&["leader"], &["ReadIndexResponse"]);
+        .without(&["pre-candidate", "candidate", "leader"], &["NotifyJoinedService"]);
     let client = NodeKind::new("client", &CLIENT_STATES, &MESSAGES)
         .only(&CLIENT_STATES, &["ClientResponse"]);
     CoveragePlan::new(vec![server, client])
