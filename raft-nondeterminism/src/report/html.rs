@@ -2,7 +2,7 @@
 //!
 //! Guarantees: whatever the text of a trace is, it is shown and never carried out: it stands in the page
 //!             as JSON or escaped, and the page's scripts put it into elements as text only.
-//! Elsewhere:  what the page does is in `assets/`: `model.js` knows the trace, `diagram.js` draws it,
+//! Elsewhere:  what the page does is in `assets/`: `model.js` knows the trace, `diagram.js` and `ring.js` draw it,
 //!             `inspector.js` tells of one step, `player.js` goes from step to step, and `selftest.js`
 //!             tries all that, in the test beside this file and for everyone who adds `#selftest`.
 
@@ -11,9 +11,10 @@ use crate::trace::Trace;
 
 const PAGE: &str = include_str!("assets/player.html");
 const STYLE: &str = include_str!("assets/player.css");
-const SCRIPTS: [&str; 5] = [
+const SCRIPTS: [&str; 6] = [
     include_str!("assets/model.js"),
     include_str!("assets/diagram.js"),
+    include_str!("assets/ring.js"),
     include_str!("assets/inspector.js"),
     include_str!("assets/selftest.js"),
     include_str!("assets/player.js"),

@@ -82,6 +82,7 @@ function pill(state, isShort) {
   const made = document.createElement("span");
   made.className = "pill";
   made.style.setProperty("--color", state.is_up ? roleColor(state.role) : "var(--r5)");
+  if (geometry.lane < 120) made.style.fontSize = "10px";
   const role = isShort ? state.role.slice(0, 4) : state.role;
   made.textContent = state.term === undefined ? role : `${role} ${state.term}`;
   return made;
@@ -267,9 +268,13 @@ function drawSaid(parent, flight, to, dx, color, fade) {
   const text = element(parent, "text", {
     class: `said${fade}`, x: to.x + side * (flight.isLost ? 36 : 15), y: to.y - 8, fill: color, "text-anchor": dx > 0 ? "end" : "start", "pointer-events": "none",
   });
-  element(text, "tspan", {}, shorten(name, geometry.isNarrow ? 12 : 26));
+  // As long as there is room before the gutter, or the end of the picture.
+  const room = (dx > 0 ? to.x - geometry.gutter : geometry.width - to.x) - (flight.isLost ? 40 : 20);
+  const letters = Math.floor(room / 6.4);
+  element(text, "tspan", {}, shorten(name, Math.max(4, Math.min(geometry.isNarrow ? 12 : 26, letters))));
   const isRoomy = geometry.lane * Math.abs(flight.message.to - flight.message.from) > 130;
-  if (rest && isRoomy && !geometry.isNarrow) element(text, "tspan", { class: "rest" }, shorten(rest, 22));
+  const left = Math.min(22, letters - name.length);
+  if (rest && isRoomy && !geometry.isNarrow && left > 4) element(text, "tspan", { class: "rest" }, shorten(rest, left));
 }
 
 const GLYPHS = new Map(Object.entries({

@@ -2,13 +2,18 @@
 
 const $ = (id) => document.getElementById(id);
 const cursor = new Cursor();
-const player = { now: 0, timer: null, matches: new Set(), onlyNeeded: false, isTesting: false };
+const player = { now: 0, timer: null, matches: new Set(), onlyNeeded: false, isRing: false, isTesting: false };
 
 function show() {
   const { now } = player;
+  const isForward = now > cursor.step;
   cursor.goTo(now);
-  drawNames(cursor.states);
-  drawDiagram(now, player.matches);
+  if (player.isRing) {
+    drawRing(now, cursor.states, isForward);
+  } else {
+    drawNames(cursor.states);
+    drawDiagram(now, player.matches);
+  }
   drawInspector(now, cursor.states);
   const row = rowOf(now);
   $("slider").value = String(row);
@@ -35,6 +40,7 @@ const forward = () => goToRow(rowOf(player.now) + 1);
 const back = () => goToRow(rowOf(player.now) - 1);
 
 function keepInSight(y) {
+  if (player.isRing) return;
   const { scrollTop, clientHeight } = diagram;
   const head = names.offsetHeight;
   const top = y - scrollTop;
@@ -47,6 +53,7 @@ function keepInSight(y) {
 function rememberPlace() {
   const parts = [`step=${player.now}`];
   if (player.onlyNeeded) parts.push("matters");
+  if (player.isRing) parts.push("ring");
   try {
     history.replaceState(null, "", `#${parts.join("&")}`);
   } catch (_) {
@@ -82,6 +89,15 @@ function setOnlyNeeded(onlyNeeded) {
   $("only").checked = player.onlyNeeded;
   setRows(player.onlyNeeded);
   $("slider").max = String(rows.length - 1);
+  measure();
+  goTo(player.now);
+}
+
+function setRing(isRing) {
+  player.isRing = isRing;
+  diagram.classList.toggle("is-ring", isRing);
+  $("view-time").setAttribute("aria-pressed", String(!isRing));
+  $("view-ring").setAttribute("aria-pressed", String(isRing));
   measure();
   goTo(player.now);
 }
@@ -151,6 +167,8 @@ function listen() {
   $("play").onclick = play;
   $("slider").oninput = () => goToRow(Number($("slider").value));
   $("only").onchange = () => setOnlyNeeded($("only").checked);
+  $("view-time").onclick = () => setRing(false);
+  $("view-ring").onclick = () => setRing(true);
   $("search").oninput = () => search($("search").value);
   $("next-match").onclick = () => nextMatch(1);
   $("previous-match").onclick = () => nextMatch(-1);
@@ -171,7 +189,7 @@ function listen() {
     isWaiting = true;
     requestAnimationFrame(() => {
       isWaiting = false;
-      drawDiagram(player.now, player.matches);
+      if (!player.isRing) drawDiagram(player.now, player.matches);
     });
   };
   window.onresize = () => {
@@ -195,7 +213,7 @@ function handleKey(event) {
   const keys = {
     ArrowRight: forward, ArrowDown: forward, ArrowLeft: back, ArrowUp: back,
     Home: () => goToRow(0), End: () => goToRow(rows.length - 1), " ": play,
-    "/": () => $("search").focus(), m: () => setOnlyNeeded(!player.onlyNeeded),
+    "/": () => $("search").focus(), m: () => setOnlyNeeded(!player.onlyNeeded), v: () => setRing(!player.isRing),
     n: () => nextMatch(1), N: () => nextMatch(-1),
   };
   const action = keys[event.key];
@@ -204,10 +222,11 @@ function handleKey(event) {
   action();
 }
 
-/** `#step=7&matters&search=crash`: where to begin. */
+/** `#step=7&matters&ring&search=crash`: where to begin. */
 function readAddress() {
   const wanted = new URLSearchParams(location.hash.slice(1));
   if (wanted.has("matters") !== player.onlyNeeded) setOnlyNeeded(wanted.has("matters"));
+  if (wanted.has("ring") !== player.isRing) setRing(wanted.has("ring"));
   if (wanted.has("search")) {
     $("search").value = wanted.get("search");
     search($("search").value);

@@ -52,6 +52,13 @@ function selfTest() {
     }
     setOnlyNeeded(false);
   }
+  press("v");
+  for (let step = 0; step <= stepCount; step += Math.max(1, Math.floor(stepCount / 50))) {
+    goTo(step);
+    const faces = ring.querySelectorAll(".ring-node").length;
+    claims(`the ring shows everyone after step ${step}`, player.isRing && faces === trace.lanes.length);
+  }
+  press("v");
   if (stepCount > 0) {
     search(trace.steps[0].name);
     claims("a search finds the first step", player.matches.has(1));
