@@ -1,3 +1,5 @@
+//! What coverage says, keeps and refuses.
+
 use super::*;
 use crate::report::golden;
 

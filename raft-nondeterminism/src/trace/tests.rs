@@ -1,3 +1,5 @@
+//! Traces as files, and what they know of themselves.
+
 use super::example::{hostile, two_leaders};
 use super::*;
 

@@ -1,3 +1,5 @@
+//! The page as text: what it holds, and what it must not.
+
 use super::*;
 use crate::trace::example::{hostile, two_leaders};
 
