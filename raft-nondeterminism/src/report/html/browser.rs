@@ -90,7 +90,10 @@ impl Browser {
         };
         // An address space that is limited is too small for it, and a sandbox may be missing.
         if browser.run("about:blank").is_none() {
-            missing(&format!("{} does not start", browser.program.display()));
+            let program = browser.program.display();
+            missing(&format!(
+                "{program} does not start: is the address space limited (ulimit -v)?"
+            ));
             return None;
         }
         Some(browser)
