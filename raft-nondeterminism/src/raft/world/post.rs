@@ -33,6 +33,7 @@ impl World {
 
     pub(super) fn send(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
         watch.line(format_args!("       {envelope}"));
+        watch.observers.refinement.iter_mut().for_each(|refinement| refinement.sent(&envelope));
         self.post(envelope, watch);
     }
 

@@ -29,6 +29,7 @@ impl World {
         // Nobody's place is as large as this: it is about all of them.
         watch.begin_unchosen(EventClass::Partition, "everything works from now on", usize::MAX);
         self.cut = None;
+        (self.scenario.timeouts_max, self.scenario.term_max) = (0, 0);
         for host in &mut self.hosts {
             host.stall(false);
             host.is_paused = false;
