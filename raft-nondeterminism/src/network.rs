@@ -111,6 +111,14 @@ impl<M: Clone> Network<M> {
         self.inboxes.iter().enumerate().map(count).sum()
     }
 
+    /// Where everything in flight is kept, with its number, in the order of [`Network::nth`].
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (Slot, u64)> {
+        self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
+            let numbers = inbox.iter().map(|it| it.number).enumerate();
+            numbers.map(move |(position, number)| (Slot { place, position }, number))
+        })
+    }
+
     /// The `index`-th of those of which `is_meant` holds, from 0.
     pub(crate) fn nth_where(&self, index: usize, is_meant: impl Fn(Slot) -> bool) -> Slot {
         let slots = self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
