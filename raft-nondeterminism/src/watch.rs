@@ -8,7 +8,7 @@ use std::fmt;
 use crate::coverage::Coverage;
 use crate::event::EventClass;
 use crate::fingerprint::Fingerprint;
-use crate::trace::{Fate, Lane, Message, MessageId, Trace, TraceRecorder};
+use crate::trace::{Lane, Message, MessageId, Trace, TraceRecorder};
 use crate::violation::Violation;
 
 /// The notes of one run.
@@ -116,14 +116,14 @@ impl Watch {
     /// The message with this number arrives.
     pub fn delivered(&mut self, number: u64) {
         if let Some(notes) = &mut self.notes {
-            notes.recorder.carried(MessageId(number), Fate::Delivered);
+            notes.recorder.taken(MessageId(number), false);
         }
     }
 
     /// The message with this number is lost.
     pub fn lost(&mut self, number: u64) {
         if let Some(notes) = &mut self.notes {
-            notes.recorder.carried(MessageId(number), Fate::Lost);
+            notes.recorder.taken(MessageId(number), true);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A run made by hand that has everything a trace can have, for the tests of what is made of traces.
 
-use super::{Detail, Fate, Lane, LaneLog, LaneState, Message, MessageId, Trace, TraceRecorder};
+use super::{Detail, Lane, LaneLog, LaneState, Message, MessageId, Trace, TraceRecorder};
 use crate::violation::Violation;
 
 pub(crate) fn state(role: &str, term: u64, entries: &[&str], committed: u64) -> LaneState {
@@ -49,7 +49,7 @@ pub(crate) fn two_leaders() -> Trace {
     let first = send(&mut recorder, 1, (0, 1), "VoteRequest last=0@0", Some(1));
     let second = send(&mut recorder, 2, (0, 2), "VoteRequest last=0@0", Some(1));
     recorder.begin("deliver", "deliver s1@1 → s2 VoteRequest last=0@0", Some(1));
-    recorder.carried(first, Fate::Delivered);
+    recorder.taken(first, false);
     recorder.state(1, state("follower", 1, &[], 0));
     recorder.note("s2@1 → s1 VoteResponse granted");
     let vote = send(&mut recorder, 3, (1, 0), "VoteResponse granted", Some(1));
@@ -57,9 +57,9 @@ pub(crate) fn two_leaders() -> Trace {
     let twin = MessageId(4);
     recorder.doubled(vote, twin);
     recorder.begin("drop", "drop s1@1 ⇥ s3 VoteRequest last=0@0", Some(2));
-    recorder.carried(second, Fate::Lost);
+    recorder.taken(second, true);
     recorder.begin("deliver", "deliver s2@1 → s1 VoteResponse granted", Some(0));
-    recorder.carried(vote, Fate::Delivered);
+    recorder.taken(vote, false);
     recorder.state(0, state("leader", 1, &["1@1"], 0));
     recorder.note("s1@1 candidate ⇨ s1@1 leader");
     send(&mut recorder, 5, (0, 1), "AppendEntriesRequest prev=0@0 entry=1@1 commit=0", Some(1));
@@ -70,10 +70,10 @@ pub(crate) fn two_leaders() -> Trace {
     recorder.begin("restart", "restart s2", Some(1));
     recorder.state(1, state("follower", 1, &[], 0));
     recorder.begin("deliver", "deliver c1 → s1 ClientRequest c1#1 (3 bytes)", Some(0));
-    recorder.carried(request, Fate::Delivered);
+    recorder.taken(request, false);
     recorder.state(0, state("leader", 1, &["1@1", "2@1"], 0));
     recorder.begin("deliver", "deliver s2@1 → s1 VoteResponse granted", Some(0));
-    recorder.carried(twin, Fate::Delivered);
+    recorder.taken(twin, false);
     recorder.begin("timeout", "timeout s3", Some(2));
     recorder.state(2, state("leader", 1, &["1@1"], 1));
     recorder.note("s3@0 follower ⇨ s3@1 leader");

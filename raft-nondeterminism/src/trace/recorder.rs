@@ -1,7 +1,8 @@
 //! Fills a trace while a run goes on.
 //!
-//! Guarantees: what is not different is not written down; a message in flight has one id for life, and a
-//!             lane has one state at a time.
+//! Guarantees: what is not different is not written down; a lane has one state at a time; and of equal
+//!             messages in flight the first one comes first, whichever the network takes, so that two
+//!             runs of one schedule have one trace.
 //! Relies on:  whoever carries the messages keeping the id of each one for the recorder.
 
 use super::{
@@ -15,6 +16,8 @@ pub struct TraceRecorder {
     trace: Trace,
     /// How each lane is now.
     states: Vec<LaneState>,
+    /// What is in flight, in the order of sending.
+    in_flight: Vec<Message>,
 }
 
 impl Default for TraceRecorder {
@@ -44,7 +47,7 @@ impl TraceRecorder {
             matters: None,
             replay: String::new(),
         };
-        Self { trace, states: Vec::new() }
+        Self { trace, states: Vec::new(), in_flight: Vec::new() }
     }
 
     /// The next step begins: everything from here on is because of it.
@@ -64,6 +67,7 @@ impl TraceRecorder {
 
     /// A message goes on its way. Its id is higher than that of every message before it.
     pub fn sent(&mut self, message: Message) {
+        self.in_flight.push(message.clone());
         match self.trace.steps.last_mut() {
             Some(step) => step.sent.push(message),
             None => self.trace.sent.push(message),
@@ -76,15 +80,38 @@ impl TraceRecorder {
     ///
     /// If there is no such message.
     pub fn doubled(&mut self, message: MessageId, twin: MessageId) {
-        self.carried(message, Fate::Doubled);
-        let in_steps = self.trace.steps.iter().flat_map(|step| &step.sent);
-        let mut all = self.trace.sent.iter().chain(in_steps);
-        let original = all.find(|it| it.id == message).expect("what gets a twin was sent").clone();
-        self.sent(Message { id: twin, twin_of: Some(message), ..original });
+        let place = self.first_like(message);
+        let original = self.in_flight[place].clone();
+        self.carry(original.id, Fate::Doubled);
+        self.sent(Message { id: twin, twin_of: Some(original.id), ..original });
     }
 
-    /// The step does this to a message in flight.
-    pub fn carried(&mut self, message: MessageId, fate: Fate) {
+    /// A message in flight arrives, or is lost.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such message.
+    pub fn taken(&mut self, message: MessageId, is_lost: bool) {
+        let place = self.first_like(message);
+        let Message { id, .. } = self.in_flight.remove(place);
+        self.carry(id, if is_lost { Fate::Lost } else { Fate::Delivered });
+    }
+
+    /// The place of the first message in flight that says the same as this one. This one may be gone: what
+    /// was taken first was recorded as the first one.
+    fn first_like(&self, message: MessageId) -> usize {
+        let says_same = |one: &Message, other: &Message| {
+            (one.from, one.to, one.term) == (other.from, other.to, other.term)
+                && one.label == other.label
+        };
+        let in_steps = self.trace.steps.iter().rev().flat_map(|step| &step.sent);
+        let mut all = in_steps.chain(&self.trace.sent);
+        let meant = all.find(|it| it.id == message).expect("what is taken was sent");
+        let place = self.in_flight.iter().position(|it| says_same(it, meant));
+        place.expect("as many are in flight as were sent and not taken")
+    }
+
+    fn carry(&mut self, message: MessageId, fate: Fate) {
         if let Some(step) = self.trace.steps.last_mut() {
             step.carried = Some(Carried { message, fate });
         }

@@ -104,3 +104,25 @@ fn what_is_not_different_is_not_written_down() {
     assert_eq!(trace.steps[0].changes.len(), 1);
     assert_eq!(trace.steps[0].changes[0].state.term, Some(2));
 }
+
+#[test]
+fn of_equal_messages_the_first_one_comes_first() {
+    let run = |order: [u64; 2]| {
+        let mut recorder = TraceRecorder::new();
+        recorder.observe(two_leaders().lanes);
+        recorder.begin("timeout", "timeout s1", Some(0));
+        let label = "VoteRequest".to_owned();
+        let message =
+            Message { id: MessageId(1), from: 0, to: 1, label, term: Some(1), twin_of: None };
+        recorder.sent(message);
+        recorder.begin("duplicate", "duplicate s1@1 → s2 VoteRequest", Some(1));
+        recorder.doubled(MessageId(1), MessageId(2));
+        for taken in order {
+            recorder.begin("deliver", "deliver s1@1 → s2 VoteRequest", Some(1));
+            recorder.taken(MessageId(taken), false);
+        }
+        recorder.finish(None)
+    };
+    assert_eq!(run([1, 2]), run([2, 1]));
+    run([2, 1]).check().unwrap();
+}
