@@ -13,6 +13,7 @@ use crate::model::{Model, ModelError, World};
 use crate::operation::OperationCounts;
 use crate::oracle::{Choice, Oracle};
 use crate::panic;
+use crate::repeat::Print;
 use crate::schedule::Line;
 use crate::strategy::{Step, Strategy};
 use crate::trace::Trace;
@@ -24,6 +25,8 @@ use crate::watch::Watch;
 pub(crate) struct Setting<'a, M> {
     pub(crate) model: &'a M,
     pub(crate) max_steps: usize,
+    /// A run that goes so far fails.
+    pub(crate) fails_at_max_steps: bool,
     /// Nothing goes wrong after the last step, and everything has to come to rest.
     pub(crate) settles: bool,
     pub(crate) record: Record,
@@ -57,12 +60,15 @@ pub(crate) struct Run {
     pub(crate) trace: String,
     pub(crate) data: Option<Trace>,
     pub(crate) coverage: Option<Coverage>,
+    /// How it stood after each event, and whose that was; empty without a trace.
+    pub(crate) prints: Vec<Print>,
 }
 
-/// The property that a panic of the system under test breaks.
-pub(crate) const NO_PANIC: &str = "no-panic";
 /// The property that whoever does not come to rest breaks.
 pub(crate) const COMES_TO_REST: &str = "comes-to-rest";
+
+/// The property that whoever does not end by itself breaks.
+pub(crate) const MAX_STEPS: &str = "max-steps";
 
 /// Runs once. `strategy` has begun already; `tape` is a buffer to reuse; `novelty` hears of every
 /// abstract state.
@@ -76,9 +82,15 @@ pub(crate) fn run<M: Model>(
     let mut watch = Watch::new(setting.record >= Record::Trace);
     watch.coverage = setting.coverage.map(|plan| Coverage::new(Arc::clone(plan)));
     let mut oracle = Oracle::new(strategy, setting.record >= Record::Lines, tape);
-    let mut world = setting.model.start(&mut oracle, &mut watch)?;
+    let mut world = match panic::catch(|| setting.model.start(&mut oracle, &mut watch)) {
+        Ok(world) => world?,
+        Err(message) => {
+            watch.panicked(message);
+            return Ok(finish::<M>(oracle, watch, None));
+        }
+    };
     watch.observe(|| world.lanes());
-    let mut steps = 0;
+    let (mut steps, mut prints) = (0, Vec::new());
     while steps < setting.max_steps && watch.violation.is_none() {
         let enabled = world.enabled();
         if enabled.total() == 0 {
@@ -95,41 +107,54 @@ pub(crate) fn run<M: Model>(
         match panic::catch(|| world.perform(pick, &mut oracle, &mut watch)) {
             Ok(outcome) => outcome?,
             Err(message) => {
-                watch.break_property(NO_PANIC, message);
+                watch.panicked(message);
                 break;
             }
         }
         watch.observe(|| world.lanes());
+        if setting.record >= Record::Trace {
+            prints.push((watch.fingerprint, world.place_name(place)));
+        }
         let state = world.abstract_state();
         let is_new = novelty.visit(state);
         oracle.observe(&Step { class: pick.class, place, state, is_new });
+    }
+    let is_cut_off = steps == setting.max_steps && watch.violation.is_none();
+    if setting.fails_at_max_steps && is_cut_off && world.enabled().total() > 0 {
+        watch.break_property(MAX_STEPS, format!("there is more to do after {steps} events"));
     }
     if setting.settles && watch.violation.is_none() {
         match panic::catch(|| world.settle(&mut watch)) {
             Ok(Ok(())) => {}
             Ok(Err(message)) => watch.break_property(COMES_TO_REST, message),
-            Err(message) => watch.break_property(NO_PANIC, message),
+            Err(message) => watch.panicked(message),
         }
     }
+    let mut run = finish::<M>(oracle, watch, Some(&world));
+    if let Some(data) = &mut run.data {
+        data.roles = setting.model.coverage_plan().states();
+    }
+    Ok(Run { steps, prints, ..run })
+}
+
+/// What a run came to in its end; `None` if there never was a world.
+fn finish<M: Model>(oracle: Oracle<'_>, mut watch: Watch, world: Option<&M::World>) -> Run {
     let (tape, lines) = oracle.into_parts();
     let (fingerprint, violation) = (watch.fingerprint, watch.violation.clone());
     let coverage = watch.coverage.take();
-    let (trace, mut data) =
-        watch.into_trace().map_or((String::new(), None), |it| (it.0, Some(it.1)));
-    if let Some(data) = &mut data {
-        data.roles = setting.model.coverage_plan().states();
-    }
-    Ok(Run {
+    let (trace, data) = watch.into_trace().map_or((String::new(), None), |it| (it.0, Some(it.1)));
+    Run {
         tape,
-        steps,
+        steps: 0,
         fingerprint,
         violation,
-        faults: world.faults(),
-        operations: world.operations(),
-        goals: world.goals(),
+        faults: world.map(World::faults).unwrap_or_default(),
+        operations: world.map(World::operations).unwrap_or_default(),
+        goals: world.map(World::goals).unwrap_or_default(),
         lines: lines.unwrap_or_default(),
         trace,
         data,
         coverage,
-    })
+        prints: Vec::new(),
+    }
 }

@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
 use crate::coverage_map::{CoverageMap, Novelty};
-use crate::engine::{self, NO_PANIC, Record};
+use crate::engine::{self, Record};
 use crate::event::{EnabledView, EventClass, Pick};
 use crate::explorer;
 use crate::model::{Model, ModelError, StartError, World};
@@ -279,7 +279,7 @@ impl<'a, M: Model> Search<'a, M> {
                 let outcome = panic::catch(|| next.perform(pick, &mut oracle, &mut watch));
                 match outcome {
                     Ok(outcome) => outcome.map_err(ModelError::from)?,
-                    Err(message) => watch.break_property(NO_PANIC, message),
+                    Err(message) => watch.panicked(message),
                 }
                 self.exhausted.transitions += 1;
                 let depth = self.origins[number].depth + 1;
@@ -321,8 +321,14 @@ impl<'a, M: Model> Search<'a, M> {
             tape.extend_from_slice(chosen);
         }
         let model = &self.setting.model;
-        let (max_steps, settles, record) = (usize::MAX, false, Record::Trace);
-        let setting = engine::Setting { model, max_steps, settles, record, coverage: None };
+        let setting = engine::Setting {
+            model,
+            max_steps: usize::MAX,
+            fails_at_max_steps: false,
+            settles: false,
+            record: Record::Trace,
+            coverage: None,
+        };
         let map = CoverageMap::empty();
         let mut replay = TapeReplay::new(&tape);
         let run = engine::run(&setting, &mut replay, Vec::new(), &mut Novelty::new(&map))?;

@@ -5,6 +5,7 @@
 //! Elsewhere:  how iterations are shared out among workers is in `workers.rs`.
 
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,13 +14,12 @@ use crate::coverage_map::{CoverageMap, Novelty};
 use crate::engine::{self, Record, Run, Setting};
 use crate::model::{Model, ModelError, StartError};
 use crate::raft::Raft;
+use crate::repeat::Parting;
 use crate::report::{Bug, Report};
 use crate::rng::iteration_seed;
 use crate::schedule::{self, Schedule, ScheduleError};
 use crate::shrink;
-use crate::strategy::{
-    Lesson, NotReproducible, Replay, Strategy, TapeReplay, TolerantReplay, Weighted,
-};
+use crate::strategy::{Lesson, NotReproducible, Replay, Strategy, TolerantReplay, Weighted};
 use crate::trace::{Trace, TraceRecorder};
 use crate::violation::Violation;
 use crate::workers::{self, Epoch, Finished};
@@ -51,11 +51,13 @@ pub struct Explorer<M: Model = Raft> {
     iterations: u64,
     time: Option<Duration>,
     max_steps: usize,
-    strategy: Box<dyn Strategy>,
+    pub(crate) strategy: Box<dyn Strategy>,
     workers: NonZeroUsize,
     stops_at_bug: bool,
+    shrinks: bool,
     settles: bool,
     coverage: Option<Arc<CoveragePlan>>,
+    fails_at_max_steps: bool,
 }
 
 /// How many iterations the first epochs have. Small ones find what is easy to find at once, large ones
@@ -78,8 +80,10 @@ impl<M: Model> Explorer<M> {
             strategy: Box::new(Weighted::new()),
             workers: NonZeroUsize::MIN,
             stops_at_bug: true,
+            shrinks: true,
             settles: false,
             coverage: None,
+            fails_at_max_steps: false,
         }
     }
 
@@ -155,26 +159,42 @@ impl<M: Model> Explorer<M> {
         self
     }
 
+    /// Leaves a failing run as long as it was found.
+    #[must_use]
+    pub fn without_shrinking(mut self) -> Self {
+        self.shrinks = false;
+        self
+    }
+
+    /// Takes a run that has not ended by itself after the last event for a failing one (the property
+    /// `max-steps`).
+    #[must_use]
+    pub fn fail_at_max_steps(mut self) -> Self {
+        self.fails_at_max_steps = true;
+        self
+    }
+
     /// Explores.
     ///
-    /// The first run is made twice, and a failing run again for its trace: both must go the same way
-    /// choice by choice.
+    /// The first run is made again, every 64th too, and a failing one for its trace: all must go the same
+    /// way choice by choice.
     ///
     /// # Errors
     ///
     /// If a setting makes no sense, or a run does not repeat. A bug is no error: see [`Report`].
     pub fn run(&mut self) -> Result<Report, ExploreError> {
-        self.run_watched(|_| {})
+        self.run_watched(|_| ControlFlow::Continue(()))
     }
 
-    /// Explores, and tells after each epoch how far it is: see [`Explorer::run`].
+    /// Explores, and tells after each epoch how far it is, until it is told to break off: see
+    /// [`Explorer::run`].
     ///
     /// # Errors
     ///
     /// If a setting makes no sense, or a run does not repeat.
     pub fn run_watched(
         &mut self,
-        mut progress: impl FnMut(&Report),
+        mut progress: impl FnMut(&Report) -> ControlFlow<()>,
     ) -> Result<Report, ExploreError> {
         self.validate()?;
         let started = Instant::now();
@@ -200,17 +220,18 @@ impl<M: Model> Explorer<M> {
             let runs = workers::run_epoch(&epoch, strategies, next..last)?;
             next = last;
             let mut is_found = false;
-            for Finished { iteration, seed, member, run, notes, states } in runs {
+            for Finished { iteration, seed, member, is_fair, run, notes, states } in runs {
                 let new_states = map.add(&states);
                 paths.add(&[run.fingerprint.0]);
                 report.add(&member, &run, new_states);
-                if iteration == 0 {
-                    self.assert_repeats(&run)?;
-                }
+                report.fair_iterations += u64::from(is_fair);
+                self.assert_repeats(iteration, &run)?;
                 let is_buggy = run.violation.is_some();
                 if is_buggy && report.bug.is_none() {
-                    let recorded = self.record_again(iteration, &run)?;
+                    let recorded = self.make_again(iteration, &run, Record::Trace)?;
+                    let shrinking = Instant::now();
                     report.bug = Some(self.bug(iteration, member, recorded)?);
+                    report.shrinking = shrinking.elapsed();
                 }
                 if is_buggy && self.stops_at_bug {
                     is_found = true;
@@ -223,8 +244,7 @@ impl<M: Model> Explorer<M> {
             report.unique_states = map.visited();
             report.unique_paths = paths.visited();
             report.elapsed = started.elapsed();
-            progress(&report);
-            if is_found {
+            if progress(&report).is_break() || is_found {
                 break;
             }
         }
@@ -259,10 +279,7 @@ impl<M: Model> Explorer<M> {
     ///
     /// If the schedule is of another model, or the run cannot follow it, or follows it to another end.
     pub fn replay_watched(&mut self, schedule: &Schedule) -> Result<Recording, ReplayError> {
-        let mut replay = Replay::new(schedule.lines());
-        replay.begin(schedule.seed);
-        let model = self.model.configured_by(schedule)?;
-        let run = follow(&model, schedule, &mut replay, Record::Trace)?;
+        let run = self.follow_strictly(schedule)?;
         let found = run.violation.as_ref().map(|violation| violation.property.as_str());
         if found != schedule.property() {
             let (expected, found) =
@@ -281,6 +298,23 @@ impl<M: Model> Explorer<M> {
         Ok(Recording::new(schedule.clone(), run))
     }
 
+    /// Replays a schedule, event by event, to whatever end: what to do with one whose planted bug was
+    /// changed. The recording tells what became of it; no violation is no error.
+    ///
+    /// # Errors
+    ///
+    /// If the schedule is of another model, or the run cannot follow it.
+    pub fn replay_open(&mut self, schedule: &Schedule) -> Result<Recording, ReplayError> {
+        Ok(outcome(schedule, self.follow_strictly(schedule)?))
+    }
+
+    fn follow_strictly(&self, schedule: &Schedule) -> Result<Run, ReplayError> {
+        let mut replay = Replay::new(schedule.lines());
+        replay.begin(schedule.seed);
+        let model = self.model.configured_by(schedule)?;
+        Ok(follow(&model, schedule, &mut replay, Record::Trace)?)
+    }
+
     /// Replays a schedule as far as it is possible, under the model of this explorer: skips events
     /// that cannot happen, and takes the nearest message for one that is not there. The recording
     /// tells what became of it; no violation is no error.
@@ -293,11 +327,7 @@ impl<M: Model> Explorer<M> {
     pub fn replay_tolerant(&mut self, schedule: &Schedule) -> Result<Recording, ReplayError> {
         let mut replay = TolerantReplay::new(schedule.lines().to_vec());
         let model = self.model.configured_by(schedule)?;
-        let run = follow(&model, schedule, &mut replay, Record::Trace)?;
-        let outcome = Schedule { lines: run.lines.clone(), ..schedule.clone() };
-        let property = run.violation.as_ref().map(|violation| violation.property.clone());
-        let outcome = Schedule { property, fingerprint: run.fingerprint, ..outcome };
-        Ok(Recording::new(outcome, run))
+        Ok(outcome(schedule, follow(&model, schedule, &mut replay, Record::Trace)?))
     }
 
     /// Leaves out of a failing schedule what it does not need: see [`Explorer::replay_tolerant`]. `None`
@@ -324,56 +354,36 @@ impl<M: Model> Explorer<M> {
     }
 
     /// A copy that has learned nothing yet.
-    fn fresh_strategy(&self) -> Box<dyn Strategy> {
+    pub(crate) fn fresh_strategy(&self) -> Box<dyn Strategy> {
         let mut strategy = self.strategy.fork();
         strategy.expect(self.max_steps);
         strategy
     }
 
     /// The seed of an iteration.
-    fn seed_of(&self, iteration: u64) -> u64 {
+    pub(crate) fn seed_of(&self, iteration: u64) -> u64 {
         iteration_seed(self.seed, iteration)
     }
 
     /// How each run is to be made.
     fn setting(&self, record: Record) -> Setting<'_, M> {
-        let &Self { ref model, max_steps, settles, .. } = self;
-        Setting { model, max_steps, settles, record, coverage: self.coverage.as_ref() }
+        let &Self { ref model, max_steps, fails_at_max_steps, settles, .. } = self;
+        let coverage = self.coverage.as_ref();
+        Setting { model, max_steps, fails_at_max_steps, settles, record, coverage }
     }
 
-    fn run_once(&self, strategy: &mut dyn Strategy, record: Record) -> Result<Run, ModelError> {
+    pub(crate) fn run_once(
+        &self,
+        strategy: &mut dyn Strategy,
+        record: Record,
+    ) -> Result<Run, ModelError> {
         let map = CoverageMap::empty();
         engine::run(&self.setting(record), strategy, Vec::new(), &mut Novelty::new(&map))
     }
 
-    /// Makes the first run again, twice and by one copy of the strategy: neither the system nor the
-    /// strategy may remember anything.
-    fn assert_repeats(&self, run: &Run) -> Result<(), ExploreError> {
-        let mut strategy = self.fresh_strategy();
-        for _ in 0..2 {
-            strategy.begin(self.seed_of(0));
-            let again = self.run_once(&mut *strategy, Record::Lines)?;
-            assert_repeated(0, run, &again)?;
-        }
-        Ok(())
-    }
-
-    /// Makes a run again from its tape, with everything that happens.
-    fn record_again(&self, iteration: u64, run: &Run) -> Result<Run, ExploreError> {
-        let mut replay = TapeReplay::new(&run.tape);
-        let again = self.run_once(&mut replay, Record::Trace).map_err(|error| match error {
-            ModelError::NotReproducible(NotReproducible { step, .. }) => {
-                ExploreError::Nondeterminism { iteration, choice: step, after: String::new() }
-            }
-            error => error.into(),
-        })?;
-        assert_repeated(iteration, run, &again)?;
-        Ok(again)
-    }
-
     fn bug(&self, iteration: u64, member: String, run: Run) -> Result<Bug, ExploreError> {
         let full = self.recording(iteration, member, run);
-        let shrunk = shrunk(&self.model, &full);
+        let shrunk = if self.shrinks { shrunk(&self.model, &full) } else { full.clone() };
         Ok(Bug::new(full, shrunk))
     }
 
@@ -411,10 +421,24 @@ fn follow<M: Model>(
     strategy: &mut dyn Strategy,
     record: Record,
 ) -> Result<Run, ModelError> {
-    let (max_steps, settles) = (usize::MAX, schedule.settles);
-    let setting = Setting { model, max_steps, settles, record, coverage: None };
+    // A run that was too long is so again, and without any of its events it is not.
+    let fails_at_max_steps = schedule.property() == Some(engine::MAX_STEPS);
+    let max_steps = if fails_at_max_steps { schedule.events() } else { usize::MAX };
+    let settles = schedule.settles;
+    let setting = Setting { model, max_steps, fails_at_max_steps, settles, record, coverage: None };
     let map = CoverageMap::empty();
     engine::run(&setting, strategy, Vec::new(), &mut Novelty::new(&map))
+}
+
+/// What a run along a schedule came to.
+fn outcome(schedule: &Schedule, mut run: Run) -> Recording {
+    let schedule = Schedule {
+        property: run.violation.as_ref().map(|violation| violation.property.clone()),
+        fingerprint: run.fingerprint,
+        lines: std::mem::take(&mut run.lines),
+        ..schedule.clone()
+    };
+    Recording::new(schedule, run)
 }
 
 /// Leaves out what a failing run does not need.
@@ -429,32 +453,12 @@ pub(crate) fn shrunk<M: Model>(model: &M, full: &Recording) -> Recording {
     });
     let mut replay = TolerantReplay::new(lines);
     match follow(model, schedule, &mut replay, Record::Trace) {
-        Ok(mut run) if run.violation.is_some() => {
-            let schedule = Schedule {
-                strategy: format!("{}+shrunk", schedule.strategy),
-                property: run.violation.as_ref().map(|violation| violation.property.clone()),
-                fingerprint: run.fingerprint,
-                lines: std::mem::take(&mut run.lines),
-                ..schedule.clone()
-            };
-            Recording::new(schedule, run)
+        Ok(run) if run.violation.is_some() => {
+            let strategy = format!("{}+shrunk", schedule.strategy);
+            outcome(&Schedule { strategy, ..schedule.clone() }, run)
         }
         Ok(_) | Err(_) => full.clone(),
     }
-}
-
-/// Compares a run with the same one again, whose choices have names.
-fn assert_repeated(iteration: u64, run: &Run, again: &Run) -> Result<(), ExploreError> {
-    let length = run.tape.len().max(again.tape.len());
-    let different = (0..length).find(|&place| run.tape.get(place) != again.tape.get(place));
-    let is_same = (run.fingerprint, &run.violation) == (again.fingerprint, &again.violation);
-    if different.is_none() && is_same {
-        return Ok(());
-    }
-    let place = different.unwrap_or(length);
-    let before = again.lines[..place.min(again.lines.len())].last();
-    let after = before.map(ToString::to_string).unwrap_or_default();
-    Err(ExploreError::Nondeterminism { iteration, choice: place + 1, after })
 }
 
 impl From<ModelError> for ExploreError {
@@ -539,9 +543,8 @@ pub enum ExploreError {
     Start(#[from] StartError),
     /// Something besides the oracle has chosen: the same answers gave two different runs.
     #[error(
-        "iteration {iteration} goes another way when repeated, at the latest from choice {choice} on, \
-         after {after:?}: something in the system under test or in the strategy is not determined by \
-         the oracle"
+        "iteration {iteration} goes another way when repeated{}",
+        tell_parting(*choice, after, parting.as_deref())
     )]
     Nondeterminism {
         /// Which run.
@@ -550,10 +553,22 @@ pub enum ExploreError {
         choice: usize,
         /// The choice before it, by name.
         after: String,
+        /// Where it goes another way each time, if it does so again.
+        parting: Option<Box<Parting>>,
     },
     /// The strategy repeats a recorded run, and this one went another way.
     #[error(transparent)]
     NotReproducible(NotReproducible),
+}
+
+fn tell_parting(choice: usize, after: &str, parting: Option<&Parting>) -> String {
+    match parting {
+        Some(parting) => format!(": {parting}"),
+        None => format!(
+            ", at the latest from choice {choice} on, after {after:?}: something in the system under \
+             test or in the strategy is not determined by the oracle"
+        ),
+    }
 }
 
 /// Why a schedule cannot be replayed.
