@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use raft_core::Defect;
 use raft_nondeterminism::coverage::{Coverage, Meeting};
+use raft_nondeterminism::node::{Context, Node, NodeId, Simulation};
 use raft_nondeterminism::report::{html, readable_log, shiviz, write_bug, write_coverage};
 use raft_nondeterminism::trace::{Fate, Trace};
-use raft_nondeterminism::{Explorer, Report, Scenario};
+use raft_nondeterminism::{Explorer, Fault, FaultPlan, Report, Scenario};
 
 /// A folder of the test's own, which is empty.
 fn folder(name: &str) -> PathBuf {
@@ -168,4 +169,50 @@ fn coverage_tells_what_happened_and_what_never_can() {
     // Without being asked, nobody counts.
     let plain = Explorer::new(Scenario::sample()).iterations(1).run().unwrap();
     assert!(plain.coverage().is_none());
+}
+
+/// Counts what it hears, and says it on.
+#[derive(Clone, Debug, Default)]
+struct Echo {
+    heard: u64,
+}
+
+impl Node for Echo {
+    type Message = u64;
+
+    fn on_request(&mut self, ctx: &mut Context<'_, Self>, number: u64) {
+        ctx.broadcast(number);
+        ctx.set_timer("again");
+    }
+
+    fn on_message(&mut self, ctx: &mut Context<'_, Self>, from: NodeId, number: u64) {
+        self.heard += 1;
+        ctx.save(self);
+        if number > 0 {
+            ctx.send(from, number - 1);
+        }
+    }
+
+    fn state_name(&self) -> &str {
+        if self.heard > 0 { "hearing" } else { "waiting" }
+    }
+}
+
+#[test]
+fn any_state_machine_has_a_trace_with_its_states_and_fields() {
+    let faults = [Fault::Crash, Fault::Drop, Fault::Duplicate, Fault::Partition, Fault::Pause];
+    let plan = faults.into_iter().fold(FaultPlan::none(), |plan, fault| plan.allow(fault, 3));
+    let echoes =
+        Simulation::new("echoes").nodes([Echo::default(), Echo::default(), Echo::default()]);
+    let echoes = echoes.request(NodeId(1), 3).request(NodeId(2), 2).faults(plan);
+    let mut explorer = Explorer::of(echoes).max_steps(60).settle();
+    for iteration in 0..20 {
+        let trace = explorer.record(iteration).unwrap().trace_data();
+        trace.check().unwrap_or_else(|error| panic!("iteration {iteration}: {error}"));
+        assert_eq!(trace.lanes.len(), 3);
+        assert_eq!(trace.lanes[0].start.role, "waiting");
+        let last = trace.state_after(1, trace.steps.len());
+        assert_eq!((&*last.role, &*last.details[0].key), ("hearing", "heard"), "{last:?}");
+        assert!(html(&trace).contains("hearing"));
+    }
 }

@@ -14,8 +14,11 @@ fn key(number: u64, event: Event) -> u64 {
 impl World {
     pub(super) fn event_key(&self, event: Event) -> u64 {
         let number = match event {
-            // Changes and transfers of one leader differ by their place among the picks alone.
-            Event::Change(_, which) | Event::Transfer(_, which) => which as u64,
+            // Changes and transfers of one leader differ by their place among the picks alone, and two
+            // servers may lead, in different terms.
+            Event::Change(place, which) | Event::Transfer(place, which) => {
+                (which as u64) << 8 | place as u64
+            }
             Event::Cut(cut) => cut.number(),
             _ => {
                 let slot = event.slot();
