@@ -50,6 +50,11 @@ impl<M: Clone> Network<M> {
         self.sent
     }
 
+    /// The number of the message that is sent next.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.sent + 1
+    }
+
     /// Takes a message out, to be delivered or lost.
     pub(crate) fn take(&mut self, slot: Slot) -> InFlight<M> {
         self.in_flight -= 1;
