@@ -35,7 +35,7 @@ impl World {
         };
         for index in 0..arrivals {
             let event = self.event(Pick { class, index });
-            visit(event.place(), self.event_key(event));
+            visit(self.place_among_all(event), self.event_key(event));
         }
         if class != EventClass::Deliver {
             return;
