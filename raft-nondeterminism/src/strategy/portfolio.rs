@@ -4,8 +4,8 @@
 //!             in their order, so they do not depend on the number of workers.
 
 use super::{
-    CoverageGuided, FairSuffix, Lesson, NotReproducible, PartialOrderSampling, Prioritization,
-    Random, Step, Strategy, Swarm, Weighted,
+    CoverageGuided, DelayBounding, FairSuffix, Lesson, NotReproducible, PartialOrderSampling,
+    Prioritization, Probabilistic, Random, Step, Strategy, Swarm, Weighted,
 };
 use crate::event::{EnabledView, Pick};
 use crate::rng::{Rng, mixed};
@@ -79,14 +79,17 @@ impl Portfolio {
         Self { members, current: 0, steps: 200, last: 200, step: 0 }
     }
 
-    /// What explores by default.
+    /// All that has found something, each trusted by how much that was: see the table in the README.
     #[must_use]
     pub fn usual() -> Self {
         Self::with_trust(vec![
-            (8, Box::new(Weighted::new())),
-            (5, Box::new(Swarm::new())),
-            (6, Box::new(FairSuffix::new(Prioritization::between(3, 10)))),
-            (5, Box::new(PartialOrderSampling::new())),
+            (6, Box::new(Weighted::new())),
+            (5, Box::new(FairSuffix::new(DelayBounding::new(10)))),
+            (4, Box::new(FairSuffix::new(Prioritization::between(3, 10)))),
+            (4, Box::new(Prioritization::between(3, 10))),
+            (3, Box::new(PartialOrderSampling::new())),
+            (3, Box::new(Probabilistic::new(3))),
+            (2, Box::new(Swarm::new())),
             (1, Box::new(CoverageGuided::new())),
             (1, Box::new(Random::new())),
         ])
@@ -136,7 +139,7 @@ impl Strategy for Portfolio {
         }
         self.step = 0;
         // What shows early is found by many short runs, what needs a long story by none of them.
-        self.last = match rng.below(8) {
+        self.last = match rng.below(16) {
             0 => self.steps.div_ceil(4),
             1 => self.steps.div_ceil(2),
             _ => self.steps,
@@ -251,12 +254,12 @@ mod tests {
         let mut portfolio = two();
         portfolio.expect(80);
         let mut lengths = [0; 81];
-        for seed in 0..400 {
+        for seed in 0..800 {
             portfolio.begin(mixed(seed));
             lengths[pending.places(&mut portfolio, 100).len()] += 1;
         }
-        assert_eq!(lengths[20] + lengths[40] + lengths[80], 400);
-        assert!(lengths[20] > 20 && lengths[40] > 20 && lengths[80] > 240);
+        assert_eq!(lengths[20] + lengths[40] + lengths[80], 800);
+        assert!(lengths[20] > 20 && lengths[40] > 20 && lengths[80] > 600);
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl StrategyInfo {
     }
 }
 
-/// Every strategy that has a name. The first one is the default.
+/// Every strategy that has a name. The first one is what the command takes unless told otherwise.
 const STRATEGIES: [StrategyInfo; 13] = [
     StrategyInfo {
         name: "portfolio",
@@ -136,7 +136,7 @@ const STRATEGIES: [StrategyInfo; 13] = [
     },
 ];
 
-/// Every strategy that has a name, the default one first.
+/// Every strategy that has a name; first the one that the command takes unless told otherwise.
 #[must_use]
 pub fn strategies() -> &'static [StrategyInfo] {
     &STRATEGIES
