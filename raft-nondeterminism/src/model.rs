@@ -101,9 +101,24 @@ pub trait World: Names + fmt::Debug {
     /// everyone, a number larger than that of any.
     fn place(&self, pick: Pick) -> usize;
 
+    /// Who is at a place; `None` if nobody in particular is.
+    fn place_name(&self, place: usize) -> Option<String> {
+        let _ = place;
+        None
+    }
+
     /// A number that stays with an enabled event as long as it is enabled, and is that of no other. A
     /// strategy may give events priorities by it.
     fn key(&self, pick: Pick) -> u64;
+
+    /// Tells the place and the key of each enabled event of a class, in the order of their picks: what
+    /// strategies that compare all of them ask before each event, so it should cost little.
+    fn survey(&self, class: EventClass, visit: &mut dyn FnMut(usize, u64)) {
+        for index in 0..self.counts()[class as usize] {
+            let pick = Pick { class, index };
+            visit(self.place(pick), self.key(pick));
+        }
+    }
 
     /// Lets an enabled event happen, to its end, and takes what it did into the fingerprint of `watch`.
     ///

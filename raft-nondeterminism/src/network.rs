@@ -93,6 +93,12 @@ impl<M: Clone> Network<M> {
         self.inboxes[place].iter().map(|it| &it.message)
     }
 
+    /// Every message in flight, with its receiver's place.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &InFlight<M>)> {
+        let inboxes = self.inboxes.iter().enumerate();
+        inboxes.flat_map(|(place, inbox)| inbox.iter().map(move |it| (place, it)))
+    }
+
     /// How many messages are in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
@@ -104,6 +110,14 @@ impl<M: Clone> Network<M> {
             (0..inbox.len()).filter(|&position| is_meant(Slot { place, position })).count()
         };
         self.inboxes.iter().enumerate().map(count).sum()
+    }
+
+    /// Where everything in flight is kept, with its number, in the order of [`Network::nth`].
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (Slot, u64)> {
+        self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
+            let numbers = inbox.iter().map(|it| it.number).enumerate();
+            numbers.map(move |(position, number)| (Slot { place, position }, number))
+        })
     }
 
     /// The `index`-th of those of which `is_meant` holds, from 0.
