@@ -331,21 +331,31 @@ impl<M: Model> Explorer<M> {
         Ok(Bug::new(full, shrunk))
     }
 
-    fn recording(&self, iteration: u64, strategy: String, mut run: Run) -> Recording {
-        let settings = self.model.settings();
-        let schedule = Schedule {
-            model: self.model.name().to_owned(),
-            settings: settings.into_iter().map(schedule::Setting::from).collect(),
-            settles: self.settles,
-            strategy,
-            seed: self.seed,
-            iteration,
-            property: run.violation.as_ref().map(|violation| violation.property.clone()),
-            fingerprint: run.fingerprint,
-            lines: std::mem::take(&mut run.lines),
-        };
-        Recording::new(schedule, run)
+    fn recording(&self, iteration: u64, strategy: String, run: Run) -> Recording {
+        recording(&self.model, self.settles, strategy, (self.seed, iteration), run)
     }
+}
+
+/// Writes a run down.
+pub(crate) fn recording<M: Model>(
+    model: &M,
+    settles: bool,
+    strategy: String,
+    (seed, iteration): (u64, u64),
+    mut run: Run,
+) -> Recording {
+    let schedule = Schedule {
+        model: model.name().to_owned(),
+        settings: model.settings().into_iter().map(schedule::Setting::from).collect(),
+        settles,
+        strategy,
+        seed,
+        iteration,
+        property: run.violation.as_ref().map(|violation| violation.property.clone()),
+        fingerprint: run.fingerprint,
+        lines: std::mem::take(&mut run.lines),
+    };
+    Recording::new(schedule, run)
 }
 
 /// Runs as `strategy` says in the setting of a schedule.
@@ -361,7 +371,7 @@ fn follow<M: Model>(
 }
 
 /// Leaves out what a failing run does not need.
-fn shrunk<M: Model>(model: &M, full: &Recording) -> Recording {
+pub(crate) fn shrunk<M: Model>(model: &M, full: &Recording) -> Recording {
     let Some(violation) = &full.violation else { return full.clone() };
     let schedule = &full.schedule;
     let lines = shrink::shrink(schedule.lines(), |lines| {

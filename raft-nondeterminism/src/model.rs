@@ -71,6 +71,13 @@ pub trait Model: Clone + fmt::Debug + Send + Sync {
         Ok(model)
     }
 
+    /// The same model without whatever keeps its worlds from telling their states: what is explored
+    /// exhaustively.
+    #[must_use]
+    fn exhaustible(&self) -> Self {
+        self.clone()
+    }
+
     /// How often what may go wrong.
     fn faults(&self) -> FaultPlan;
 
@@ -144,6 +151,13 @@ pub trait World: Names + fmt::Debug {
     /// `2^128`. `None` if the world cannot tell.
     fn exact_state(&self) -> Option<u128> {
         None
+    }
+
+    /// True if another enabled event leads to the same but for the names of servers, and that one is not
+    /// redundant.
+    fn is_redundant(&self, pick: Pick) -> bool {
+        let _ = pick;
+        false
     }
 
     /// An independent copy, if there can be one.

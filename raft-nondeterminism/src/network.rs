@@ -3,10 +3,12 @@
 //! Guarantees: nothing is lost, doubled or delivered here unless the world asks.
 //! Elsewhere:  which message is next is the oracle's choice; the bound is kept by the world.
 
+use crate::shared::Shared;
+
 /// Everything in flight, by the place of its receiver.
 #[derive(Clone, Debug)]
 pub(crate) struct Network<M> {
-    inboxes: Vec<Vec<InFlight<M>>>,
+    inboxes: Vec<Shared<Vec<InFlight<M>>>>,
     in_flight: usize,
     /// How many were ever sent, with twins.
     sent: u64,
@@ -32,7 +34,7 @@ pub(crate) struct Slot {
 impl<M: Clone> Network<M> {
     /// So many receivers, and nothing on its way.
     pub(crate) fn new(places: usize) -> Self {
-        Self { inboxes: vec![Vec::new(); places], in_flight: 0, sent: 0 }
+        Self { inboxes: vec![Shared::default(); places], in_flight: 0, sent: 0 }
     }
 
     /// Puts a message in flight to the receiver at this place; returns its number.
@@ -89,6 +91,22 @@ impl<M: Clone> Network<M> {
         })
     }
 
+    /// A hash of each inbox, of the hashes of what is in it.
+    pub(crate) fn hashes(&self, hash: impl Fn(&M) -> u128) -> impl Iterator<Item = u128> {
+        self.inboxes.iter().map(move |inbox| {
+            // Messages are kept in no order: addition forgets it.
+            let sum = |inbox: &Vec<InFlight<M>>| {
+                inbox.iter().fold(0u128, |sum, it| sum.wrapping_add(hash(&it.message)))
+            };
+            inbox.hash_with(sum)
+        })
+    }
+
+    /// Every message in flight to the receiver at this place.
+    pub(crate) fn messages_to(&self, place: usize) -> impl Iterator<Item = &M> {
+        self.inboxes[place].iter().map(|it| &it.message)
+    }
+
     /// How many messages are in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
@@ -96,7 +114,7 @@ impl<M: Clone> Network<M> {
 
     /// How many of them are such that `is_meant` holds of where they are kept.
     pub(crate) fn count_where(&self, is_meant: impl Fn(Slot) -> bool) -> usize {
-        let count = |(place, inbox): (usize, &Vec<InFlight<M>>)| {
+        let count = |(place, inbox): (usize, &Shared<Vec<InFlight<M>>>)| {
             (0..inbox.len()).filter(|&position| is_meant(Slot { place, position })).count()
         };
         self.inboxes.iter().enumerate().map(count).sum()

@@ -52,8 +52,9 @@ mod world;
 
 use std::fmt;
 
+use crate::fingerprint::StateHasher;
+
 pub use context::Context;
-pub use hash::StateHasher;
 pub use property::{Fact, Monitor, MonitorFork, View};
 pub use simulation::{Delivery, Simulation, SimulationError};
 pub use world::NodeWorld;

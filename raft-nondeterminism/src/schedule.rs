@@ -24,6 +24,9 @@
 //! sessions_max 0
 //! clocks free
 //! delivery unordered
+//! timeouts_max 0
+//! term_max 0
+//! refines false
 //! defect vote-counted-twice
 //! end open
 //! strategy weighted

@@ -73,7 +73,8 @@ fn a_generated_test_fails_while_the_bug_is_there() {
 /// Found by weighted+shrunk from seed 0, iteration 5.
 #[test]
 fn one_writer_at_a_time_holds_in_d75dceb5b4ec3a12() {
-    raft_nondeterminism::testing::assert_holds(
+    use raft_nondeterminism::testing::assert_holds;
+    assert_holds(
         lock_service::lock_service(true),
         r#"raft-nondeterminism schedule, format 3
 scenario lock-service

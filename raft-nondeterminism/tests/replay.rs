@@ -138,7 +138,7 @@ fn a_foreign_text_is_refused_by_its_line() {
     );
     assert_eq!(
         refused("vote-counted-twice", "vote-counted-thrice"),
-        "line 17: \"defect vote-counted-thrice\" is not `defect` and none or a planted defect's name"
+        "line 20: \"defect vote-counted-thrice\" is not `defect` and none or a planted defect's name"
     );
     assert_eq!(
         refused("duplicate=10", "flood=10"),

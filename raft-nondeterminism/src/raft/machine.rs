@@ -9,7 +9,7 @@ use raft_core::Entry;
 use crate::fingerprint::Fingerprint;
 
 /// What a server's commands have done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Machine {
     /// How many commands it was given, by whoever it was restored from too.
     pub(crate) applied: u64,

@@ -9,6 +9,7 @@ pub(crate) mod goal;
 mod machine;
 pub(crate) mod monitor;
 pub(crate) mod scenario;
+mod spec;
 mod watch;
 mod world;
 
@@ -22,6 +23,8 @@ use crate::oracle::Oracle;
 use crate::raft::goal::Goal;
 use crate::raft::monitor::Monitor;
 use crate::raft::scenario::{Clocks, Delivery, Protocol, SaveMode, Scenario};
+use crate::raft::spec::Refinement;
+use crate::raft::watch::Observers;
 use crate::raft::world::{Variant, World};
 
 use crate::schedule::{Schedule, ScheduleError, Setting, SettingReader};
@@ -37,7 +40,7 @@ pub struct Raft {
 }
 
 impl Raft {
-    /// The scenario under the standard monitors.
+    /// The scenario under the standard monitors, and with every step checked against the specification.
     #[must_use]
     pub fn new(scenario: Scenario) -> Self {
         Self { scenario, defect: None, monitors: monitor::standard() }
@@ -66,7 +69,9 @@ impl Model for Raft {
 
     fn start(&self, oracle: &mut Oracle<'_>, watch: &mut Watch) -> Result<World, ModelError> {
         let (scenario, variant) = Variant::choose(&self.scenario, oracle)?;
-        let world = World::new(scenario, self.defect, variant, &self.monitors, watch);
+        let refinement = scenario.refines.then(|| Refinement::new(scenario.servers_and_spares()));
+        let observers = Observers::new(&self.monitors, refinement);
+        let world = World::new(scenario, self.defect, variant, observers, watch);
         Ok(world.map_err(StartError::new)?)
     }
 
@@ -87,6 +92,9 @@ impl Model for Raft {
             sessions_max,
             clocks,
             delivery,
+            timeouts_max,
+            term_max,
+            refines,
         } = &self.scenario;
         vec![
             ("servers", servers.to_string()),
@@ -103,6 +111,9 @@ impl Model for Raft {
             ("sessions_max", sessions_max.to_string()),
             ("clocks", clocks.name().to_owned()),
             ("delivery", delivery.name().to_owned()),
+            ("timeouts_max", timeouts_max.to_string()),
+            ("term_max", term_max.to_string()),
+            ("refines", refines.to_string()),
             ("defect", self.defect.map_or("none", Defect::name).to_owned()),
         ]
     }
@@ -133,12 +144,20 @@ impl Model for Raft {
             delivery: reader.parse("delivery", "unordered, fifo or bus", |value| {
                 Delivery::ALL.into_iter().find(|delivery| delivery.name() == value)
             })?,
+            timeouts_max: reader.field("timeouts_max", "a number")?,
+            term_max: reader.field("term_max", "a number")?,
+            refines: reader.field("refines", "true or false")?,
         };
         let defect = reader.parse("defect", "none or a planted defect's name", |value| {
             if value == "none" { Some(None) } else { value.parse().ok().map(Some) }
         })?;
         reader.finish()?;
         Ok(Self { scenario, defect, monitors: self.monitors.clone() })
+    }
+
+    fn exhaustible(&self) -> Self {
+        let scenario = self.scenario.clone().refines(false);
+        Self { scenario, ..self.clone() }
     }
 
     fn faults(&self) -> FaultPlan {
@@ -181,6 +200,22 @@ impl Explorer<Raft> {
     #[must_use]
     pub fn without_monitors(mut self) -> Self {
         self.model.monitors.clear();
+        self.without_refinement()
+    }
+
+    /// Does not check that every step is one of the Raft specification (the property `refinement`),
+    /// which finds most faults long before another property breaks.
+    #[must_use]
+    pub fn without_refinement(mut self) -> Self {
+        self.model.scenario.refines = false;
+        self
+    }
+
+    /// Checks that every step is one of the Raft specification, as is done anyway unless it was switched
+    /// off.
+    #[must_use]
+    pub fn with_refinement(mut self) -> Self {
+        self.model.scenario.refines = true;
         self
     }
 

@@ -13,11 +13,14 @@ mod state_machine;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::hash::Hash as _;
 
 use raft_core::{
     ClientId, ClientResult, Configuration, Entry, Index, Log, LogId, ReadId, SequenceNumber,
     ServerId, StepError, Term,
 };
+
+use crate::fingerprint::StateHasher;
 
 pub use committed_prefix::CommittedPrefix;
 pub use membership::{ConfigurationSafety, DurableMajority};
@@ -199,6 +202,13 @@ pub trait Monitor: MonitorFork + fmt::Debug + Send + Sync {
     /// Starts a run: forget the last one.
     fn begin(&mut self);
 
+    /// Takes what it remembers into a hash, so that exhaustive search can tell when it has been in a state
+    /// before. False if it does not: then there is no exhaustive search with it.
+    fn hash_state(&self, state: &mut StateHasher) -> bool {
+        let _ = state;
+        false
+    }
+
     /// Takes notice of a fact.
     ///
     /// # Errors
@@ -239,7 +249,7 @@ pub(crate) fn standard() -> Vec<Box<dyn Monitor>> {
 }
 
 /// At most one leader is elected in each term (Raft §5.2, Election Safety).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct ElectionSafety {
     leaders: BTreeMap<Term, ServerId>,
 }
@@ -247,6 +257,11 @@ pub struct ElectionSafety {
 impl Monitor for ElectionSafety {
     fn property(&self) -> &'static str {
         "election-safety"
+    }
+
+    fn hash_state(&self, state: &mut StateHasher) -> bool {
+        self.hash(state);
+        true
     }
 
     fn begin(&mut self) {
@@ -272,7 +287,7 @@ impl Monitor for ElectionSafety {
 
 /// What was committed in one term is in the log of every leader of a later one (Raft §5.4, Leader
 /// Completeness).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct LeaderCompleteness {
     /// The entry at each index, from 1, and the term in which it was first said to be committed.
     committed: Vec<(LogId, Term)>,
@@ -281,6 +296,11 @@ pub struct LeaderCompleteness {
 impl Monitor for LeaderCompleteness {
     fn property(&self) -> &'static str {
         "leader-completeness"
+    }
+
+    fn hash_state(&self, state: &mut StateHasher) -> bool {
+        self.hash(state);
+        true
     }
 
     fn begin(&mut self) {

@@ -154,6 +154,10 @@ pub struct Scenario {
     pub(crate) sessions_max: u32,
     pub(crate) clocks: Clocks,
     pub(crate) delivery: Delivery,
+    pub(crate) timeouts_max: u32,
+    pub(crate) term_max: u64,
+    /// Every step must be one of the Raft specification.
+    pub(crate) refines: bool,
 }
 
 impl Scenario {
@@ -177,20 +181,23 @@ impl Scenario {
             sessions_max: 0,
             clocks: Clocks::Free,
             delivery: Delivery::Unordered,
+            timeouts_max: 0,
+            term_max: 0,
+            refines: true,
         }
     }
 
     /// The CloudMessaging sample's first tutorial: five servers, two requests, no faults.
     #[must_use]
     pub fn sample() -> Self {
-        Self::new("sample", 5).protocol(Protocol::Plain)
+        Self::new("sample", 5).protocol(Protocol::Plain).refines(false)
     }
 
     /// The sample's second tutorial: the same cluster, but messages are lost and come twice.
     #[must_use]
     pub fn sample_with_failure() -> Self {
         let faults = FaultPlan::none().allow(Fault::Drop, 5).allow(Fault::Duplicate, 10);
-        Self::new("sample-with-failure", 5).protocol(Protocol::Plain).faults(faults)
+        Self { name: "sample-with-failure".to_owned(), ..Self::sample() }.faults(faults)
     }
 
     /// Servers that crash before their saves are durable and come back, among losses and duplicates.
@@ -314,6 +321,7 @@ impl Scenario {
             Self::transfer(),
             Self::sessions(),
             Self::bus(),
+            Self::small(),
             Self::everything(),
         ]
     }
@@ -424,6 +432,44 @@ impl Scenario {
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = delivery;
         self
+    }
+
+    /// Changes whether every step must be one of the Raft specification (the property `refinement`). It must,
+    /// but in the tutorials' scenarios, whose bugs are to show in what a cluster comes to.
+    #[must_use]
+    pub fn refines(mut self, refines: bool) -> Self {
+        self.refines = refines;
+        self
+    }
+
+    /// Changes how often the timers of all servers together fire in a run, before it comes to rest; 0 for
+    /// no bound. With that and [`Scenario::term_max`] a run has an end, so all runs can be explored.
+    #[must_use]
+    pub fn timeouts_max(mut self, timeouts_max: u32) -> Self {
+        self.timeouts_max = timeouts_max;
+        self
+    }
+
+    /// Changes the last term for which anyone campaigns, before a run comes to rest; 0 for no bound.
+    #[must_use]
+    pub fn term_max(mut self, term_max: u64) -> Self {
+        self.term_max = term_max;
+        self
+    }
+
+    /// A cluster so small that everything that can happen in it can be explored: see
+    /// [`Exhaustive`](crate::Exhaustive).
+    #[must_use]
+    pub fn small() -> Self {
+        let faults = FaultPlan::none().allow(Fault::Duplicate, 1).allow(Fault::Crash, 1);
+        let operations = OperationPlan::none().allow(Operation::Propose, 1);
+        let scenario = Self::new("small", 3).protocol(Protocol::Plain).clients(0).faults(faults);
+        scenario.operations(operations).timeouts_max(2).term_max(2)
+    }
+
+    /// How many servers there are, members of the cluster or not.
+    pub(crate) fn servers_and_spares(&self) -> usize {
+        self.servers + self.spares
     }
 
     /// True if the servers may compact their logs.

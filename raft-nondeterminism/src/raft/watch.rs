@@ -7,13 +7,24 @@ use std::ops::{Deref, DerefMut};
 
 use crate::raft::goal::Goals;
 use crate::raft::monitor::{Fact, Monitor};
+use crate::raft::spec::{self, Refinement};
+use crate::shared::Shared;
 use crate::watch;
 
 /// Who is told of every fact of one run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Observers {
-    pub(super) monitors: Vec<Box<dyn Monitor>>,
+    pub(super) monitors: Vec<Shared<Box<dyn Monitor>>>,
     pub(super) goals: Goals,
+    /// The specification beside the cluster, if every step must be one of its own.
+    pub(super) refinement: Option<Refinement>,
+}
+
+impl Observers {
+    pub(super) fn new(monitors: &[Box<dyn Monitor>], refinement: Option<Refinement>) -> Self {
+        let monitors = monitors.iter().cloned().map(Shared::new).collect();
+        Self { monitors, goals: Goals::default(), refinement }
+    }
 }
 
 /// The watchers of one run.
@@ -34,6 +45,13 @@ impl Watch<'_> {
             }
         }
         self.notes.leave();
+    }
+
+    /// Tells the specification of something that may break it.
+    pub(super) fn refine(&mut self, told: impl FnOnce(&mut Refinement) -> Result<(), String>) {
+        if let Some(Err(message)) = self.observers.refinement.as_mut().map(told) {
+            self.notes.break_property(spec::PROPERTY, message);
+        }
     }
 
     /// Adds a line to the trace.

@@ -19,6 +19,7 @@ mod files;
 mod host;
 mod names;
 mod settle;
+mod state;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -36,13 +37,13 @@ use crate::network::{Network, Slot};
 use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
 use crate::raft::changes::{Changes, possible_changes};
-use crate::raft::goal::Goals;
-use crate::raft::monitor::{Fact, Monitor};
+use crate::raft::monitor::Fact;
 use crate::raft::scenario::{Clocks, Delivery, SaveMode, Scenario};
 use crate::raft::watch::{Observers, Watch};
 use crate::raft::world::client::{ClientHost, Outcome};
 use crate::raft::world::event::Event;
 use crate::raft::world::host::{Host, SPEED};
+use crate::shared::Shared;
 use crate::strategy::NotReproducible;
 use crate::watch;
 
@@ -52,7 +53,7 @@ pub struct World {
     scenario: Scenario,
     defect: Option<Defect>,
     variant: Variant,
-    hosts: Vec<Host>,
+    hosts: Vec<Shared<Host>>,
     clients: Vec<ClientHost>,
     network: Network<Envelope>,
     faults: FaultCounts,
@@ -67,6 +68,10 @@ pub struct World {
     effects: Effects,
     inputs: VecDeque<Input>,
     observers: Observers,
+    /// How often a timer has fired.
+    timeouts: u32,
+    /// Who was concerned by any event, a bit for each.
+    touched: u64,
 }
 
 /// The settings that differ from run to run.
@@ -133,21 +138,21 @@ const LOCKED_MAX: usize = 3;
 
 impl World {
     /// A cluster whose servers have all just joined, with those that stand by.
-    pub(crate) fn new(
+    pub(super) fn new(
         scenario: Scenario,
         defect: Option<Defect>,
         variant: Variant,
-        monitors: &[Box<dyn Monitor>],
+        observers: Observers,
         notes: &mut watch::Watch,
     ) -> Result<Self, NewServerError> {
-        let servers = scenario.servers + scenario.spares;
+        let servers = scenario.servers_and_spares();
         let ids: Vec<_> = (1..=servers as u64).map(ServerId).collect();
         let client_ids: Vec<_> = (1..=scenario.clients as u64).map(ClientId).collect();
         let registers = scenario.sessions_max > 0;
         let client =
             |&id: &ClientId| ClientHost::new(id, ids.iter().copied(), scenario.requests, registers);
         let mut world = Self {
-            hosts: ids.iter().copied().map(Host::new).collect(),
+            hosts: ids.iter().copied().map(Host::new).map(Shared::new).collect(),
             clients: client_ids.iter().map(client).collect(),
             network: Network::new(ids.len() + client_ids.len()),
             faults: FaultCounts::default(),
@@ -158,11 +163,13 @@ impl World {
             effects: Effects::new(),
             inputs: VecDeque::new(),
             observers: Observers::default(),
+            timeouts: 0,
+            touched: 0,
             scenario,
             defect,
             variant,
         };
-        let mut observers = Observers { monitors: monitors.to_vec(), goals: Goals::default() };
+        let mut observers = observers;
         let watch = &mut Watch { observers: &mut observers, notes };
         for (host, &speed) in world.hosts.iter_mut().zip(&world.variant.speeds) {
             host.speed = speed;
@@ -190,6 +197,7 @@ impl World {
                 self.network.in_flight() - waiting + hosts(Host::has_arrivals)
             }
             EventClass::Timeout if self.is_crowded() => 0,
+            EventClass::Timeout if self.timeouts_left() == 0 => 0,
             EventClass::Timeout => self.due().count(),
             EventClass::Client if self.is_crowded() => 0,
             EventClass::Client => {
@@ -246,7 +254,8 @@ impl World {
             EventClass::Deliver => {
                 let arrived = hosts(Host::has_arrivals).nth(index);
                 let rest = index.saturating_sub(hosts(Host::has_arrivals).count());
-                let is_up = |place| self.hosts.get(place).is_none_or(Host::runs);
+                let is_up =
+                    |place| self.hosts.get(place).is_none_or(|host: &Shared<Host>| host.runs());
                 if arrived.is_none() && self.is_choosy() {
                     let slot = self.network.nth_where(rest, |slot| self.is_deliverable(slot));
                     return Event::Deliver(slot);
@@ -334,6 +343,7 @@ impl World {
                 self.faults.happened(Fault::Duplicate);
             }
             Event::Timeout(place) => {
+                self.timeouts += 1;
                 self.wait_for(place);
                 self.tell(place, Input::TimerElapsed, watch);
             }
@@ -509,10 +519,11 @@ impl World {
     fn due(&self) -> impl Iterator<Item = usize> + '_ {
         let is_free = self.scenario.clocks == Clocks::Free;
         let earliest =
-            if is_free { None } else { self.hosts.iter().filter_map(Host::due_in).min() };
+            if is_free { None } else { self.hosts.iter().filter_map(|host| host.due_in()).min() };
         self.places().filter(move |&place| {
             let due_in = self.hosts[place].due_in();
-            due_in.is_some() && (is_free || due_in == earliest)
+            let is_due = due_in.is_some() && (is_free || due_in == earliest);
+            is_due && self.may_time_out(place)
         })
     }
 
@@ -589,6 +600,7 @@ impl World {
 
     fn send(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
         watch.line(format_args!("       {envelope}"));
+        watch.observers.refinement.iter_mut().for_each(|refinement| refinement.sent(&envelope));
         self.post(envelope);
     }
 
@@ -658,6 +670,7 @@ impl crate::model::World for World {
         let mut observers = mem::take(&mut self.observers);
         let outcome = self.do_event(event, oracle, &mut Watch { observers: &mut observers, notes });
         self.observers = observers;
+        self.touched |= 1u64.checked_shl(event.place().min(64) as u32).unwrap_or_default();
         self.mix_into(notes, event);
         outcome
     }
@@ -679,6 +692,18 @@ impl crate::model::World for World {
 
     fn goals(&self) -> u64 {
         self.observers.goals.reached()
+    }
+
+    fn exact_state(&self) -> Option<u128> {
+        self.hash_state()
+    }
+
+    fn is_redundant(&self, pick: Pick) -> bool {
+        self.has_twin_below(self.event(pick).place())
+    }
+
+    fn fork(&self) -> Option<Self> {
+        self.copy()
     }
 
     fn abstract_state(&self) -> u64 {

@@ -7,8 +7,9 @@ use std::fmt;
 
 use super::{Event, NodeWorld};
 use crate::event::{EventClass, Names, Pick};
+use crate::fingerprint::StateHasher;
 use crate::network::Slot;
-use crate::node::{Node, StateHasher};
+use crate::node::Node;
 use crate::written::is_written;
 
 /// An event by its name.
@@ -69,7 +70,7 @@ impl<N: Node> NodeWorld<N> {
             Event::Timeout(place, timer) => {
                 let mut hasher = StateHasher::new();
                 hasher.debug(&(place, timer));
-                (3, hasher.wide() as u64)
+                (3, hasher.state() as u64)
             }
             Event::Request(which) => (4, which as u64),
             Event::Crash(place) => (5, place as u64),

@@ -1,15 +1,18 @@
 //! State Machine Safety as far as it is about the log (Raft §5.3, Fig. 3).
 
 use std::collections::BTreeMap;
+use std::hash::Hash as _;
 
 use raft_core::{Entry, Index, Log, LogId, Payload, ServerId, StepError};
+
+use crate::fingerprint::StateHasher;
 
 use super::{Fact, Monitor};
 
 /// Everything any server says is committed agrees with everything any server ever said was: the same
 /// entry at the same place, growing only; what is applied and what clients are told is committed
 /// (Raft §5.3, State Machine Safety).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct CommittedPrefix {
     committed: Vec<Entry>,
     /// The commit index of each server that runs.
@@ -60,6 +63,11 @@ impl CommittedPrefix {
 impl Monitor for CommittedPrefix {
     fn property(&self) -> &'static str {
         "committed-prefix"
+    }
+
+    fn hash_state(&self, state: &mut StateHasher) -> bool {
+        self.hash(state);
+        true
     }
 
     fn begin(&mut self) {

@@ -1,14 +1,17 @@
 //! Which servers decide, and that they do (Raft §6).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash as _;
 
 use raft_core::{Configuration, Index, Log, Payload, ServerId};
+
+use crate::fingerprint::StateHasher;
 
 use super::{Fact, Monitor};
 
 /// Any two configurations that follow on each other share a majority, so that they cannot decide
 /// apart; and none is used before the one before it is committed (Raft §6; dissertation §4.3).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct ConfigurationSafety {
     /// Where each committed configuration stands; the one at 0 is that before the first entry.
     committed: BTreeMap<Index, Configuration>,
@@ -19,6 +22,11 @@ pub struct ConfigurationSafety {
 impl Monitor for ConfigurationSafety {
     fn property(&self) -> &'static str {
         "configuration-safety"
+    }
+
+    fn hash_state(&self, state: &mut StateHasher) -> bool {
+        self.hash(state);
+        true
     }
 
     fn begin(&mut self) {
@@ -120,12 +128,17 @@ fn has_majority(configuration: &Configuration, supporters: &BTreeSet<ServerId>) 
 ///
 /// It is no standard monitor, because it looks where nobody in the cluster can: it finds a decision that
 /// was made too early at once, and not only when another decision contradicts it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct DurableMajority;
 
 impl Monitor for DurableMajority {
     fn property(&self) -> &'static str {
         "durable-majority"
+    }
+
+    fn hash_state(&self, state: &mut StateHasher) -> bool {
+        self.hash(state);
+        true
     }
 
     fn begin(&mut self) {}

@@ -1,14 +1,17 @@
 //! Linearizable reads (dissertation §6.4).
 
 use std::collections::BTreeMap;
+use std::hash::Hash as _;
 
 use raft_core::{Index, ReadId};
+
+use crate::fingerprint::StateHasher;
 
 use super::{Fact, Monitor};
 
 /// A read sees every write that was answered before it was asked for, and whatever an earlier read
 /// saw.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct LinearizableReads {
     /// The last entry that anyone was told of.
     told: Index,
@@ -19,6 +22,11 @@ pub struct LinearizableReads {
 impl Monitor for LinearizableReads {
     fn property(&self) -> &'static str {
         "linearizable-reads"
+    }
+
+    fn hash_state(&self, state: &mut StateHasher) -> bool {
+        self.hash(state);
+        true
     }
 
     fn begin(&mut self) {

@@ -1,15 +1,18 @@
 //! What the state machines are given, and what they make of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash as _;
 
 use raft_core::{ClientId, ClientResult, Index, Payload, SequenceNumber, ServerId};
+
+use crate::fingerprint::StateHasher;
 
 use super::{Fact, Monitor};
 
 /// No state machine applies one request of one client twice, and each applies in log order
 /// (dissertation §6.3). Who is restored from a snapshot has applied what that stands for. And no answer
 /// is forgotten as long as a client waits for it, unless its session ends.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct ExactlyOnce {
     servers: BTreeMap<ServerId, Applied>,
     /// What some state machine applied at each place.
@@ -20,7 +23,7 @@ pub struct ExactlyOnce {
 type Request = (ClientId, SequenceNumber);
 
 /// What the state machine of one server has applied since the server started.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Applied {
     requests: BTreeSet<Request>,
     last: Index,
@@ -29,6 +32,11 @@ struct Applied {
 impl Monitor for ExactlyOnce {
     fn property(&self) -> &'static str {
         "exactly-once"
+    }
+
+    fn hash_state(&self, state: &mut StateHasher) -> bool {
+        self.hash(state);
+        true
     }
 
     fn begin(&mut self) {
@@ -76,7 +84,7 @@ impl Monitor for ExactlyOnce {
 
 /// All state machines go through the same states, whoever skips, repeats, crashes or is restored from
 /// a snapshot, and clients hear of these states (Raft §5.4.3, State Machine Safety).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct StateMachineSafety {
     /// The digest after each command, and who got there first.
     states: BTreeMap<Index, (u64, ServerId)>,
@@ -85,6 +93,11 @@ pub struct StateMachineSafety {
 impl Monitor for StateMachineSafety {
     fn property(&self) -> &'static str {
         "state-machine-safety"
+    }
+
+    fn hash_state(&self, state: &mut StateHasher) -> bool {
+        self.hash(state);
+        true
     }
 
     fn begin(&mut self) {

@@ -8,12 +8,13 @@ use raft_core::{Envelope, Server};
 use super::host::Host;
 use crate::fingerprint::Fingerprint;
 use crate::network::Network;
+use crate::shared::Shared;
 
 /// More than this is one and the same "many".
 const FEW: u64 = 3;
 
 /// The abstract state of a cluster.
-pub(super) fn of(hosts: &[Host], network: &Network<Envelope>) -> u64 {
+pub(super) fn of(hosts: &[Shared<Host>], network: &Network<Envelope>) -> u64 {
     let servers = || hosts.iter().filter_map(|host| host.server.as_ref());
     let term = servers().map(|server| server.current_term().0).max().unwrap_or_default();
     let commit = servers().map(|server| server.commit_index().0).max().unwrap_or_default();

@@ -16,7 +16,7 @@ use raft_core::{
 const PIPELINE: usize = 3;
 
 /// What one client runs on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct ClientHost {
     kind: Kind,
     clock: Timestamp,
@@ -24,7 +24,7 @@ pub(super) struct ClientHost {
     requests_left: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Kind {
     /// That of [`raft_core`] with its defaults: it opens a session, and has one request at a time.
     Plain(Client),
@@ -135,7 +135,7 @@ impl ClientHost {
 }
 
 /// A client with a session (dissertation §6.3).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct SessionClient {
     id: ClientId,
     servers: Vec<ServerId>,

@@ -4,6 +4,7 @@
 //!             an event of its own completes it.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::hash::Hash as _;
 use std::mem;
 use std::slice;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use raft_core::{
 use super::World;
 use super::files::Files;
 use crate::fault::Fault;
+use crate::fingerprint::StateHasher;
 use crate::oracle::Oracle;
 use crate::raft::machine::Machine;
 use crate::raft::monitor::Fact;
@@ -53,8 +55,31 @@ pub(super) struct Host {
     pub(super) taking: Option<(Index, Bytes)>,
 }
 
+/// Worlds with files are never copied, because their disks would be shared.
+impl Clone for Host {
+    fn clone(&self) -> Self {
+        assert!(!self.has_files(), "no world with files is copied");
+        let Self { id, clock, speed, is_paused, is_stalled, machine, .. } = *self;
+        Self {
+            id,
+            server: self.server.clone(),
+            clock,
+            speed,
+            is_paused,
+            disk: self.disk.clone(),
+            files: None,
+            is_stalled,
+            unsaved: self.unsaved.clone(),
+            arrivals: self.arrivals.clone(),
+            machine,
+            tasks: self.tasks.clone(),
+            taking: self.taking.clone(),
+        }
+    }
+}
+
 /// What a state machine is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Task {
     Apply(Apply),
     TakeSnapshot(Index),
@@ -84,6 +109,34 @@ impl Host {
             tasks: VecDeque::new(),
             taking: None,
         }
+    }
+
+    pub(super) fn has_files(&self) -> bool {
+        self.files.is_some()
+    }
+
+    /// Takes everything that its future depends on into a hash.
+    pub(super) fn hash_state(&self, state: &mut StateHasher) {
+        // Whoever adds a field decides here whether it is state.
+        let Self {
+            id: _,
+            server,
+            clock,
+            speed,
+            is_paused,
+            disk,
+            files: _,
+            is_stalled,
+            unsaved,
+            arrivals,
+            machine,
+            tasks,
+            taking,
+        } = self;
+        server.is_some().hash(state);
+        server.iter().for_each(|server| server.hash_state(state));
+        (clock, speed, is_paused, disk, is_stalled).hash(state);
+        (unsaved, arrivals, machine, tasks, taking).hash(state);
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -228,6 +281,9 @@ impl World {
         }
         host.server = Some(Server::new(config, host.read_disk())?);
         host.machine = Machine::default();
+        if let Some(server) = &host.server {
+            watch.refine(|spec| spec.start(place, host.clock, server));
+        }
         self.tell(place, Input::NotifyJoinedService, watch);
         let host = &self.hosts[place];
         if let Some(server) = &host.server {
@@ -248,6 +304,10 @@ impl World {
         if scenario.protocol == Protocol::Plain {
             config.pre_vote = false;
             config.check_quorum = false;
+        }
+        if scenario.term_max > 0 {
+            // Where timers fire at any time, how long they take is one more thing that differs.
+            config.election_timeout_max = config.election_timeout_min + Duration::from_nanos(1);
         }
         if variant.is_one_by_one {
             // Of a snapshot, more than a byte at a time: it takes a message each.
@@ -359,9 +419,18 @@ impl World {
             let (id, clock) = (host.id, host.clock);
             let server = host.server.as_mut().expect("only running servers take inputs");
             let before = watch.is_tracing().then(|| (server.current_term(), server.role().name()));
+            let refinement = &mut watch.observers.refinement;
+            let hear = |input: &Input| {
+                refinement.iter_mut().for_each(|refinement| refinement.hear(input));
+            };
             let outcome = match first.take() {
-                Some(together) => server.step_all(clock, together, &mut effects),
-                None => server.step_all(clock, inputs.pop_front(), &mut effects),
+                Some(together) => {
+                    server.step_all(clock, together.into_iter().inspect(hear), &mut effects)
+                }
+                None => {
+                    let input = inputs.pop_front().into_iter();
+                    server.step_all(clock, input.inspect(hear), &mut effects)
+                }
             };
             let (term, role) = (server.current_term(), server.role().name());
             if let Err(error) = outcome {
@@ -376,6 +445,7 @@ impl World {
                     "       {id}@{term_before} {role_before} ⇨ {id}@{term} {role}"
                 ));
             }
+            watch.refine(|spec| spec.step(place, clock, server, effects.as_slice()));
             // Of several in one step, the last one counts: the log is as it is after the step.
             let is_configuration = |it: &Effect| matches!(it, Effect::NotifyConfiguration { .. });
             let last = effects.as_slice().iter().rposition(is_configuration);

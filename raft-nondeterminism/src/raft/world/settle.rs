@@ -27,6 +27,7 @@ impl World {
     pub(super) fn come_to_rest(&mut self, watch: &mut Watch<'_>) -> Result<(), String> {
         watch.line(format_args!("       everything works from now on"));
         self.cut = None;
+        (self.scenario.timeouts_max, self.scenario.term_max) = (0, 0);
         for host in &mut self.hosts {
             host.stall(false);
             host.is_paused = false;
