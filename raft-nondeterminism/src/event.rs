@@ -141,6 +141,7 @@ pub trait Names {
 pub(crate) trait Enabled: Names {
     fn place(&self, pick: Pick) -> usize;
     fn key(&self, pick: Pick) -> u64;
+    fn survey(&self, class: EventClass, visit: &mut dyn FnMut(usize, u64));
 }
 
 impl<W: World> Enabled for W {
@@ -150,6 +151,10 @@ impl<W: World> Enabled for W {
 
     fn key(&self, pick: Pick) -> u64 {
         World::key(self, pick)
+    }
+
+    fn survey(&self, class: EventClass, visit: &mut dyn FnMut(usize, u64)) {
+        World::survey(self, class, visit);
     }
 }
 
@@ -214,6 +219,16 @@ impl<'a> EnabledView<'a> {
     #[must_use]
     pub fn key(&self, pick: Pick) -> u64 {
         self.world.key(pick)
+    }
+
+    /// Tells of each enabled event of a class its pick, its place and its key. Cheaper than asking for
+    /// them one by one.
+    pub fn survey(&self, class: EventClass, mut visit: impl FnMut(Pick, usize, u64)) {
+        let mut index = 0;
+        self.world.survey(class, &mut |place, key| {
+            visit(Pick { class, index }, place, key);
+            index += 1;
+        });
     }
 
     /// What a schedule calls the event: `deliver s1@2 → s3 VoteRequest last=1@1`.

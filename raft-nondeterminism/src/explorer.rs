@@ -170,12 +170,14 @@ impl<M: Model> Explorer<M> {
         let mut paths = CoverageMap::new();
         let mut epochs = EPOCHS.into_iter();
         let (mut next, seed) = (0, self.seed);
+        // What is learned here is forgotten with it, so that the next exploration is the same.
+        let mut strategy = self.fresh_strategy();
         while !self.is_over(next, started) {
             let size = epochs.next().unwrap_or(EPOCH);
             let last =
                 if self.time.is_some() { next + size } else { (next + size).min(self.iterations) };
             let workers = self.workers.get().min(usize::try_from(size).unwrap_or(usize::MAX));
-            let strategies = (0..workers).map(|_| self.strategy.fork()).collect();
+            let strategies = (0..workers).map(|_| strategy.fork()).collect();
             let epoch = Epoch {
                 setting: self.setting(Record::Tape),
                 map: &map,
@@ -185,7 +187,7 @@ impl<M: Model> Explorer<M> {
             let runs = workers::run_epoch(&epoch, strategies, next..last)?;
             next = last;
             let mut is_found = false;
-            for Finished { iteration, seed, member, run, states } in runs {
+            for Finished { iteration, seed, member, run, notes, states } in runs {
                 let new_states = map.add(&states);
                 paths.add(&[run.fingerprint.0]);
                 report.add(&member, &run, new_states);
@@ -199,8 +201,9 @@ impl<M: Model> Explorer<M> {
                     is_found = true;
                     break;
                 }
-                let tape = &run.tape[..];
-                self.strategy.learn(&Lesson { iteration, seed, tape, new_states, is_buggy });
+                let (tape, goals, notes) = (&run.tape[..], run.goals, &notes[..]);
+                let lesson = Lesson { iteration, seed, tape, new_states, goals, notes, is_buggy };
+                strategy.learn(&lesson);
             }
             report.unique_states = map.visited();
             report.unique_paths = paths.visited();
@@ -228,7 +231,7 @@ impl<M: Model> Explorer<M> {
     /// If a setting makes no sense.
     pub fn record(&mut self, iteration: u64) -> Result<Recording, ExploreError> {
         self.validate()?;
-        let mut strategy = self.strategy.fork();
+        let mut strategy = self.fresh_strategy();
         strategy.begin(self.seed_of(iteration));
         let run = self.run_once(&mut *strategy, Record::Trace)?;
         Ok(self.recording(iteration, self.strategy.describe(), run))
@@ -303,6 +306,13 @@ impl<M: Model> Explorer<M> {
             return Err(ExploreError::ZeroBound { setting: "max_steps" });
         }
         Ok(())
+    }
+
+    /// A copy that has learned nothing yet.
+    pub(crate) fn fresh_strategy(&self) -> Box<dyn Strategy> {
+        let mut strategy = self.strategy.fork();
+        strategy.expect(self.max_steps);
+        strategy
     }
 
     /// The seed of an iteration.

@@ -75,7 +75,11 @@ pub use repeat::Parting;
 pub use report::{Bug, Failure, GoalCounts, MemberCounts, Report};
 pub use rng::Rng;
 pub use schedule::{Line, Schedule, ScheduleError, Setting, SettingReader};
-pub use strategy::{Lesson, NotReproducible, Random, Step, Strategy, StrategyFork, Weighted};
+pub use strategy::{
+    CoverageGuided, DelayBounding, FairSuffix, Lesson, NotReproducible, PartialOrderSampling,
+    Portfolio, Prioritization, Probabilistic, QLearning, Random, Step, Strategy, StrategyFork,
+    StrategyInfo, Swarm, UniformWalk, UnknownStrategy, Weighted, strategies, strategy,
+};
 pub use violation::Violation;
 pub use watch::Watch;
 

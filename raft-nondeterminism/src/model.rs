@@ -111,6 +111,15 @@ pub trait World: Names + fmt::Debug {
     /// strategy may give events priorities by it.
     fn key(&self, pick: Pick) -> u64;
 
+    /// Tells the place and the key of each enabled event of a class, in the order of their picks: what
+    /// strategies that compare all of them ask before each event, so it should cost little.
+    fn survey(&self, class: EventClass, visit: &mut dyn FnMut(usize, u64)) {
+        for index in 0..self.counts()[class as usize] {
+            let pick = Pick { class, index };
+            visit(self.place(pick), self.key(pick));
+        }
+    }
+
     /// Lets an enabled event happen, to its end, and takes what it did into the fingerprint of `watch`.
     ///
     /// # Errors

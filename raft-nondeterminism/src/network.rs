@@ -83,14 +83,6 @@ impl<M: Clone> Network<M> {
         inboxes.flat_map(|(place, inbox)| inbox.iter().map(move |it| (place, it)))
     }
 
-    /// Every place where a message in flight is kept.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> {
-        let inboxes = self.inboxes.iter().enumerate();
-        inboxes.flat_map(|(place, inbox)| {
-            (0..inbox.len()).map(move |position| Slot { place, position })
-        })
-    }
-
     /// A hash of each inbox, of the hashes of what is in it.
     pub(crate) fn hashes(&self, hash: impl Fn(&M) -> u128) -> impl Iterator<Item = u128> {
         self.inboxes.iter().map(move |inbox| {
@@ -118,6 +110,14 @@ impl<M: Clone> Network<M> {
             (0..inbox.len()).filter(|&position| is_meant(Slot { place, position })).count()
         };
         self.inboxes.iter().enumerate().map(count).sum()
+    }
+
+    /// Where everything in flight is kept, with its number, in the order of [`Network::nth`].
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (Slot, u64)> {
+        self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
+            let numbers = inbox.iter().map(|it| it.number).enumerate();
+            numbers.map(move |(position, number)| (Slot { place, position }, number))
+        })
     }
 
     /// The `index`-th of those of which `is_meant` holds, from 0.

@@ -47,7 +47,7 @@ impl<M: Model> Explorer<M> {
         if iteration == 0 {
             // Twice and by one copy of the strategy: neither the system nor the strategy may remember
             // anything.
-            let mut strategy = self.strategy.fork();
+            let mut strategy = self.fresh_strategy();
             for _ in 0..2 {
                 strategy.begin(self.seed_of(0));
                 let again = self.run_once(&mut *strategy, Record::Lines)?;
@@ -99,7 +99,7 @@ impl<M: Model> Explorer<M> {
     /// Makes a run several times, and finds out where two of them part.
     fn parting(&self, iteration: u64) -> Option<Parting> {
         let make = || {
-            let mut strategy = self.strategy.fork();
+            let mut strategy = self.fresh_strategy();
             strategy.begin(self.seed_of(iteration));
             self.run_once(&mut *strategy, Record::Trace).ok()
         };

@@ -22,6 +22,8 @@ pub(crate) struct Finished {
     /// Who chose.
     pub(crate) member: String,
     pub(crate) run: Run,
+    /// What the strategy wants to remember of it.
+    pub(crate) notes: Vec<u64>,
     /// The abstract states that were new to this epoch.
     pub(crate) states: Vec<u64>,
 }
@@ -34,8 +36,8 @@ pub(crate) struct Epoch<'a, M> {
     pub(crate) seed_of: &'a (dyn Fn(u64) -> u64 + Sync),
 }
 
-/// Runs some iterations, one worker per strategy, and returns what they came to, in order: all of them, or those up to the first
-/// bug.
+/// Runs some iterations, one worker per strategy, and returns what they came to, in order: all of them,
+/// or those up to the first bug.
 pub(crate) fn run_epoch<M: Model>(
     epoch: &Epoch<'_, M>,
     mut strategies: Vec<Box<dyn Strategy>>,
@@ -86,6 +88,6 @@ fn run<M: Model>(
     strategy.begin(seed);
     let mut novelty = Novelty::new(epoch.map);
     let run = engine::run(&epoch.setting, strategy, Vec::new(), &mut novelty)?;
-    let (member, states) = (strategy.member(), novelty.into_states());
-    Ok(Finished { iteration, seed, member, run, states })
+    let (member, notes) = (strategy.member(), strategy.notes());
+    Ok(Finished { iteration, seed, member, run, notes, states: novelty.into_states() })
 }

@@ -15,6 +15,8 @@ mod broken;
 mod disk;
 mod explain;
 mod membership;
+#[cfg(test)]
+mod model;
 mod pre_vote;
 mod reads;
 mod sends;
@@ -23,6 +25,8 @@ mod servers;
 mod snapshots;
 mod state;
 mod terms;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::sync::Arc;

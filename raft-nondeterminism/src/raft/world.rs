@@ -17,6 +17,7 @@ mod client;
 mod event;
 mod files;
 mod host;
+mod keys;
 mod names;
 mod settle;
 mod state;
@@ -648,16 +649,11 @@ impl crate::model::World for World {
     }
 
     fn key(&self, pick: Pick) -> u64 {
-        let event = self.event(pick);
-        let number = event.slot().map_or(0, |slot| self.network.in_flight_at(slot).number);
-        // Changes and transfers of one leader differ by their place among the picks alone.
-        let which = match event {
-            Event::Change(_, which) | Event::Transfer(_, which) => which,
-            Event::Cut(cut) => cut.number() as usize,
-            _ => event.place(),
-        };
-        let kind = event.kind();
-        number.max(which as u64) << 5 | kind
+        self.event_key(self.event(pick))
+    }
+
+    fn survey(&self, class: EventClass, visit: &mut dyn FnMut(usize, u64)) {
+        self.survey_class(class, visit);
     }
 
     fn perform(

@@ -4,14 +4,39 @@
 //!             before, and on nothing else; so it does not matter which worker runs it.
 //! Relies on:  [`Strategy::begin`] forgetting everything but what was learned.
 
+mod class_weights;
+mod coverage;
+mod delay_bounding;
+mod fair_suffix;
+#[cfg(test)]
+pub(crate) mod pending;
+mod portfolio;
+mod pos;
+mod prioritization;
+mod probabilistic;
+mod q_learning;
 mod random;
+mod registry;
 mod replay;
+mod swarm;
+mod urw;
 mod weighted;
 
 use std::fmt;
 
+pub use coverage::CoverageGuided;
+pub use delay_bounding::DelayBounding;
+pub use fair_suffix::FairSuffix;
+pub use portfolio::Portfolio;
+pub use pos::PartialOrderSampling;
+pub use prioritization::Prioritization;
+pub use probabilistic::Probabilistic;
+pub use q_learning::QLearning;
 pub use random::Random;
+pub use registry::{StrategyInfo, UnknownStrategy, strategies, strategy};
 pub(crate) use replay::{Replay, TapeReplay, TolerantReplay};
+pub use swarm::Swarm;
+pub use urw::UniformWalk;
 pub use weighted::Weighted;
 
 use crate::event::{EnabledView, EventClass, Pick};
@@ -45,6 +70,11 @@ use crate::oracle::Choice;
 /// # Ok::<(), raft_nondeterminism::ExploreError>(())
 /// ```
 pub trait Strategy: StrategyFork + fmt::Debug + Send {
+    /// Hears, before the first run, how many events a run has at most.
+    fn expect(&mut self, steps: usize) {
+        let _ = steps;
+    }
+
     /// Starts a run: forget the last one, and let everything follow from `seed` and from what was learned.
     fn begin(&mut self, seed: u64);
 
@@ -67,8 +97,14 @@ pub trait Strategy: StrategyFork + fmt::Debug + Send {
         let _ = step;
     }
 
-    /// Learns from a run of the last epoch. Every strategy of an exploration is told of the same runs in
-    /// the same order, whoever ran them.
+    /// What it wants to remember of the run that has just ended. Runs are chosen by copies, which are
+    /// forgotten; this comes back to the original as [`Lesson::notes`].
+    fn notes(&mut self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    /// Learns from a run of the last epoch. The original is told of all runs in the order of their
+    /// numbers, whoever ran them; the copies of the next epoch know what it knows then.
     fn learn(&mut self, lesson: &Lesson<'_>) {
         let _ = lesson;
     }
@@ -100,6 +136,12 @@ impl<S: Strategy + Clone + 'static> StrategyFork for S {
     }
 }
 
+impl Clone for Box<dyn Strategy> {
+    fn clone(&self) -> Self {
+        (**self).fork()
+    }
+}
+
 /// What came of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -124,6 +166,10 @@ pub struct Lesson<'a> {
     pub tape: &'a [Choice],
     /// How many abstract states it was the first to visit.
     pub new_states: u64,
+    /// The goals it reached, a bit for each.
+    pub goals: u64,
+    /// What the copy of the strategy that chose wanted to remember: see [`Strategy::notes`].
+    pub notes: &'a [u64],
     /// It broke a property.
     pub is_buggy: bool,
 }

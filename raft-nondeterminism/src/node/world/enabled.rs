@@ -66,7 +66,7 @@ impl<N: Node> NodeWorld<N> {
     fn find_messages(&self, enabled: &mut Enabled) {
         let may_drop = self.has_budget(Fault::Drop);
         let may_duplicate = self.has_budget(Fault::Duplicate) && !self.is_crowded();
-        for slot in self.network.slots() {
+        for (slot, _) in self.network.slots() {
             if self.is_deliverable(slot) {
                 enabled.push(EventClass::Deliver, Event::Deliver(slot));
             }

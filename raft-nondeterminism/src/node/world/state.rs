@@ -61,7 +61,7 @@ impl<N: Node> NodeWorld<N> {
             host.unsynced.iter().for_each(|node| node.hash_state(&mut all));
             all.debug(&(host.unsynced.len(), host.timers.keys()));
         }
-        let messages = self.network.slots().map(|slot| self.of_message(slot));
+        let messages = self.network.slots().map(|(slot, _)| self.of_message(slot));
         all.debug(&messages.fold(0, u128::wrapping_add));
         for request in &self.requests {
             all.debug(&request.is_made);

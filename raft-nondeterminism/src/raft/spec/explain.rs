@@ -5,6 +5,8 @@
 //!             lead to the state in which the server is now.
 //! Relies on:  of several inputs in one step, only the last being no message.
 
+use std::collections::BTreeSet;
+
 use raft_core::{
     Configuration, Effect, Envelope, Index, Input, Log, Message, Payload, ReadId, ReadMode,
     SaveNumber, Server, ServerId, Term, Timestamp, VoteResponse,
@@ -58,6 +60,8 @@ pub(super) struct Observed<'a> {
     pub(super) applied: Index,
     pub(super) log: &'a Log,
     pub(super) configuration: &'a Configuration,
+    /// What only its role remembers: whom a candidate counts, and what a leader knows of its followers.
+    memory: &'a raft_core::Role,
 }
 
 impl<'a> Observed<'a> {
@@ -78,6 +82,7 @@ impl<'a> Observed<'a> {
             applied: server.last_applied(),
             log: server.log(),
             configuration: server.configuration(),
+            memory: server.role(),
         }
     }
 }
@@ -185,7 +190,48 @@ impl State {
             }
             self.go_on(step, number + 1 == heard.len())?;
         }
-        self.settle(step)
+        self.settle(step)?;
+        let observed = step.observed;
+        match observed.memory {
+            raft_core::Role::Candidate(candidate) => self.compare_votes(&candidate.votes),
+            raft_core::Role::Leader(leader) => heard.iter().try_for_each(|heard| match heard {
+                Heard::Message(from, Message::AppendEntriesResponse(_)) => {
+                    let progress = leader.progress.get(from);
+                    self.compare_match_index(*from, progress.map(|it| it.match_index))
+                }
+                Heard::Message(..)
+                | Heard::Timer
+                | Heard::Saved(_)
+                | Heard::Read(..)
+                | Heard::Nothing => Ok(()),
+            }),
+            raft_core::Role::Follower(_) | raft_core::Role::PreCandidate(_) => Ok(()),
+        }
+    }
+
+    /// `votesGranted`: a candidate counts those who voted for it, and itself once that is durable.
+    fn compare_votes(&self, votes: &BTreeSet<ServerId>) -> Result<(), Broken> {
+        match votes.iter().find(|&&voter| !self.votes.contains(voter)) {
+            None => Ok(()),
+            Some(voter) => {
+                let did = format!("counts the vote of {voter} in term {}", self.term);
+                let but = format!("the votes of {} have arrived and are durable", self.votes);
+                Err(Broken::new(Action::HandleRequestVoteResponse, did, but))
+            }
+        }
+    }
+
+    /// `matchIndex`: a leader believes of a follower what that has acknowledged in this term.
+    fn compare_match_index(&self, from: ServerId, believed: Option<Index>) -> Result<(), Broken> {
+        let acknowledged = self.matched_of(from);
+        match believed.filter(|&believed| believed > acknowledged) {
+            None => Ok(()),
+            Some(believed) => {
+                let did = format!("believes that {from} holds everything up to {believed}");
+                let but = format!("{from} has acknowledged {acknowledged} in term {}", self.term);
+                Err(Broken::new(Action::HandleAppendEntriesResponse, did, but))
+            }
+        }
     }
 
     /// Receive: the term rule first, then the handler.
