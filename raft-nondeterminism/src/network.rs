@@ -77,12 +77,6 @@ impl<M: Clone> Network<M> {
         &self.in_flight_at(slot).message
     }
 
-    /// Every message in flight, with its receiver's place.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &InFlight<M>)> {
-        let inboxes = self.inboxes.iter().enumerate();
-        inboxes.flat_map(|(place, inbox)| inbox.iter().map(move |it| (place, it)))
-    }
-
     /// A hash of each inbox, of the hashes of what is in it.
     pub(crate) fn hashes(&self, hash: impl Fn(&M) -> u128) -> impl Iterator<Item = u128> {
         self.inboxes.iter().map(move |inbox| {
@@ -97,6 +91,12 @@ impl<M: Clone> Network<M> {
     /// Every message in flight to the receiver at this place.
     pub(crate) fn messages_to(&self, place: usize) -> impl Iterator<Item = &M> {
         self.inboxes[place].iter().map(|it| &it.message)
+    }
+
+    /// Every message in flight, with its receiver's place.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &InFlight<M>)> {
+        let inboxes = self.inboxes.iter().enumerate();
+        inboxes.flat_map(|(place, inbox)| inbox.iter().map(move |it| (place, it)))
     }
 
     /// How many messages are in flight.

@@ -106,8 +106,8 @@ impl fmt::Debug for NodeId {
 /// [`Node::on_restart`] is called, which should set back what the disk would not have held.
 /// [`Context::write`] is the quick and dangerous way: until the next sync a crash may take it.
 pub trait Node: Clone + fmt::Debug + Send + Sync + 'static {
-    /// What nodes and clients say. In schedules and traces it stands as `Debug` prints it, so two
-    /// messages that print the same should be the same.
+    /// What nodes and clients say. In schedules and traces it stands as `Debug` prints it, which should be
+    /// one line; two messages that print the same should be the same.
     type Message: Clone + fmt::Debug + Send + Sync + 'static;
 
     /// The node starts for the first time.

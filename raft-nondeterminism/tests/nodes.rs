@@ -458,6 +458,7 @@ fn a_simulation_that_makes_no_sense_is_refused() {
             "a request is for n2, but there is no such node",
         ),
         (named("a").in_flight_max(0), "in_flight_max must be more than zero"),
+        (named("a").label("bug", "a\nb"), "the label bug has more than one line"),
         (named("a").label("two words", 1), "\"two words\" is not one word, and cannot be a name"),
     ] {
         assert_eq!(refused(simulation), expected);

@@ -199,4 +199,21 @@ mod tests {
         let like = start.find_like("deliver n1 → n2 7").expect("another number");
         assert_eq!(start.name(like), "deliver n1 → n2 1");
     }
+
+    #[test]
+    fn equal_messages_that_keep_their_order_are_told_apart() {
+        let mut start = world(&sums().delivery(Delivery::Fifo));
+        for slot in [0, 1] {
+            let (slot, _) = start.network.slots().nth(slot).expect("two for each");
+            let envelope = start.network.message(slot).clone();
+            start.network.send(1, envelope);
+        }
+        start.plan = FaultPlan::none().allow(Fault::Drop, 2);
+        start.find_enabled();
+        let second = "drop n1 ⇥ n2 2 #2";
+        let rest = |names: &[&str]| after(&start, names).exact();
+        assert_ne!(rest(&["drop n1 ⇥ n2 2"]), rest(&[second]));
+        let pick = start.find(second).expect("there are two");
+        assert_eq!(start.name(pick), second);
+    }
 }
