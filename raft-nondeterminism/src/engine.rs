@@ -21,6 +21,8 @@ use crate::watch::Watch;
 pub(crate) struct Setting<'a, M> {
     pub(crate) model: &'a M,
     pub(crate) max_steps: usize,
+    /// A run that goes so far fails.
+    pub(crate) fails_at_max_steps: bool,
     /// Nothing goes wrong after the last step, and everything has to come to rest.
     pub(crate) settles: bool,
     pub(crate) record: Record,
@@ -56,6 +58,9 @@ pub(crate) struct Run {
 
 /// The property that whoever does not come to rest breaks.
 pub(crate) const COMES_TO_REST: &str = "comes-to-rest";
+
+/// The property that whoever does not end by itself breaks.
+pub(crate) const MAX_STEPS: &str = "max-steps";
 
 /// Runs once. `strategy` has begun already; `tape` is a buffer to reuse; `novelty` hears of every
 /// abstract state.
@@ -102,6 +107,10 @@ pub(crate) fn run<M: Model>(
         let state = world.abstract_state();
         let is_new = novelty.visit(state);
         oracle.observe(&Step { class: pick.class, place, state, is_new });
+    }
+    let is_cut_off = steps == setting.max_steps && watch.violation.is_none();
+    if setting.fails_at_max_steps && is_cut_off && world.enabled().total() > 0 {
+        watch.break_property(MAX_STEPS, format!("there is more to do after {steps} events"));
     }
     if setting.settles && watch.violation.is_none() {
         match panic::catch(|| world.settle(&mut watch)) {

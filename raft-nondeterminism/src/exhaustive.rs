@@ -321,8 +321,13 @@ impl<'a, M: Model> Search<'a, M> {
             tape.extend_from_slice(chosen);
         }
         let model = &self.setting.model;
-        let setting =
-            engine::Setting { model, max_steps: usize::MAX, settles: false, record: Record::Trace };
+        let setting = engine::Setting {
+            model,
+            max_steps: usize::MAX,
+            fails_at_max_steps: false,
+            settles: false,
+            record: Record::Trace,
+        };
         let map = CoverageMap::empty();
         let mut replay = TapeReplay::new(&tape);
         let run = engine::run(&setting, &mut replay, Vec::new(), &mut Novelty::new(&map))?;

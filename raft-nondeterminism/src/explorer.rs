@@ -5,6 +5,7 @@
 //! Elsewhere:  how iterations are shared out among workers is in `workers.rs`.
 
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::coverage_map::{CoverageMap, Novelty};
@@ -50,7 +51,9 @@ pub struct Explorer<M: Model = Raft> {
     pub(crate) strategy: Box<dyn Strategy>,
     workers: NonZeroUsize,
     stops_at_bug: bool,
+    shrinks: bool,
     settles: bool,
+    fails_at_max_steps: bool,
 }
 
 /// How many iterations the first epochs have. Small ones find what is easy to find at once, large ones
@@ -73,7 +76,9 @@ impl<M: Model> Explorer<M> {
             strategy: Box::new(Weighted::new()),
             workers: NonZeroUsize::MIN,
             stops_at_bug: true,
+            shrinks: true,
             settles: false,
+            fails_at_max_steps: false,
         }
     }
 
@@ -142,6 +147,21 @@ impl<M: Model> Explorer<M> {
         self
     }
 
+    /// Leaves a failing run as long as it was found.
+    #[must_use]
+    pub fn without_shrinking(mut self) -> Self {
+        self.shrinks = false;
+        self
+    }
+
+    /// Takes a run that has not ended by itself after the last event for a failing one (the property
+    /// `max-steps`).
+    #[must_use]
+    pub fn fail_at_max_steps(mut self) -> Self {
+        self.fails_at_max_steps = true;
+        self
+    }
+
     /// Explores.
     ///
     /// The first run is made again, every 64th too, and a failing one for its trace: all must go the same
@@ -151,17 +171,18 @@ impl<M: Model> Explorer<M> {
     ///
     /// If a setting makes no sense, or a run does not repeat. A bug is no error: see [`Report`].
     pub fn run(&mut self) -> Result<Report, ExploreError> {
-        self.run_watched(|_| {})
+        self.run_watched(|_| ControlFlow::Continue(()))
     }
 
-    /// Explores, and tells after each epoch how far it is: see [`Explorer::run`].
+    /// Explores, and tells after each epoch how far it is, until it is told to break off: see
+    /// [`Explorer::run`].
     ///
     /// # Errors
     ///
     /// If a setting makes no sense, or a run does not repeat.
     pub fn run_watched(
         &mut self,
-        mut progress: impl FnMut(&Report),
+        mut progress: impl FnMut(&Report) -> ControlFlow<()>,
     ) -> Result<Report, ExploreError> {
         self.validate()?;
         let started = Instant::now();
@@ -187,15 +208,18 @@ impl<M: Model> Explorer<M> {
             let runs = workers::run_epoch(&epoch, strategies, next..last)?;
             next = last;
             let mut is_found = false;
-            for Finished { iteration, seed, member, run, notes, states } in runs {
+            for Finished { iteration, seed, member, is_fair, run, notes, states } in runs {
                 let new_states = map.add(&states);
                 paths.add(&[run.fingerprint.0]);
                 report.add(&member, &run, new_states);
+                report.fair_iterations += u64::from(is_fair);
                 self.assert_repeats(iteration, &run)?;
                 let is_buggy = run.violation.is_some();
                 if is_buggy && report.bug.is_none() {
                     let recorded = self.make_again(iteration, &run, Record::Trace)?;
+                    let shrinking = Instant::now();
                     report.bug = Some(self.bug(iteration, member, recorded)?);
+                    report.shrinking = shrinking.elapsed();
                 }
                 if is_buggy && self.stops_at_bug {
                     is_found = true;
@@ -208,8 +232,7 @@ impl<M: Model> Explorer<M> {
             report.unique_states = map.visited();
             report.unique_paths = paths.visited();
             report.elapsed = started.elapsed();
-            progress(&report);
-            if is_found {
+            if progress(&report).is_break() || is_found {
                 break;
             }
         }
@@ -244,10 +267,7 @@ impl<M: Model> Explorer<M> {
     ///
     /// If the schedule is of another model, or the run cannot follow it, or follows it to another end.
     pub fn replay_watched(&mut self, schedule: &Schedule) -> Result<Recording, ReplayError> {
-        let mut replay = Replay::new(schedule.lines());
-        replay.begin(schedule.seed);
-        let model = self.model.configured_by(schedule)?;
-        let run = follow(&model, schedule, &mut replay, Record::Trace)?;
+        let run = self.follow_strictly(schedule)?;
         let found = run.violation.as_ref().map(|violation| violation.property.as_str());
         if found != schedule.property() {
             let (expected, found) =
@@ -266,6 +286,23 @@ impl<M: Model> Explorer<M> {
         Ok(Recording::new(schedule.clone(), run))
     }
 
+    /// Replays a schedule, event by event, to whatever end: what to do with one whose planted bug was
+    /// changed. The recording tells what became of it; no violation is no error.
+    ///
+    /// # Errors
+    ///
+    /// If the schedule is of another model, or the run cannot follow it.
+    pub fn replay_open(&mut self, schedule: &Schedule) -> Result<Recording, ReplayError> {
+        Ok(outcome(schedule, self.follow_strictly(schedule)?))
+    }
+
+    fn follow_strictly(&self, schedule: &Schedule) -> Result<Run, ReplayError> {
+        let mut replay = Replay::new(schedule.lines());
+        replay.begin(schedule.seed);
+        let model = self.model.configured_by(schedule)?;
+        Ok(follow(&model, schedule, &mut replay, Record::Trace)?)
+    }
+
     /// Replays a schedule as far as it is possible, under the model of this explorer: skips events
     /// that cannot happen, and takes the nearest message for one that is not there. The recording
     /// tells what became of it; no violation is no error.
@@ -278,11 +315,7 @@ impl<M: Model> Explorer<M> {
     pub fn replay_tolerant(&mut self, schedule: &Schedule) -> Result<Recording, ReplayError> {
         let mut replay = TolerantReplay::new(schedule.lines().to_vec());
         let model = self.model.configured_by(schedule)?;
-        let run = follow(&model, schedule, &mut replay, Record::Trace)?;
-        let outcome = Schedule { lines: run.lines.clone(), ..schedule.clone() };
-        let property = run.violation.as_ref().map(|violation| violation.property.clone());
-        let outcome = Schedule { property, fingerprint: run.fingerprint, ..outcome };
-        Ok(Recording::new(outcome, run))
+        Ok(outcome(schedule, follow(&model, schedule, &mut replay, Record::Trace)?))
     }
 
     /// Leaves out of a failing schedule what it does not need: see [`Explorer::replay_tolerant`]. `None`
@@ -322,8 +355,8 @@ impl<M: Model> Explorer<M> {
 
     /// How each run is to be made.
     fn setting(&self, record: Record) -> Setting<'_, M> {
-        let &Self { ref model, max_steps, settles, .. } = self;
-        Setting { model, max_steps, settles, record }
+        let &Self { ref model, max_steps, fails_at_max_steps, settles, .. } = self;
+        Setting { model, max_steps, fails_at_max_steps, settles, record }
     }
 
     pub(crate) fn run_once(
@@ -337,7 +370,7 @@ impl<M: Model> Explorer<M> {
 
     fn bug(&self, iteration: u64, member: String, run: Run) -> Result<Bug, ExploreError> {
         let full = self.recording(iteration, member, run);
-        let shrunk = shrunk(&self.model, &full);
+        let shrunk = if self.shrinks { shrunk(&self.model, &full) } else { full.clone() };
         Ok(Bug::new(full, shrunk))
     }
 
@@ -375,9 +408,24 @@ fn follow<M: Model>(
     strategy: &mut dyn Strategy,
     record: Record,
 ) -> Result<Run, ModelError> {
-    let setting = Setting { model, max_steps: usize::MAX, settles: schedule.settles, record };
+    // A run that was too long is so again, and without any of its events it is not.
+    let fails_at_max_steps = schedule.property() == Some(engine::MAX_STEPS);
+    let max_steps = if fails_at_max_steps { schedule.events() } else { usize::MAX };
+    let settles = schedule.settles;
+    let setting = Setting { model, max_steps, fails_at_max_steps, settles, record };
     let map = CoverageMap::empty();
     engine::run(&setting, strategy, Vec::new(), &mut Novelty::new(&map))
+}
+
+/// What a run along a schedule came to.
+fn outcome(schedule: &Schedule, mut run: Run) -> Recording {
+    let schedule = Schedule {
+        property: run.violation.as_ref().map(|violation| violation.property.clone()),
+        fingerprint: run.fingerprint,
+        lines: std::mem::take(&mut run.lines),
+        ..schedule.clone()
+    };
+    Recording::new(schedule, run)
 }
 
 /// Leaves out what a failing run does not need.
@@ -392,15 +440,9 @@ pub(crate) fn shrunk<M: Model>(model: &M, full: &Recording) -> Recording {
     });
     let mut replay = TolerantReplay::new(lines);
     match follow(model, schedule, &mut replay, Record::Trace) {
-        Ok(mut run) if run.violation.is_some() => {
-            let schedule = Schedule {
-                strategy: format!("{}+shrunk", schedule.strategy),
-                property: run.violation.as_ref().map(|violation| violation.property.clone()),
-                fingerprint: run.fingerprint,
-                lines: std::mem::take(&mut run.lines),
-                ..schedule.clone()
-            };
-            Recording::new(schedule, run)
+        Ok(run) if run.violation.is_some() => {
+            let strategy = format!("{}+shrunk", schedule.strategy);
+            outcome(&Schedule { strategy, ..schedule.clone() }, run)
         }
         Ok(_) | Err(_) => full.clone(),
     }

@@ -32,9 +32,11 @@ pub struct Report {
     operations: OperationCounts,
     goals: GoalCounts,
     members: BTreeMap<String, MemberCounts>,
+    pub(crate) fair_iterations: u64,
     pub(crate) unique_states: u64,
     pub(crate) unique_paths: u64,
     pub(crate) elapsed: Duration,
+    pub(crate) shrinking: Duration,
 }
 
 /// What one member of a portfolio came to.
@@ -106,9 +108,11 @@ impl Report {
             operations: OperationCounts::default(),
             goals: GoalCounts::new(model.goals()),
             members: BTreeMap::new(),
+            fair_iterations: 0,
             unique_states: 0,
             unique_paths: 0,
             elapsed: Duration::ZERO,
+            shrinking: Duration::ZERO,
         }
     }
 
@@ -174,7 +178,20 @@ impl Report {
         self.unique_paths
     }
 
-    /// How long it took.
+    /// How many runs had a fair strategy: see [`Strategy::is_fair`](crate::Strategy::is_fair).
+    #[must_use]
+    pub fn fair_iterations(&self) -> u64 {
+        self.fair_iterations
+    }
+
+    /// How many events there were in each second, while none was left out of anything.
+    #[must_use]
+    pub fn steps_per_second(&self) -> u64 {
+        let exploring = self.elapsed.saturating_sub(self.shrinking).as_secs_f64();
+        (self.steps as f64 / exploring.max(1e-6)) as u64
+    }
+
+    /// How long it took, with the shrinking of what was found.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.elapsed

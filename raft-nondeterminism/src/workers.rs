@@ -21,6 +21,8 @@ pub(crate) struct Finished {
     pub(crate) seed: u64,
     /// Who chose.
     pub(crate) member: String,
+    /// Nothing was left out for ever.
+    pub(crate) is_fair: bool,
     pub(crate) run: Run,
     /// What the strategy wants to remember of it.
     pub(crate) notes: Vec<u64>,
@@ -88,6 +90,7 @@ fn run<M: Model>(
     strategy.begin(seed);
     let mut novelty = Novelty::new(epoch.map);
     let run = engine::run(&epoch.setting, strategy, Vec::new(), &mut novelty)?;
-    let (member, notes) = (strategy.member(), strategy.notes());
-    Ok(Finished { iteration, seed, member, run, notes, states: novelty.into_states() })
+    let (member, is_fair, notes) = (strategy.member(), strategy.is_fair(), strategy.notes());
+    let states = novelty.into_states();
+    Ok(Finished { iteration, seed, member, is_fair, run, notes, states })
 }

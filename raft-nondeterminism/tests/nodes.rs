@@ -82,7 +82,7 @@ fn counters() -> Simulation<Counter> {
 }
 
 fn bug<N: Node>(simulation: Simulation<N>) -> Bug {
-    let report = Explorer::of(simulation).run().unwrap();
+    let report = Explorer::of(simulation).run().expect("it can be explored");
     report.bug().unwrap_or_else(|| panic!("nothing is found:\n{report}")).clone()
 }
 
@@ -261,7 +261,7 @@ impl Node for Player {
             Kind::Livelock => ctx.send(from, (ball + 1) % 3),
             Kind::Dice => {
                 let numbers: HashMap<u64, ()> = (0..100).map(|number| (number, ())).collect();
-                ctx.send(from, *numbers.keys().next().unwrap());
+                ctx.send(from, *numbers.keys().next().expect("there are many"));
             }
             Kind::Clock => ctx.send(from, CLOCK.fetch_add(1, Ordering::Relaxed)),
         }

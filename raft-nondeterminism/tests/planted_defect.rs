@@ -40,6 +40,14 @@ fn two_leaders_of_one_term_are_found_by_a_monitor_of_elections_alone() {
 }
 
 #[test]
+fn a_promise_before_its_save_is_found_where_crashes_lose_saves() {
+    let restarts = || Explorer::new(Scenario::restarts()).iterations(BUDGET);
+    let report = restarts().defect(Defect::AcknowledgedBeforeDurable).run().unwrap();
+    assert!(report.bug().is_some(), "{report}");
+    assert!(restarts().run().unwrap().bug().is_none());
+}
+
+#[test]
 fn the_clean_core_survives_the_exploration_that_finds_the_defect() {
     let report = explorer().run().unwrap();
     assert_eq!(report.iterations(), BUDGET);

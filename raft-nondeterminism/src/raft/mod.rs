@@ -3,6 +3,7 @@
 //! Guarantees: the servers are the real ones of [`raft_core`]; everything around them is a pure model.
 //! Elsewhere:  one run is in `world.rs`, what must hold in `monitor.rs`, what should happen in `goal.rs`.
 
+mod catalog;
 pub(crate) mod changes;
 pub(crate) mod disk;
 pub(crate) mod goal;

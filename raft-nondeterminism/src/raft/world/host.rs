@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{
-    Apply, Config, Effect, Index, Input, Message, NewServerError, Payload, Recovered, Save,
+    Apply, Config, Defect, Effect, Index, Input, Message, NewServerError, Payload, Recovered, Save,
     SaveNumber, Server, ServerId, Snapshot, StepError, Term, Timestamp,
 };
 
@@ -477,6 +477,10 @@ impl World {
         match effect {
             Effect::Save(save) => match scenario.saves {
                 SaveMode::Delayed | SaveMode::Files | SaveMode::Varied => {
+                    // A planted bug: it is told that this is durable, which comes about later or never.
+                    if self.defect == Some(Defect::AcknowledgedBeforeDurable) {
+                        inputs.push_back(Input::Saved(save.number));
+                    }
                     host.unsaved.push_back(save);
                 }
                 SaveMode::Immediate => {
