@@ -10,6 +10,7 @@ use crate::model::{Model, ModelError, World};
 use crate::operation::OperationCounts;
 use crate::oracle::{Choice, Oracle};
 use crate::panic;
+use crate::repeat::Print;
 use crate::schedule::Line;
 use crate::strategy::{Step, Strategy};
 use crate::violation::Violation;
@@ -51,10 +52,10 @@ pub(crate) struct Run {
     /// Empty unless they were to be recorded.
     pub(crate) lines: Vec<Line>,
     pub(crate) trace: String,
+    /// How it stood after each event, and whose that was; empty without a trace.
+    pub(crate) prints: Vec<Print>,
 }
 
-/// The property that a panic of the system under test breaks.
-pub(crate) const NO_PANIC: &str = "no-panic";
 /// The property that whoever does not come to rest breaks.
 pub(crate) const COMES_TO_REST: &str = "comes-to-rest";
 
@@ -72,8 +73,14 @@ pub(crate) fn run<M: Model>(
     tape.clear();
     let mut watch = Watch::new(setting.record >= Record::Trace);
     let mut oracle = Oracle::new(strategy, setting.record >= Record::Lines, tape);
-    let mut world = setting.model.start(&mut oracle, &mut watch)?;
-    let mut steps = 0;
+    let mut world = match panic::catch(|| setting.model.start(&mut oracle, &mut watch)) {
+        Ok(world) => world?,
+        Err(message) => {
+            watch.panicked(message);
+            return Ok(finish::<M>(oracle, watch, None));
+        }
+    };
+    let (mut steps, mut prints) = (0, Vec::new());
     while steps < setting.max_steps && watch.violation.is_none() {
         let enabled = world.enabled();
         if enabled.total() == 0 {
@@ -90,9 +97,12 @@ pub(crate) fn run<M: Model>(
         match panic::catch(|| world.perform(pick, &mut oracle, &mut watch)) {
             Ok(outcome) => outcome?,
             Err(message) => {
-                watch.break_property(NO_PANIC, message);
+                watch.panicked(message);
                 break;
             }
+        }
+        if setting.record >= Record::Trace {
+            prints.push((watch.fingerprint, world.place_name(place)));
         }
         let state = world.abstract_state();
         let is_new = novelty.visit(state);
@@ -106,22 +116,29 @@ pub(crate) fn run<M: Model>(
         match panic::catch(|| world.settle(&mut watch)) {
             Ok(Ok(())) => {}
             Ok(Err(message)) => watch.break_property(COMES_TO_REST, message),
-            Err(message) => watch.break_property(NO_PANIC, message),
+            Err(message) => watch.panicked(message),
         }
     }
+    let run = finish::<M>(oracle, watch, Some(&world));
+    Ok(Run { steps, prints, ..run })
+}
+
+/// What a run came to in its end; `None` if there never was a world.
+fn finish<M: Model>(oracle: Oracle<'_>, mut watch: Watch, world: Option<&M::World>) -> Run {
     if let Some(violation) = watch.violation.clone() {
         watch.line(format_args!("       violated: {violation}"));
     }
     let (tape, lines) = oracle.into_parts();
-    Ok(Run {
+    Run {
         tape,
-        steps,
+        steps: 0,
         fingerprint: watch.fingerprint,
         violation: watch.violation.take(),
-        faults: world.faults(),
-        operations: world.operations(),
-        goals: world.goals(),
+        faults: world.map(World::faults).unwrap_or_default(),
+        operations: world.map(World::operations).unwrap_or_default(),
+        goals: world.map(World::goals).unwrap_or_default(),
         lines: lines.unwrap_or_default(),
         trace: watch.into_trace().unwrap_or_default(),
-    })
+        prints: Vec::new(),
+    }
 }

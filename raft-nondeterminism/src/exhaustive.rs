@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
 use crate::coverage_map::{CoverageMap, Novelty};
-use crate::engine::{self, NO_PANIC, Record};
+use crate::engine::{self, Record};
 use crate::event::{EnabledView, EventClass, Pick};
 use crate::explorer;
 use crate::model::{Model, ModelError, StartError, World};
@@ -279,7 +279,7 @@ impl<'a, M: Model> Search<'a, M> {
                 let outcome = panic::catch(|| next.perform(pick, &mut oracle, &mut watch));
                 match outcome {
                     Ok(outcome) => outcome.map_err(ModelError::from)?,
-                    Err(message) => watch.break_property(NO_PANIC, message),
+                    Err(message) => watch.panicked(message),
                 }
                 self.exhausted.transitions += 1;
                 let depth = self.origins[number].depth + 1;

@@ -12,13 +12,12 @@ use crate::coverage_map::{CoverageMap, Novelty};
 use crate::engine::{self, Record, Run, Setting};
 use crate::model::{Model, ModelError, StartError};
 use crate::raft::Raft;
+use crate::repeat::Parting;
 use crate::report::{Bug, Report};
 use crate::rng::iteration_seed;
 use crate::schedule::{self, Schedule, ScheduleError};
 use crate::shrink;
-use crate::strategy::{
-    Lesson, NotReproducible, Replay, Strategy, TapeReplay, TolerantReplay, Weighted,
-};
+use crate::strategy::{Lesson, NotReproducible, Replay, Strategy, TolerantReplay, Weighted};
 use crate::violation::Violation;
 use crate::workers::{self, Epoch, Finished};
 
@@ -49,7 +48,7 @@ pub struct Explorer<M: Model = Raft> {
     iterations: u64,
     time: Option<Duration>,
     max_steps: usize,
-    strategy: Box<dyn Strategy>,
+    pub(crate) strategy: Box<dyn Strategy>,
     workers: NonZeroUsize,
     stops_at_bug: bool,
     shrinks: bool,
@@ -165,8 +164,8 @@ impl<M: Model> Explorer<M> {
 
     /// Explores.
     ///
-    /// The first run is made twice, and a failing run again for its trace: both must go the same way
-    /// choice by choice.
+    /// The first run is made again, every 64th too, and a failing one for its trace: all must go the same
+    /// way choice by choice.
     ///
     /// # Errors
     ///
@@ -214,12 +213,10 @@ impl<M: Model> Explorer<M> {
                 paths.add(&[run.fingerprint.0]);
                 report.add(&member, &run, new_states);
                 report.fair_iterations += u64::from(is_fair);
-                if iteration == 0 {
-                    self.assert_repeats(&run)?;
-                }
+                self.assert_repeats(iteration, &run)?;
                 let is_buggy = run.violation.is_some();
                 if is_buggy && report.bug.is_none() {
-                    let recorded = self.record_again(iteration, &run)?;
+                    let recorded = self.make_again(iteration, &run, Record::Trace)?;
                     let shrinking = Instant::now();
                     report.bug = Some(self.bug(iteration, member, recorded)?);
                     report.shrinking = shrinking.elapsed();
@@ -345,14 +342,14 @@ impl<M: Model> Explorer<M> {
     }
 
     /// A copy that has learned nothing yet.
-    fn fresh_strategy(&self) -> Box<dyn Strategy> {
+    pub(crate) fn fresh_strategy(&self) -> Box<dyn Strategy> {
         let mut strategy = self.strategy.fork();
         strategy.expect(self.max_steps);
         strategy
     }
 
     /// The seed of an iteration.
-    fn seed_of(&self, iteration: u64) -> u64 {
+    pub(crate) fn seed_of(&self, iteration: u64) -> u64 {
         iteration_seed(self.seed, iteration)
     }
 
@@ -362,34 +359,13 @@ impl<M: Model> Explorer<M> {
         Setting { model, max_steps, fails_at_max_steps, settles, record }
     }
 
-    fn run_once(&self, strategy: &mut dyn Strategy, record: Record) -> Result<Run, ModelError> {
+    pub(crate) fn run_once(
+        &self,
+        strategy: &mut dyn Strategy,
+        record: Record,
+    ) -> Result<Run, ModelError> {
         let map = CoverageMap::empty();
         engine::run(&self.setting(record), strategy, Vec::new(), &mut Novelty::new(&map))
-    }
-
-    /// Makes the first run again, twice and by one copy of the strategy: neither the system nor the
-    /// strategy may remember anything.
-    fn assert_repeats(&self, run: &Run) -> Result<(), ExploreError> {
-        let mut strategy = self.fresh_strategy();
-        for _ in 0..2 {
-            strategy.begin(self.seed_of(0));
-            let again = self.run_once(&mut *strategy, Record::Lines)?;
-            assert_repeated(0, run, &again)?;
-        }
-        Ok(())
-    }
-
-    /// Makes a run again from its tape, with everything that happens.
-    fn record_again(&self, iteration: u64, run: &Run) -> Result<Run, ExploreError> {
-        let mut replay = TapeReplay::new(&run.tape);
-        let again = self.run_once(&mut replay, Record::Trace).map_err(|error| match error {
-            ModelError::NotReproducible(NotReproducible { step, .. }) => {
-                ExploreError::Nondeterminism { iteration, choice: step, after: String::new() }
-            }
-            error => error.into(),
-        })?;
-        assert_repeated(iteration, run, &again)?;
-        Ok(again)
     }
 
     fn bug(&self, iteration: u64, member: String, run: Run) -> Result<Bug, ExploreError> {
@@ -472,20 +448,6 @@ pub(crate) fn shrunk<M: Model>(model: &M, full: &Recording) -> Recording {
     }
 }
 
-/// Compares a run with the same one again, whose choices have names.
-fn assert_repeated(iteration: u64, run: &Run, again: &Run) -> Result<(), ExploreError> {
-    let length = run.tape.len().max(again.tape.len());
-    let different = (0..length).find(|&place| run.tape.get(place) != again.tape.get(place));
-    let is_same = (run.fingerprint, &run.violation) == (again.fingerprint, &again.violation);
-    if different.is_none() && is_same {
-        return Ok(());
-    }
-    let place = different.unwrap_or(length);
-    let before = again.lines[..place.min(again.lines.len())].last();
-    let after = before.map(ToString::to_string).unwrap_or_default();
-    Err(ExploreError::Nondeterminism { iteration, choice: place + 1, after })
-}
-
 impl From<ModelError> for ExploreError {
     fn from(error: ModelError) -> Self {
         match error {
@@ -551,9 +513,8 @@ pub enum ExploreError {
     Start(#[from] StartError),
     /// Something besides the oracle has chosen: the same answers gave two different runs.
     #[error(
-        "iteration {iteration} goes another way when repeated, at the latest from choice {choice} on, \
-         after {after:?}: something in the system under test or in the strategy is not determined by \
-         the oracle"
+        "iteration {iteration} goes another way when repeated{}",
+        tell_parting(*choice, after, parting.as_deref())
     )]
     Nondeterminism {
         /// Which run.
@@ -562,10 +523,22 @@ pub enum ExploreError {
         choice: usize,
         /// The choice before it, by name.
         after: String,
+        /// Where it goes another way each time, if it does so again.
+        parting: Option<Box<Parting>>,
     },
     /// The strategy repeats a recorded run, and this one went another way.
     #[error(transparent)]
     NotReproducible(NotReproducible),
+}
+
+fn tell_parting(choice: usize, after: &str, parting: Option<&Parting>) -> String {
+    match parting {
+        Some(parting) => format!(": {parting}"),
+        None => format!(
+            ", at the latest from choice {choice} on, after {after:?}: something in the system under \
+             test or in the strategy is not determined by the oracle"
+        ),
+    }
 }
 
 /// Why a schedule cannot be replayed.

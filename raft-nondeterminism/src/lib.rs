@@ -1,5 +1,6 @@
-//! Controlled nondeterminism: explores what a cluster of Raft servers can do, finds what it must not
-//! do, and replays it.
+//! Controlled nondeterminism: explores what a message-passing system can do, finds what it must not do,
+//! and replays it. Clusters of Raft servers are ready to be explored; for anything else, write a
+//! [`node::Node`]. [`systematic_test!`] does it in `cargo test`.
 //!
 //! Three nouns carry the crate:
 //! - A [`Scenario`] is what is explored: real [`raft_core::Server`]s and clients, and what may go wrong.
@@ -19,6 +20,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, feature = "proptest"))]
+pub mod any;
 mod coverage_map;
 mod engine;
 mod event;
@@ -31,21 +34,25 @@ pub mod linearizability;
 mod links;
 mod model;
 mod network;
+pub mod node;
 mod operation;
 mod oracle;
 mod panic;
 pub mod picture;
 mod plan;
 mod raft;
+mod repeat;
 mod report;
 mod rng;
 mod schedule;
 mod shared;
 mod shrink;
 mod strategy;
+pub mod testing;
 mod violation;
 mod watch;
 mod workers;
+mod written;
 
 pub use event::{EnabledView, EventClass, Names, Pick};
 pub use exhaustive::{Exhausted, Exhaustive, ExhaustiveError};
@@ -64,6 +71,7 @@ pub use raft::monitor::{
 };
 pub use raft::scenario::{Clocks, Delivery, Protocol, SaveMode, Scenario, ScenarioError};
 pub use raft::{Cluster, Raft};
+pub use repeat::Parting;
 pub use report::{Bug, Failure, GoalCounts, MemberCounts, Report};
 pub use rng::Rng;
 pub use schedule::{Line, Schedule, ScheduleError, Setting, SettingReader};

@@ -101,6 +101,12 @@ pub trait World: Names + fmt::Debug {
     /// everyone, a number larger than that of any.
     fn place(&self, pick: Pick) -> usize;
 
+    /// Who is at a place; `None` if nobody in particular is.
+    fn place_name(&self, place: usize) -> Option<String> {
+        let _ = place;
+        None
+    }
+
     /// A number that stays with an enabled event as long as it is enabled, and is that of no other. A
     /// strategy may give events priorities by it.
     fn key(&self, pick: Pick) -> u64;

@@ -93,6 +93,12 @@ impl<M: Clone> Network<M> {
         self.inboxes[place].iter().map(|it| &it.message)
     }
 
+    /// Every message in flight, with its receiver's place.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &InFlight<M>)> {
+        let inboxes = self.inboxes.iter().enumerate();
+        inboxes.flat_map(|(place, inbox)| inbox.iter().map(move |it| (place, it)))
+    }
+
     /// How many messages are in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight

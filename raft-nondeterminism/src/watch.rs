@@ -4,6 +4,7 @@
 //! Guarantees: watching changes nothing, so a run with a trace goes as the same run without one.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::fingerprint::Fingerprint;
 use crate::violation::Violation;
@@ -16,12 +17,56 @@ pub struct Watch {
     /// What happened as text, if somebody will read it.
     trace: Option<String>,
     pub(crate) fingerprint: Fingerprint,
+    /// Who is at work, and to be named if it panics.
+    culprit: Culprit,
 }
+
+/// Whose code is running.
+#[derive(Clone, Debug, Default)]
+enum Culprit {
+    #[default]
+    Nobody,
+    Node(Arc<str>),
+    Monitor(&'static str),
+}
+
+/// The property that a panic of the system under test breaks.
+const NO_PANIC: &str = "no-panic";
+/// The property that a panic of a monitor breaks: it says nothing about the system under test.
+const MONITOR_PANIC: &str = "monitor-panic";
 
 impl Watch {
     pub(crate) fn new(is_recording: bool) -> Self {
         let trace = is_recording.then(String::new);
-        Self { violation: None, trace, fingerprint: Fingerprint::default() }
+        let (fingerprint, culprit) = (Fingerprint::default(), Culprit::Nobody);
+        Self { violation: None, trace, fingerprint, culprit }
+    }
+
+    /// Says that a node's code runs from here on.
+    pub(crate) fn enter_node(&mut self, name: &Arc<str>) {
+        self.culprit = Culprit::Node(Arc::clone(name));
+    }
+
+    /// Says that a monitor's code runs from here on.
+    pub(crate) fn enter_monitor(&mut self, property: &'static str) {
+        self.culprit = Culprit::Monitor(property);
+    }
+
+    /// Says that nobody else's code runs from here on.
+    pub(crate) fn leave(&mut self) {
+        self.culprit = Culprit::Nobody;
+    }
+
+    /// Something panicked, and said this.
+    pub(crate) fn panicked(&mut self, message: String) {
+        match std::mem::take(&mut self.culprit) {
+            Culprit::Nobody => self.break_property(NO_PANIC, message),
+            Culprit::Node(name) => self.break_property(NO_PANIC, format!("{name}: {message}")),
+            Culprit::Monitor(property) => {
+                let message = format!("the monitor of {property} panicked: {message}");
+                self.break_property(MONITOR_PANIC, message);
+            }
+        }
     }
 
     /// Says that a property is broken. Only the first one counts: what follows may follow from it.

@@ -314,11 +314,12 @@ impl Monitor for Fragile {
 }
 
 #[test]
-fn a_panic_during_a_run_is_a_bug_with_a_schedule() {
+fn a_monitor_that_panics_is_named_and_its_schedule_replays() {
     let report = Explorer::new(Scenario::sample()).monitor(Fragile).run().unwrap();
     let bug = report.bug().unwrap();
     let violation = bug.violation().to_string();
-    assert!(violation.starts_with("no-panic: monitors may panic ("), "{violation}");
+    let expected = "monitor-panic: the monitor of fragile panicked: monitors may panic (";
+    assert!(violation.starts_with(expected), "{violation}");
     assert!(bug.shrunk().schedule().events() < 10, "an election of five needs five events");
     let mut explorer = Explorer::new(Scenario::sample()).monitor(Fragile);
     explorer.replay_watched(bug.schedule()).unwrap();

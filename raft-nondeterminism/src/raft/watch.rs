@@ -39,10 +39,12 @@ impl Watch<'_> {
     pub(super) fn fact(&mut self, fact: &Fact<'_>) {
         self.observers.goals.observe(fact);
         for monitor in &mut self.observers.monitors {
+            self.notes.enter_monitor(monitor.property());
             if let Err(message) = monitor.observe(fact) {
                 self.notes.break_property(monitor.property(), message);
             }
         }
+        self.notes.leave();
     }
 
     /// Tells the specification of something that may break it.

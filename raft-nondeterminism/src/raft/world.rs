@@ -642,6 +642,12 @@ impl crate::model::World for World {
         self.event(pick).place()
     }
 
+    fn place_name(&self, place: usize) -> Option<String> {
+        let client = || self.clients.get(place.checked_sub(self.hosts.len())?);
+        let server = self.hosts.get(place).map(|host| host.id.to_string());
+        server.or_else(|| Some(client()?.id().to_string()))
+    }
+
     fn key(&self, pick: Pick) -> u64 {
         self.event_key(self.event(pick))
     }

@@ -11,6 +11,7 @@ use raft_core::{Address, Envelope};
 use super::{Event, World};
 use crate::event::{EventClass, Names, Pick};
 use crate::network::InFlight;
+use crate::written::{Rest, is_written};
 
 impl World {
     pub(super) fn event_name(&self, event: Event) -> String {
@@ -145,21 +146,5 @@ impl Names for World {
             is_like.then_some((envelope.message.term()?.0.abs_diff(term), pick))
         });
         distances.min_by_key(|&(distance, _)| distance).map(|(_, pick)| pick)
-    }
-}
-
-/// True if `value` is printed as `text`.
-fn is_written(value: &dyn fmt::Display, text: &str) -> bool {
-    let mut rest = Rest(text);
-    write!(rest, "{value}").is_ok() && rest.0.is_empty()
-}
-
-/// Compares what is written with a text, without keeping it, and stops at the first difference.
-struct Rest<'a>(&'a str);
-
-impl fmt::Write for Rest<'_> {
-    fn write_str(&mut self, written: &str) -> fmt::Result {
-        self.0 = self.0.strip_prefix(written).ok_or(fmt::Error)?;
-        Ok(())
     }
 }
