@@ -3,6 +3,9 @@
 //! Guarantees: the same model and answers give the same run, and a panic of the system under test is a
 //!             violation like any other.
 
+use std::sync::Arc;
+
+use crate::coverage::{Coverage, CoveragePlan};
 use crate::coverage_map::Novelty;
 use crate::fault::FaultCounts;
 use crate::fingerprint::Fingerprint;
@@ -13,6 +16,7 @@ use crate::panic;
 use crate::repeat::Print;
 use crate::schedule::Line;
 use crate::strategy::{Step, Strategy};
+use crate::trace::Trace;
 use crate::violation::Violation;
 use crate::watch::Watch;
 
@@ -26,6 +30,8 @@ pub(crate) struct Setting<'a, M> {
     /// Nothing goes wrong after the last step, and everything has to come to rest.
     pub(crate) settles: bool,
     pub(crate) record: Record,
+    /// What there is to cover, if that is to be recorded.
+    pub(crate) coverage: Option<&'a Arc<CoveragePlan>>,
 }
 
 /// What of a run is written down. It changes nothing but the time the run takes.
@@ -52,6 +58,8 @@ pub(crate) struct Run {
     /// Empty unless they were to be recorded.
     pub(crate) lines: Vec<Line>,
     pub(crate) trace: String,
+    pub(crate) data: Option<Trace>,
+    pub(crate) coverage: Option<Coverage>,
     /// How it stood after each event, and whose that was; empty without a trace.
     pub(crate) prints: Vec<Print>,
 }
@@ -72,6 +80,7 @@ pub(crate) fn run<M: Model>(
 ) -> Result<Run, ModelError> {
     tape.clear();
     let mut watch = Watch::new(setting.record >= Record::Trace);
+    watch.coverage = setting.coverage.map(|plan| Coverage::new(Arc::clone(plan)));
     let mut oracle = Oracle::new(strategy, setting.record >= Record::Lines, tape);
     let mut world = match panic::catch(|| setting.model.start(&mut oracle, &mut watch)) {
         Ok(world) => world?,
@@ -80,6 +89,7 @@ pub(crate) fn run<M: Model>(
             return Ok(finish::<M>(oracle, watch, None));
         }
     };
+    watch.observe(|| world.lanes());
     let (mut steps, mut prints) = (0, Vec::new());
     while steps < setting.max_steps && watch.violation.is_none() {
         let enabled = world.enabled();
@@ -88,10 +98,10 @@ pub(crate) fn run<M: Model>(
         }
         let Some(pick) = oracle.pick(&enabled)? else { break };
         steps += 1;
-        if watch.is_tracing() {
-            watch.line(format_args!("{steps:5}  {}", enabled.name(pick)));
-        }
         let place = enabled.place(pick);
+        if watch.is_tracing() {
+            watch.begin(steps, pick.class, &enabled.name(pick), place);
+        }
         watch.fingerprint.mix(pick.class as u64);
         // The world may be broken after a panic, but nobody looks at it again.
         match panic::catch(|| world.perform(pick, &mut oracle, &mut watch)) {
@@ -101,6 +111,7 @@ pub(crate) fn run<M: Model>(
                 break;
             }
         }
+        watch.observe(|| world.lanes());
         if setting.record >= Record::Trace {
             prints.push((watch.fingerprint, world.place_name(place)));
         }
@@ -119,26 +130,31 @@ pub(crate) fn run<M: Model>(
             Err(message) => watch.panicked(message),
         }
     }
-    let run = finish::<M>(oracle, watch, Some(&world));
+    let mut run = finish::<M>(oracle, watch, Some(&world));
+    if let Some(data) = &mut run.data {
+        data.roles = setting.model.coverage_plan().states();
+    }
     Ok(Run { steps, prints, ..run })
 }
 
 /// What a run came to in its end; `None` if there never was a world.
 fn finish<M: Model>(oracle: Oracle<'_>, mut watch: Watch, world: Option<&M::World>) -> Run {
-    if let Some(violation) = watch.violation.clone() {
-        watch.line(format_args!("       violated: {violation}"));
-    }
     let (tape, lines) = oracle.into_parts();
+    let (fingerprint, violation) = (watch.fingerprint, watch.violation.clone());
+    let coverage = watch.coverage.take();
+    let (trace, data) = watch.into_trace().map_or((String::new(), None), |it| (it.0, Some(it.1)));
     Run {
         tape,
         steps: 0,
-        fingerprint: watch.fingerprint,
-        violation: watch.violation.take(),
+        fingerprint,
+        violation,
         faults: world.map(World::faults).unwrap_or_default(),
         operations: world.map(World::operations).unwrap_or_default(),
         goals: world.map(World::goals).unwrap_or_default(),
         lines: lines.unwrap_or_default(),
-        trace: watch.into_trace().unwrap_or_default(),
+        trace,
+        data,
+        coverage,
         prints: Vec::new(),
     }
 }

@@ -327,6 +327,7 @@ impl<'a, M: Model> Search<'a, M> {
             fails_at_max_steps: false,
             settles: false,
             record: Record::Trace,
+            coverage: None,
         };
         let map = CoverageMap::empty();
         let mut replay = TapeReplay::new(&tape);

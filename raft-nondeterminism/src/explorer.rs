@@ -6,8 +6,10 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::coverage::CoveragePlan;
 use crate::coverage_map::{CoverageMap, Novelty};
 use crate::engine::{self, Record, Run, Setting};
 use crate::model::{Model, ModelError, StartError};
@@ -18,6 +20,7 @@ use crate::rng::iteration_seed;
 use crate::schedule::{self, Schedule, ScheduleError};
 use crate::shrink;
 use crate::strategy::{Lesson, NotReproducible, Replay, Strategy, TolerantReplay, Weighted};
+use crate::trace::{Trace, TraceRecorder};
 use crate::violation::Violation;
 use crate::workers::{self, Epoch, Finished};
 
@@ -53,6 +56,7 @@ pub struct Explorer<M: Model = Raft> {
     stops_at_bug: bool,
     shrinks: bool,
     settles: bool,
+    coverage: Option<Arc<CoveragePlan>>,
     fails_at_max_steps: bool,
 }
 
@@ -78,6 +82,7 @@ impl<M: Model> Explorer<M> {
             stops_at_bug: true,
             shrinks: true,
             settles: false,
+            coverage: None,
             fails_at_max_steps: false,
         }
     }
@@ -137,6 +142,13 @@ impl<M: Model> Explorer<M> {
     #[must_use]
     pub fn settle(mut self) -> Self {
         self.settles = true;
+        self
+    }
+
+    /// Records which event was met in which state: see [`Report::coverage`].
+    #[must_use]
+    pub fn cover(mut self) -> Self {
+        self.coverage = Some(Arc::new(self.model.coverage_plan()));
         self
     }
 
@@ -356,7 +368,8 @@ impl<M: Model> Explorer<M> {
     /// How each run is to be made.
     fn setting(&self, record: Record) -> Setting<'_, M> {
         let &Self { ref model, max_steps, fails_at_max_steps, settles, .. } = self;
-        Setting { model, max_steps, fails_at_max_steps, settles, record }
+        let coverage = self.coverage.as_ref();
+        Setting { model, max_steps, fails_at_max_steps, settles, record, coverage }
     }
 
     pub(crate) fn run_once(
@@ -412,7 +425,7 @@ fn follow<M: Model>(
     let fails_at_max_steps = schedule.property() == Some(engine::MAX_STEPS);
     let max_steps = if fails_at_max_steps { schedule.events() } else { usize::MAX };
     let settles = schedule.settles;
-    let setting = Setting { model, max_steps, fails_at_max_steps, settles, record };
+    let setting = Setting { model, max_steps, fails_at_max_steps, settles, record, coverage: None };
     let map = CoverageMap::empty();
     engine::run(&setting, strategy, Vec::new(), &mut Novelty::new(&map))
 }
@@ -471,12 +484,29 @@ impl From<ModelError> for ReplayError {
 pub struct Recording {
     pub(crate) schedule: Schedule,
     trace: String,
+    data: Option<Trace>,
     violation: Option<Violation>,
 }
 
 impl Recording {
     fn new(schedule: Schedule, run: Run) -> Self {
-        Self { schedule, trace: run.trace, violation: run.violation }
+        Self { schedule, trace: run.trace, data: run.data, violation: run.violation }
+    }
+
+    /// Every event with everything it caused, for programs: for the player, graphs, and tools of one's
+    /// own.
+    #[must_use]
+    pub fn trace_data(&self) -> Trace {
+        let Self { schedule, data, violation, .. } = self;
+        let mut trace = data.clone().unwrap_or_else(|| TraceRecorder::new().finish(None));
+        let broken = violation.as_ref().map_or("no property broken", |it| &it.property);
+        trace.title = format!("{}: {broken}", schedule.model);
+        trace.model.clone_from(&schedule.model);
+        trace.strategy.clone_from(&schedule.strategy);
+        (trace.seed, trace.iteration) = (schedule.seed, schedule.iteration);
+        let defect = schedule.setting("defect").filter(|&defect| defect != "none");
+        trace.defect = defect.map(str::to_owned);
+        trace
     }
 
     /// Its choices, to keep and to replay.

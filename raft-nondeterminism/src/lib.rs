@@ -22,6 +22,7 @@
 
 #[cfg(any(test, feature = "proptest"))]
 pub mod any;
+pub mod coverage;
 mod coverage_map;
 mod engine;
 mod event;
@@ -42,13 +43,14 @@ pub mod picture;
 mod plan;
 mod raft;
 mod repeat;
-mod report;
+pub mod report;
 mod rng;
 mod schedule;
 mod shared;
 mod shrink;
 mod strategy;
 pub mod testing;
+pub mod trace;
 mod violation;
 mod watch;
 mod workers;

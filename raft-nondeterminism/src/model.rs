@@ -11,12 +11,14 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::coverage::CoveragePlan;
 use crate::event::{EnabledView, EventClass, Names, Pick};
 use crate::fault::{FaultCounts, FaultPlan};
 use crate::operation::{OperationCounts, OperationPlan};
 use crate::oracle::Oracle;
 use crate::schedule::{Schedule, ScheduleError, Setting};
 use crate::strategy::NotReproducible;
+use crate::trace::Lane;
 use crate::watch::Watch;
 
 /// What is the same in all runs of an exploration: the system under test, its surroundings, and what is
@@ -80,6 +82,12 @@ pub trait Model: Clone + fmt::Debug + Send + Sync {
 
     /// How often what may go wrong.
     fn faults(&self) -> FaultPlan;
+
+    /// What there is to cover: in which states its nodes can be, and which events they can meet there.
+    /// Places in it are what a world gives to [`Watch::coverage`].
+    fn coverage_plan(&self) -> CoveragePlan {
+        CoveragePlan::default()
+    }
 
     /// How often operators and applications ask for what.
     fn operations(&self) -> OperationPlan {
@@ -160,6 +168,12 @@ pub trait World: Names + fmt::Debug {
     /// `2^128`. `None` if the world cannot tell.
     fn exact_state(&self) -> Option<u128> {
         None
+    }
+
+    /// Who takes part, each as it is now: first those whose place is 0, 1 and so on. Asked only if
+    /// somebody will read it.
+    fn lanes(&self) -> Vec<Lane> {
+        Vec::new()
     }
 
     /// True if another enabled event leads to the same but for the names of servers, and that one is not

@@ -50,6 +50,11 @@ impl<M: Clone> Network<M> {
         self.sent
     }
 
+    /// The number of the message that is sent next.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.sent + 1
+    }
+
     /// Takes a message out, to be delivered or lost.
     pub(crate) fn take(&mut self, slot: Slot) -> InFlight<M> {
         self.in_flight -= 1;
@@ -135,6 +140,18 @@ impl<M: Clone> Network<M> {
             (other.order, other.number) < (own.order, own.number) && is_meant(&other.message)
         };
         self.inboxes[slot.place].iter().filter(is_before).count()
+    }
+
+    /// Where the first of the messages for the same receiver that are equal to this one is kept.
+    pub(crate) fn first_alike(&self, slot: Slot) -> Slot
+    where
+        M: PartialEq,
+    {
+        let own = self.message(slot);
+        let inbox = self.inboxes[slot.place].iter().enumerate();
+        let alike = inbox.filter(|(_, it)| it.message == *own);
+        let first = alike.min_by_key(|(_, it)| (it.order, it.number));
+        first.map_or(slot, |(position, _)| Slot { place: slot.place, position })
     }
 
     /// How many of them are for the receiver at this place.

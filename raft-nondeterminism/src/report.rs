@@ -2,10 +2,23 @@
 //!
 //! Guarantees: a report of a failing run ends with how to replay it.
 
+mod ci;
+pub(crate) mod dgml;
+pub(crate) mod escape;
+mod files;
+#[cfg(test)]
+pub(crate) mod golden;
+mod html;
+mod log;
+mod mermaid;
+mod shiviz;
+mod statistics;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::coverage::Coverage;
 use crate::engine::Run;
 use crate::explorer::Recording;
 use crate::fault::{Fault, FaultCounts, FaultPlan};
@@ -13,6 +26,15 @@ use crate::model::Model;
 use crate::operation::{Operation, OperationCounts, OperationPlan};
 use crate::schedule::Schedule;
 use crate::violation::Violation;
+
+pub use ci::{TestCase, TestFailure, github_annotations, junit};
+pub use dgml::dgml_trace;
+pub use files::{WriteError, write_bug, write_coverage, write_trace};
+pub use html::html;
+pub use log::readable_log;
+pub use mermaid::{mermaid_sequence, mermaid_states};
+pub use shiviz::{SHIVIZ_EXPRESSION, shiviz};
+pub use statistics::Statistics;
 
 /// What an exploration found.
 #[derive(Clone, Debug)]
@@ -36,6 +58,7 @@ pub struct Report {
     pub(crate) unique_states: u64,
     pub(crate) unique_paths: u64,
     pub(crate) elapsed: Duration,
+    coverage: Option<Coverage>,
     pub(crate) shrinking: Duration,
 }
 
@@ -112,6 +135,7 @@ impl Report {
             unique_states: 0,
             unique_paths: 0,
             elapsed: Duration::ZERO,
+            coverage: None,
             shrinking: Duration::ZERO,
         }
     }
@@ -124,6 +148,10 @@ impl Report {
         self.faults.add(&run.faults);
         self.operations.add(&run.operations);
         self.goals.add(run.goals);
+        match (&mut self.coverage, &run.coverage) {
+            (Some(all), Some(one)) => all.merge(one).expect("all runs have one plan"),
+            (all, one) => *all = all.take().or_else(|| one.clone()),
+        }
         let is_buggy = u64::from(run.violation.is_some());
         self.buggy_iterations += is_buggy;
         if !self.members.contains_key(member) {
@@ -176,6 +204,13 @@ impl Report {
     #[must_use]
     pub fn unique_paths(&self) -> u64 {
         self.unique_paths
+    }
+
+    /// Which event was met in which state, if that was recorded: see
+    /// [`Explorer::cover`](crate::Explorer::cover).
+    #[must_use]
+    pub fn coverage(&self) -> Option<&Coverage> {
+        self.coverage.as_ref()
     }
 
     /// How many runs had a fair strategy: see [`Strategy::is_fair`](crate::Strategy::is_fair).
@@ -237,6 +272,22 @@ impl Report {
     #[must_use]
     pub fn goals(&self) -> &GoalCounts {
         &self.goals
+    }
+
+    /// The figures in Coyote's own lines.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            bugs: self.buggy_iterations,
+            fair_paths: 0,
+            unfair_paths: self.iterations,
+            unique_paths: self.unique_paths,
+            unique_states: self.unique_states,
+            events: self.steps,
+            event_bounds: self.step_bounds(),
+            max_steps: None,
+            elapsed: self.elapsed,
+        }
     }
 
     /// Says whether all is well: what a test asserts.

@@ -3,7 +3,7 @@
 use raft_core::Defect;
 use raft_nondeterminism::{
     Bug, EnabledView, ExploreError, Explorer, Line, NotReproducible, Pick, Random, ReplayError,
-    Scenario, Schedule, ScheduleError, Strategy,
+    Scenario, Schedule, ScheduleError, Strategy, Weighted,
 };
 
 fn explorer() -> Explorer {
@@ -44,6 +44,21 @@ fn a_run_with_crashes_and_slow_disks_replays_from_its_text() {
         has_choice |= schedule.lines().iter().any(|line| matches!(line, Line::Choose { .. }));
     }
     assert!(has_choice, "some crash left open how much was saved");
+}
+
+#[test]
+fn every_scenario_replays_from_its_text_though_messages_share_names() {
+    for scenario in Scenario::all() {
+        let name = scenario.name().to_owned();
+        for iteration in 0..15 {
+            let explorer = Explorer::new(scenario.clone()).strategy(Weighted::new());
+            let recording = explorer.max_steps(400).record(iteration).unwrap();
+            let schedule: Schedule = recording.schedule().to_string().parse().unwrap();
+            let again = Explorer::replay(&schedule);
+            let is_same = again.as_ref().is_ok_and(|again| *again == recording);
+            assert!(is_same, "{name}, iteration {iteration}: {:?}", again.err());
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 mod enabled;
 mod judges;
+mod lanes;
 mod names;
 mod settle;
 mod state;
@@ -25,9 +26,10 @@ use crate::event::{EventClass, Pick};
 use crate::fault::{Fault, FaultCounts, FaultPlan};
 use crate::links::Cut;
 use crate::model::World;
-use crate::network::{Network, Slot};
+use crate::network::{InFlight, Network, Slot};
 use crate::oracle::Oracle;
 use crate::strategy::NotReproducible;
+use crate::trace::Lane;
 use crate::watch::Watch;
 use enabled::Enabled;
 use judges::Judges;
@@ -182,17 +184,20 @@ impl<N: Node> NodeWorld<N> {
         self.facts.clear();
         match event {
             Event::Deliver(slot) => {
-                let Envelope { from, message, .. } = self.network.take(slot).message;
+                let InFlight { number, message: envelope, .. } = self.network.take(slot);
+                let Envelope { from, message, .. } = envelope;
+                watch.delivered(number);
                 self.handle(slot.place, dice, watch, |node, ctx| {
                     node.on_message(ctx, from, message);
                 })?;
             }
             Event::Drop(slot) => {
-                self.network.take(slot);
+                watch.lost(self.network.take(slot).number);
                 self.faults.happened(Fault::Drop);
             }
             Event::Duplicate(slot) => {
-                self.network.duplicate(slot);
+                let number = self.network.in_flight_at(slot).number;
+                watch.doubled(number, self.network.duplicate(slot));
                 self.faults.happened(Fault::Duplicate);
             }
             Event::Timeout(place, timer) => {
@@ -279,6 +284,8 @@ impl<N: Node> NodeWorld<N> {
                     has_sent = true;
                     let receiver = &self.hosts[to.place()].name;
                     watch.line(format_args!("       {name} → {receiver} {message:?}"));
+                    let (number, places) = (self.network.next_number(), (place, to.place()));
+                    watch.sent(number, places, &format_args!("{message:?}"), None);
                     let (from, since) = (NodeId::at(place), self.steps);
                     let digest = self.digest(from, to, &message);
                     let envelope = Envelope { from, message, digest, since };
@@ -460,6 +467,10 @@ impl<N: Node> World for NodeWorld<N> {
     fn exact_state(&self) -> Option<u128> {
         // How long something has been false is no part of the state.
         (!self.judges.counts_steps()).then(|| self.exact())
+    }
+
+    fn lanes(&self) -> Vec<Lane> {
+        self.all_lanes()
     }
 
     fn fork(&self) -> Option<Self> {

@@ -5,6 +5,7 @@
 
 mod catalog;
 pub(crate) mod changes;
+mod coverage;
 pub(crate) mod disk;
 pub(crate) mod goal;
 mod machine;
@@ -16,6 +17,7 @@ mod world;
 
 use raft_core::Defect;
 
+use crate::coverage::CoveragePlan;
 use crate::explorer::{Explorer, Recording, ReplayError};
 use crate::fault::FaultPlan;
 use crate::model::{Model, ModelError, StartError};
@@ -154,6 +156,10 @@ impl Model for Raft {
         })?;
         reader.finish()?;
         Ok(Self { scenario, defect, monitors: self.monitors.clone() })
+    }
+
+    fn coverage_plan(&self) -> CoveragePlan {
+        coverage::plan()
     }
 
     fn exhaustible(&self) -> Self {

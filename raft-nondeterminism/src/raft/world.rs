@@ -14,11 +14,14 @@
 
 mod abstraction;
 mod client;
+mod covering;
 mod event;
 mod files;
 mod host;
 mod keys;
+mod lanes;
 mod names;
+mod post;
 mod settle;
 mod state;
 
@@ -34,18 +37,19 @@ use raft_core::{
 use crate::event::{EventClass, Pick};
 use crate::fault::{Fault, FaultCounts};
 use crate::links::Cut;
-use crate::network::{Network, Slot};
+use crate::network::{InFlight, Network, Slot};
 use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
 use crate::raft::changes::{Changes, possible_changes};
 use crate::raft::monitor::Fact;
 use crate::raft::scenario::{Clocks, Delivery, SaveMode, Scenario};
 use crate::raft::watch::{Observers, Watch};
-use crate::raft::world::client::{ClientHost, Outcome};
+use crate::raft::world::client::ClientHost;
 use crate::raft::world::event::Event;
 use crate::raft::world::host::{Host, SPEED};
 use crate::shared::Shared;
 use crate::strategy::NotReproducible;
+use crate::trace::Lane;
 use crate::watch;
 
 /// A cluster with everything around it.
@@ -68,6 +72,7 @@ pub struct World {
     /// Buffers, empty between events.
     effects: Effects,
     inputs: VecDeque<Input>,
+    heard: Vec<usize>,
     observers: Observers,
     /// How often a timer has fired.
     timeouts: u32,
@@ -163,6 +168,7 @@ impl World {
             reads: BTreeMap::new(),
             effects: Effects::new(),
             inputs: VecDeque::new(),
+            heard: Vec::new(),
             observers: Observers::default(),
             timeouts: 0,
             touched: 0,
@@ -332,15 +338,20 @@ impl World {
     fn happen(&mut self, event: Event, watch: &mut Watch<'_>) {
         match event {
             Event::Deliver(slot) => {
-                let envelope = self.network.take(slot).message;
-                self.arrive(slot.place, envelope, watch);
+                let slot = self.first_alike(slot);
+                let InFlight { number, message, .. } = self.network.take(slot);
+                watch.delivered(number);
+                self.arrive(slot.place, message, watch);
             }
             Event::Drop(slot) => {
-                self.network.take(slot);
+                let slot = self.first_alike(slot);
+                watch.lost(self.network.take(slot).number);
                 self.faults.happened(Fault::Drop);
             }
             Event::Duplicate(slot) => {
-                self.network.duplicate(slot);
+                let slot = self.first_alike(slot);
+                let number = self.network.in_flight_at(slot).number;
+                watch.doubled(number, self.network.duplicate(slot));
                 self.faults.happened(Fault::Duplicate);
             }
             Event::Timeout(place) => {
@@ -380,6 +391,7 @@ impl World {
                 self.start(place, watch).expect("what a server saved, it recovers from");
                 let (server, was_torn) = (self.hosts[place].id, self.hosts[place].was_torn());
                 watch.fact(&Fact::Restarted { server, was_torn });
+                self.cover_restart(place, watch);
             }
             Event::Snapshot(place) => {
                 self.operate(place, Operation::TakeSnapshot, Input::TakeSnapshot, watch);
@@ -478,6 +490,15 @@ impl World {
             Delivery::Fifo => self.network.before(slot, |other| other.from == message.from) == 0,
             Delivery::Bus => self.network.before(slot, |_| true) < LOCKED_MAX,
         }
+    }
+
+    /// The first of the messages for the same receiver that say the same. Where order matters, which of
+    /// them goes matters too, and their names do not tell.
+    fn first_alike(&self, slot: Slot) -> Slot {
+        if self.scenario.delivery == Delivery::Unordered {
+            return slot;
+        }
+        self.network.first_alike(slot)
     }
 
     /// Lets time pass until the timer of the server at this place fires.
@@ -581,56 +602,6 @@ impl World {
             watch.fact(&Fact::ReadFailed { server, id });
         }
     }
-
-    /// A message arrives at a client.
-    fn answer(&mut self, place: usize, envelope: Envelope, watch: &mut Watch<'_>) {
-        let client = self.clients[place].id();
-        match self.clients[place].handle(envelope) {
-            Outcome::Ignored => {}
-            Outcome::Send(envelope) => self.send(envelope, watch),
-            Outcome::Applied { sequence_number, log_id, response } => {
-                let response = response.as_ref().try_into().map_or(0, u64::from_le_bytes);
-                watch.fact(&Fact::Answered { client, sequence_number, log_id, response });
-            }
-            Outcome::Refused { sequence_number, result } => {
-                watch.line(format_args!("       {client}{sequence_number} refused: {result}"));
-                watch.fact(&Fact::RequestRefused { client, sequence_number, result: &result });
-            }
-        }
-    }
-
-    fn send(&mut self, envelope: Envelope, watch: &mut Watch<'_>) {
-        watch.line(format_args!("       {envelope}"));
-        watch.observers.refinement.iter_mut().for_each(|refinement| refinement.sent(&envelope));
-        self.post(envelope);
-    }
-
-    /// Puts a message in flight: a broadcast is one per receiver, each with a fate of its own. One for a
-    /// stranger disappears.
-    fn post(&mut self, envelope: Envelope) {
-        let clients = self.hosts.len();
-        match envelope.to {
-            Address::AllServers => {
-                for place in self.places() {
-                    let to = Address::Server(self.hosts[place].id);
-                    if to != envelope.from {
-                        self.network.send(place, Envelope { to, ..envelope.clone() });
-                    }
-                }
-            }
-            // Server `n` is at place `n - 1`, and so are clients after them.
-            Address::Server(ServerId(id)) => {
-                if (1..=clients as u64).contains(&id) {
-                    self.network.send(id as usize - 1, envelope);
-                }
-            }
-            Address::Client(ClientId(id)) => {
-                if (1..=self.clients.len() as u64).contains(&id) {
-                    self.network.send(clients + id as usize - 1, envelope);
-                }
-            }
-        }
-    }
 }
 
 impl crate::model::World for World {
@@ -639,7 +610,7 @@ impl crate::model::World for World {
     }
 
     fn place(&self, pick: Pick) -> usize {
-        self.event(pick).place()
+        self.place_among_all(self.event(pick))
     }
 
     fn place_name(&self, place: usize) -> Option<String> {
@@ -688,6 +659,10 @@ impl crate::model::World for World {
 
     fn goals(&self) -> u64 {
         self.observers.goals.reached()
+    }
+
+    fn lanes(&self) -> Vec<Lane> {
+        self.all_lanes()
     }
 
     fn exact_state(&self) -> Option<u128> {

@@ -259,7 +259,9 @@ mod tests {
         assert_eq!(error, UnknownStrategy::NoBound { name: "pos" });
         let error = strategy("pct:many", None).unwrap_err();
         assert_eq!(error, UnknownStrategy::Bound { name: "pct:many".to_owned() });
-        for (word, meant) in [("wieghted", "weighted"), ("pcr", "prioritization"), ("", "pos")] {
+        for (word, meant) in
+            [("wieghted", "weighted"), ("pcr", "prioritization"), ("swam", "swarm")]
+        {
             let error = strategy(word, None).unwrap_err();
             let UnknownStrategy::Name { nearest, .. } = &error else { panic!("{error}") };
             assert_eq!(*nearest, meant, "for {word:?}");

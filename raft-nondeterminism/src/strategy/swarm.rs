@@ -28,7 +28,6 @@ pub struct Swarm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     Any,
-    Oldest,
     Newest,
     /// Whose place is the faster one.
     Fastest,
@@ -61,9 +60,9 @@ impl Swarm {
                 EventClass::Deliver => (false, 1, 0),
                 EventClass::Save | EventClass::Restart => (false, 2, 1),
                 // Few let leaders do much, many depose them.
-                EventClass::Timeout => (false, 4, 2),
-                EventClass::Client => (false, 3, 1),
-                _ => (self.rng.below(8) == 0, 3, 1),
+                EventClass::Timeout => (false, 3, 2),
+                EventClass::Client => (false, 2, 1),
+                _ => (self.rng.below(8) == 0, 2, 1),
             };
             let power = self.rng.below(doublings + 1);
             self.weights.set(class, if is_off { 0 } else { (weight << power) >> halvings });
@@ -73,7 +72,6 @@ impl Swarm {
     fn is_first(&self, enabled: &EnabledView<'_>, one: Pick, other: Pick) -> bool {
         match self.order {
             Order::Any => true,
-            Order::Oldest => enabled.key(one) < enabled.key(other),
             Order::Newest => enabled.key(one) > enabled.key(other),
             Order::Fastest => {
                 let speed = |pick| mixed(enabled.place(pick) as u64 ^ self.salt);
@@ -94,13 +92,12 @@ impl Strategy for Swarm {
         self.rng = Rng::new(seed);
         self.draw_weights();
         self.order = match self.rng.below(12) {
-            0 => Order::Oldest,
-            1 => Order::Newest,
-            2..=5 => Order::Fastest,
+            0 => Order::Newest,
+            1..=4 => Order::Fastest,
             _ => Order::Any,
         };
         self.salt = self.rng.bits();
-        self.burst = if self.rng.below(4) == 0 { 1 + self.rng.below(3) } else { 0 };
+        self.burst = if self.rng.below(8) == 0 { 1 + self.rng.below(3) } else { 0 };
         self.last = None;
     }
 

@@ -23,11 +23,13 @@ impl<N: Node> NodeWorld<N> {
     ///
     /// If messages follow from messages without end. What does not become true is told to `watch`.
     pub(super) fn come_to_rest(&mut self, watch: &mut Watch) -> Result<(), String> {
-        watch.line(format_args!("       everything works from now on"));
+        // Nobody's place is as large as this: it is about all of them.
+        watch.begin_unchosen(EventClass::Partition, "everything works from now on", usize::MAX);
         // What nodes choose from here on follows from the run: no schedule says it.
         let mut dice = Rng::new(watch.fingerprint.0);
         self.plan = crate::FaultPlan::none();
         self.cut = None;
+        watch.observe(|| self.all_lanes());
         self.find_enabled();
         for round in 0..ROUNDS_MAX {
             self.drain(&mut dice, watch)?;
@@ -87,8 +89,10 @@ impl<N: Node> NodeWorld<N> {
 
     fn happen_by_name(&mut self, event: Event, dice: &mut Rng, watch: &mut Watch) {
         if watch.is_tracing() {
-            watch.line(format_args!("    +  {}", self.event_name(event)));
+            let place = self.whose(event).unwrap_or(usize::MAX);
+            watch.begin_unchosen(event.class(), &self.event_name(event), place);
         }
         self.happen(event, dice, watch).expect("dice have an answer to everything");
+        watch.observe(|| self.all_lanes());
     }
 }

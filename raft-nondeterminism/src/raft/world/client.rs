@@ -116,6 +116,18 @@ impl ClientHost {
         }
     }
 
+    /// What it does, in a few words.
+    pub(super) fn summary(&self) -> String {
+        let (asked, waiting) = (
+            self.requests - self.requests_left,
+            match &self.kind {
+                Kind::Plain(client) => usize::from(client.pending().is_some()),
+                Kind::Registered(client) => client.pending.len(),
+            },
+        );
+        format!("asked {asked} of {} | waiting for {waiting}", self.requests)
+    }
+
     /// Takes what has arrived.
     pub(super) fn handle(&mut self, envelope: Envelope) -> Outcome {
         match &mut self.kind {

@@ -2,6 +2,7 @@
 //!
 //! Elsewhere: which of it is possible, and what comes of it, is in `world.rs`; its names are in `names.rs`.
 
+use crate::event::EventClass;
 use crate::links::Cut;
 use crate::network::Slot;
 
@@ -65,6 +66,27 @@ impl Event {
             | Self::Resume(place) => place,
             Self::Cut(cut) => usize::MAX - usize::try_from(cut.number()).unwrap_or_default() - 1,
             Self::Heal => usize::MAX,
+        }
+    }
+
+    /// Its class.
+    pub(super) fn class(self) -> EventClass {
+        match self {
+            Self::Deliver(_) | Self::Take(_) => EventClass::Deliver,
+            Self::Drop(_) => EventClass::Drop,
+            Self::Duplicate(_) => EventClass::Duplicate,
+            Self::Timeout(_) => EventClass::Timeout,
+            Self::Request(_) | Self::Retry(_) => EventClass::Client,
+            Self::Saved(_) | Self::Applied(_) | Self::Taken(_) => EventClass::Save,
+            Self::Crash(_) | Self::Pause(_) => EventClass::Crash,
+            Self::Restart(_) | Self::Resume(_) => EventClass::Restart,
+            Self::Snapshot(_) => EventClass::Snapshot,
+            Self::Change(..) => EventClass::Change,
+            Self::Transfer(..) => EventClass::Transfer,
+            Self::Read(_) => EventClass::Read,
+            Self::Propose(_) => EventClass::Propose,
+            Self::Cut(_) | Self::Heal => EventClass::Partition,
+            Self::FailDisk(_) | Self::Stall(_) | Self::Unstall(_) => EventClass::Disk,
         }
     }
 

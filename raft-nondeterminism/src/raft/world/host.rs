@@ -20,6 +20,7 @@ use super::files::Files;
 use crate::fault::Fault;
 use crate::fingerprint::StateHasher;
 use crate::oracle::Oracle;
+use crate::raft::coverage;
 use crate::raft::machine::Machine;
 use crate::raft::monitor::Fact;
 use crate::raft::scenario::{Clocks, Protocol, SaveMode};
@@ -171,6 +172,21 @@ impl Host {
     /// True if its files ended with a torn write when it started.
     pub(super) fn was_torn(&self) -> bool {
         self.files.as_ref().is_some_and(Files::was_torn)
+    }
+
+    /// What its disk holds.
+    pub(super) fn disk(&self) -> &Recovered {
+        &self.disk
+    }
+
+    /// How many saves are not durable yet.
+    pub(super) fn saves_under_way(&self) -> usize {
+        self.unsaved.len()
+    }
+
+    /// How many things its state machine was asked and has not done.
+    pub(super) fn tasks_under_way(&self) -> usize {
+        self.tasks.len()
     }
 
     pub(super) fn is_taking(&self) -> bool {
@@ -348,6 +364,7 @@ impl World {
         if let Some(files) = &mut host.files {
             files.crash(saves.make_contiguous(), oracle)?;
         }
+        self.cover_end(place, watch);
         self.end(place);
         self.faults.happened(Fault::Crash);
         if kept < unsaved {
@@ -393,6 +410,7 @@ impl World {
             return Ok(());
         }
         self.faults.happened(Fault::DiskError);
+        self.cover_end(place, watch);
         self.end(place);
         watch.fact(&Fact::Crashed { server: self.hosts[place].id });
         Ok(())
@@ -419,19 +437,29 @@ impl World {
             let (id, clock) = (host.id, host.clock);
             let server = host.server.as_mut().expect("only running servers take inputs");
             let before = watch.is_tracing().then(|| (server.current_term(), server.role().name()));
-            let refinement = &mut watch.observers.refinement;
-            let hear = |input: &Input| {
+            let covered = watch.coverage().is_some().then(|| coverage::state_of(server));
+            let (heard, refinement) = (&mut self.heard, &mut watch.observers.refinement);
+            let mut hear = |input: &Input| {
                 refinement.iter_mut().for_each(|refinement| refinement.hear(input));
+                if covered.is_some() {
+                    heard.push(coverage::event_of(input));
+                }
             };
             let outcome = match first.take() {
                 Some(together) => {
-                    server.step_all(clock, together.into_iter().inspect(hear), &mut effects)
+                    let together = together.into_iter().inspect(&mut hear);
+                    server.step_all(clock, together, &mut effects)
                 }
                 None => {
-                    let input = inputs.pop_front().into_iter();
-                    server.step_all(clock, input.inspect(hear), &mut effects)
+                    let next = inputs.pop_front().into_iter().inspect(&mut hear);
+                    server.step_all(clock, next, &mut effects)
                 }
             };
+            if let (Some(before), Some(coverage)) = (covered, watch.coverage()) {
+                let (states, heard) = ((before, coverage::state_of(server)), heard.drain(..));
+                let (is_refused, effects) = (outcome.is_err(), effects.as_slice());
+                coverage::cover_step(coverage, states, heard, is_refused, effects);
+            }
             let (term, role) = (server.current_term(), server.role().name());
             if let Err(error) = outcome {
                 watch.line(format_args!("       {id} refused: {error}"));
@@ -496,7 +524,7 @@ impl World {
                 {
                     watch.fact(&Fact::AskedToLead { server: id, term: request.term });
                 }
-                self.post(envelope);
+                self.post(envelope, watch);
             }
             Effect::Apply(apply) => self.ask(place, Task::Apply(apply), inputs, watch),
             Effect::TakeSnapshot { through } => {

@@ -5,11 +5,13 @@
 //!             the messages are not, the name ends with `#2`, `#3` and so on.
 
 use std::fmt::{self, Write as _};
+use std::hash::Hash as _;
 
 use raft_core::{Address, Envelope};
 
 use super::{Event, World};
 use crate::event::{EventClass, Names, Pick};
+use crate::fingerprint::StateHasher;
 use crate::network::InFlight;
 use crate::written::{Rest, is_written};
 
@@ -66,17 +68,22 @@ impl World {
 }
 
 impl World {
-    /// Which of the different messages with the event's name it is about, from 1: those that were sent
-    /// earlier come first.
+    /// Which of the different messages with the event's name it is about, from 1. They are ordered by what
+    /// is in them: when they were sent does not do, since of two twins either may be gone.
     fn rank(&self, pick: Pick, name: &str) -> usize {
         let Some(slot) = self.event(pick).slot() else { return 1 };
-        let own = self.network.in_flight_at(slot);
-        let mut others: Vec<_> = self.picks_named(pick.class, name).collect();
-        others.retain(|it| it.number < own.number && it.message != own.message);
-        others.sort_by_key(|it| it.number);
-        // Twins count once.
-        others.dedup_by(|one, two| one.message == two.message);
-        others.len() + 1
+        let content = |message: &Envelope| {
+            let mut state = StateHasher::new();
+            message.hash(&mut state);
+            state.state()
+        };
+        let own = self.network.message(slot);
+        let named = self.picks_named(pick.class, name).map(|it| &it.message);
+        let mut before: Vec<_> = named.filter(|&other| other != own).map(content).collect();
+        before.retain(|&other| other < content(own));
+        before.sort_unstable();
+        before.dedup();
+        before.len() + 1
     }
 
     /// What the enabled events of a class with this name are about.

@@ -8,6 +8,7 @@ use raft_core::Server;
 
 use super::host::SPEED;
 use super::{Event, Host, World};
+use crate::event::EventClass;
 use crate::network::InFlight;
 use crate::raft::scenario::Clocks;
 use crate::raft::watch::Watch;
@@ -25,7 +26,8 @@ impl World {
     ///
     /// What does not end.
     pub(super) fn come_to_rest(&mut self, watch: &mut Watch<'_>) -> Result<(), String> {
-        watch.line(format_args!("       everything works from now on"));
+        // Nobody's place is as large as this: it is about all of them.
+        watch.begin_unchosen(EventClass::Partition, "everything works from now on", usize::MAX);
         self.cut = None;
         (self.scenario.timeouts_max, self.scenario.term_max) = (0, 0);
         for host in &mut self.hosts {
@@ -33,8 +35,9 @@ impl World {
             host.is_paused = false;
             host.speed = SPEED;
         }
+        watch.observe(|| self.all_lanes());
         for place in self.places().filter(|&place| !self.hosts[place].is_up()).collect::<Vec<_>>() {
-            self.happen(Event::Restart(place), watch);
+            self.happen_by_name(Event::Restart(place), watch);
         }
         // From here on time passes for all alike.
         let now = self.hosts.iter().map(|host| host.clock).max().unwrap_or_default();
@@ -76,10 +79,17 @@ impl World {
                 Event::Taken(place)
             } else if let Some(place) = place(Host::has_arrivals) {
                 Event::Take(place)
-            } else if let Some((place, InFlight { message, .. })) = self.network.take_first() {
+            } else if let Some((place, InFlight { number, message, .. })) =
+                self.network.take_first()
+            {
                 // In order: what overtakes is asked for again, over and over.
-                watch.line(format_args!("    +  deliver {message}"));
+                if watch.is_tracing() {
+                    let name = format!("deliver {message}");
+                    watch.begin_unchosen(EventClass::Deliver, &name, place);
+                }
+                watch.delivered(number);
                 self.arrive(place, message, watch);
+                watch.observe(|| self.all_lanes());
                 continue;
             } else {
                 return Ok(());
@@ -91,9 +101,11 @@ impl World {
 
     fn happen_by_name(&mut self, event: Event, watch: &mut Watch<'_>) {
         if watch.is_tracing() {
-            watch.line(format_args!("    +  {}", self.event_name(event)));
+            let (name, place) = (self.event_name(event), self.place_among_all(event));
+            watch.begin_unchosen(event.class(), &name, place);
         }
         self.happen(event, watch);
+        watch.observe(|| self.all_lanes());
     }
 
     /// What is not at rest yet.
