@@ -16,6 +16,9 @@ use super::progress::{Goal, Progress};
 use super::summary::{Counted, Summary};
 use super::{Exit, count, say, scenario};
 
+/// Which runs have to come to rest, if nothing is said: each so many-th. It doubles the time of these.
+const SETTLES: u64 = 4;
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   raft-explore test sample-with-failure
@@ -79,9 +82,13 @@ pub(crate) struct TestArgs {
     /// Go on after a bug, and count how many runs have one.
     #[arg(long)]
     explore: bool,
-    /// Let nothing go wrong after each run, and demand that everything comes to rest.
+    /// Let nothing go wrong after each run, and demand that everything comes to rest; without this, after
+    /// every fourth.
     #[arg(long, visible_alias = "liveness")]
     settle: bool,
+    /// Never do that.
+    #[arg(long, conflicts_with = "settle")]
+    no_settle: bool,
     /// Take a run that reaches --max-steps for a bug.
     #[arg(long)]
     fail_on_max_steps: bool,
@@ -182,9 +189,11 @@ impl TestArgs {
         if self.no_refinement {
             explorer = explorer.without_refinement();
         }
-        if self.settle {
-            explorer = explorer.settle();
-        }
+        explorer = explorer.settle_every(match (self.settle, self.no_settle) {
+            (true, _) => 1,
+            (false, false) => SETTLES,
+            (false, true) => 0,
+        });
         if self.fail_on_max_steps {
             explorer = explorer.fail_at_max_steps();
         }
