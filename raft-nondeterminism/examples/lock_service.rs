@@ -61,12 +61,12 @@ impl Node for Party {
                 waiting.push(from);
                 self.grant(ctx);
             }
-            (Self::Locks { last_token, is_held, .. }, Message::Release { token }) => {
-                if token == *last_token {
-                    *is_held = false;
-                    ctx.cancel_timer("lease");
-                    self.grant(ctx);
-                }
+            (Self::Locks { last_token, is_held, .. }, Message::Release { token })
+                if token == *last_token =>
+            {
+                *is_held = false;
+                ctx.cancel_timer("lease");
+                self.grant(ctx);
             }
             (Self::Client, Message::Granted { token }) => {
                 ctx.send(STORAGE, Message::Write { token });

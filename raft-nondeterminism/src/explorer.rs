@@ -55,7 +55,8 @@ pub struct Explorer<M: Model = Raft> {
     workers: NonZeroUsize,
     stops_at_bug: bool,
     shrinks: bool,
-    settles: bool,
+    /// Each so many-th run has to come to rest in the end; 0 for none.
+    settles: u64,
     coverage: Option<Arc<CoveragePlan>>,
     fails_at_max_steps: bool,
 }
@@ -81,7 +82,7 @@ impl<M: Model> Explorer<M> {
             workers: NonZeroUsize::MIN,
             stops_at_bug: true,
             shrinks: true,
-            settles: false,
+            settles: 0,
             coverage: None,
             fails_at_max_steps: false,
         }
@@ -141,7 +142,15 @@ impl<M: Model> Explorer<M> {
     /// rest: requests are answered, changes finished, followers caught up (the property `comes-to-rest`).
     #[must_use]
     pub fn settle(mut self) -> Self {
-        self.settles = true;
+        self.settles = 1;
+        self
+    }
+
+    /// The same, but only of each so many-th run: to look for progress that is missing costs as much as to
+    /// look for what must not happen. With 0, of none.
+    #[must_use]
+    pub fn settle_every(mut self, runs: u64) -> Self {
+        self.settles = runs;
         self
     }
 
@@ -202,7 +211,7 @@ impl<M: Model> Explorer<M> {
         let mut map = CoverageMap::new();
         let mut paths = CoverageMap::new();
         let mut epochs = EPOCHS.into_iter();
-        let (mut next, seed) = (0, self.seed);
+        let (mut next, seed, settles) = (0, self.seed, self.settles);
         // What is learned here is forgotten with it, so that the next exploration is the same.
         let mut strategy = self.fresh_strategy();
         while !self.is_over(next, started) {
@@ -212,7 +221,8 @@ impl<M: Model> Explorer<M> {
             let workers = self.workers.get().min(usize::try_from(size).unwrap_or(usize::MAX));
             let strategies = (0..workers).map(|_| strategy.fork()).collect();
             let epoch = Epoch {
-                setting: self.setting(Record::Tape),
+                setting: self.setting(Record::Tape, next),
+                settles_at: &|iteration| settles_at(settles, iteration),
                 map: &map,
                 stops_at_bug: self.stops_at_bug,
                 seed_of: &|iteration| iteration_seed(seed, iteration),
@@ -268,7 +278,7 @@ impl<M: Model> Explorer<M> {
         self.validate()?;
         let mut strategy = self.fresh_strategy();
         strategy.begin(self.seed_of(iteration));
-        let run = self.run_once(&mut *strategy, Record::Trace)?;
+        let run = self.run_once(&mut *strategy, iteration, Record::Trace)?;
         Ok(self.recording(iteration, self.strategy.describe(), run))
     }
 
@@ -365,9 +375,14 @@ impl<M: Model> Explorer<M> {
         iteration_seed(self.seed, iteration)
     }
 
-    /// How each run is to be made.
-    fn setting(&self, record: Record) -> Setting<'_, M> {
-        let &Self { ref model, max_steps, fails_at_max_steps, settles, .. } = self;
+    fn settles_at(&self, iteration: u64) -> bool {
+        settles_at(self.settles, iteration)
+    }
+
+    /// How a run is to be made.
+    fn setting(&self, record: Record, iteration: u64) -> Setting<'_, M> {
+        let &Self { ref model, max_steps, fails_at_max_steps, .. } = self;
+        let settles = self.settles_at(iteration);
         let coverage = self.coverage.as_ref();
         Setting { model, max_steps, fails_at_max_steps, settles, record, coverage }
     }
@@ -375,10 +390,11 @@ impl<M: Model> Explorer<M> {
     pub(crate) fn run_once(
         &self,
         strategy: &mut dyn Strategy,
+        iteration: u64,
         record: Record,
     ) -> Result<Run, ModelError> {
         let map = CoverageMap::empty();
-        engine::run(&self.setting(record), strategy, Vec::new(), &mut Novelty::new(&map))
+        engine::run(&self.setting(record, iteration), strategy, Vec::new(), &mut Novelty::new(&map))
     }
 
     fn bug(&self, iteration: u64, member: String, run: Run) -> Result<Bug, ExploreError> {
@@ -388,7 +404,7 @@ impl<M: Model> Explorer<M> {
     }
 
     fn recording(&self, iteration: u64, strategy: String, run: Run) -> Recording {
-        recording(&self.model, self.settles, strategy, (self.seed, iteration), run)
+        recording(&self.model, self.settles_at(iteration), strategy, (self.seed, iteration), run)
     }
 }
 
@@ -412,6 +428,11 @@ pub(crate) fn recording<M: Model>(
         lines: std::mem::take(&mut run.lines),
     };
     Recording::new(schedule, run)
+}
+
+/// True for the last of each so many runs.
+fn settles_at(runs: u64, iteration: u64) -> bool {
+    runs > 0 && iteration % runs == runs - 1
 }
 
 /// Runs as `strategy` says in the setting of a schedule.

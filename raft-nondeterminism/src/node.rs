@@ -52,8 +52,9 @@ mod world;
 
 use std::fmt;
 
+use crate::fingerprint::StateHasher;
+
 pub use context::Context;
-pub use hash::StateHasher;
 pub use property::{Fact, Monitor, MonitorFork, View};
 pub use simulation::{Delivery, Simulation, SimulationError};
 pub use world::NodeWorld;
@@ -105,8 +106,8 @@ impl fmt::Debug for NodeId {
 /// [`Node::on_restart`] is called, which should set back what the disk would not have held.
 /// [`Context::write`] is the quick and dangerous way: until the next sync a crash may take it.
 pub trait Node: Clone + fmt::Debug + Send + Sync + 'static {
-    /// What nodes and clients say. In schedules and traces it stands as `Debug` prints it, so two
-    /// messages that print the same should be the same.
+    /// What nodes and clients say. In schedules and traces it stands as `Debug` prints it, which should be
+    /// one line; two messages that print the same should be the same.
     type Message: Clone + fmt::Debug + Send + Sync + 'static;
 
     /// The node starts for the first time.

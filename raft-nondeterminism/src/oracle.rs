@@ -2,7 +2,7 @@
 //!
 //! Guarantees: whatever may happen differently next time was asked here, was answered by the
 //!             strategy, and stands on the tape.
-//! Elsewhere:  how to answer is in [`crate::strategy`]; the tape as text is in `schedule.rs`.
+//! Elsewhere:  how to answer is in [`mod@crate::strategy`]; the tape as text is in `schedule.rs`.
 
 use crate::event::{EnabledView, Pick};
 use crate::schedule::Line;

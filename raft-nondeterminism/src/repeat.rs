@@ -50,7 +50,7 @@ impl<M: Model> Explorer<M> {
             let mut strategy = self.fresh_strategy();
             for _ in 0..2 {
                 strategy.begin(self.seed_of(0));
-                let again = self.run_once(&mut *strategy, Record::Lines)?;
+                let again = self.run_once(&mut *strategy, 0, Record::Lines)?;
                 self.assert_repeated(0, run, &again)?;
             }
         } else if iteration.is_multiple_of(ITERATIONS) {
@@ -67,7 +67,7 @@ impl<M: Model> Explorer<M> {
         record: Record,
     ) -> Result<Run, ExploreError> {
         let mut replay = TapeReplay::new(&run.tape);
-        let again = self.run_once(&mut replay, record).map_err(|error| match error {
+        let again = self.run_once(&mut replay, iteration, record).map_err(|error| match error {
             ModelError::NotReproducible(NotReproducible { step, .. }) => {
                 self.nondeterminism(iteration, step, String::new())
             }
@@ -101,7 +101,7 @@ impl<M: Model> Explorer<M> {
         let make = || {
             let mut strategy = self.fresh_strategy();
             strategy.begin(self.seed_of(iteration));
-            self.run_once(&mut *strategy, Record::Trace).ok()
+            self.run_once(&mut *strategy, iteration, Record::Trace).ok()
         };
         let first = make()?;
         (0..TRIES).find_map(|_| parted(&first, &make()?))

@@ -219,13 +219,6 @@ impl Report {
         self.fair_iterations
     }
 
-    /// How many events there were in each second, while none was left out of anything.
-    #[must_use]
-    pub fn steps_per_second(&self) -> u64 {
-        let exploring = self.elapsed.saturating_sub(self.shrinking).as_secs_f64();
-        (self.steps as f64 / exploring.max(1e-6)) as u64
-    }
-
     /// How long it took, with the shrinking of what was found.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
@@ -279,14 +272,15 @@ impl Report {
     pub fn statistics(&self) -> Statistics {
         Statistics {
             bugs: self.buggy_iterations,
-            fair_paths: 0,
-            unfair_paths: self.iterations,
+            fair_paths: self.fair_iterations,
+            unfair_paths: self.iterations - self.fair_iterations,
             unique_paths: self.unique_paths,
             unique_states: self.unique_states,
             events: self.steps,
             event_bounds: self.step_bounds(),
             max_steps: None,
             elapsed: self.elapsed,
+            shrinking: self.shrinking,
         }
     }
 

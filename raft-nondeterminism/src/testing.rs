@@ -23,7 +23,7 @@ use crate::raft::Raft;
 use crate::raft::scenario::Scenario;
 use crate::report::Report;
 use crate::schedule::{Schedule, Setting};
-use crate::strategy::{Random, Strategy, Weighted};
+use crate::strategy::strategy;
 
 pub use environment::Environment;
 pub use failure::{BadFile, TestFailure};
@@ -193,13 +193,11 @@ impl<M: Model> Check<M> {
         self.map(|explorer| Ok(explorer.seed(seed)))
     }
 
-    /// Changes who chooses, by name.
+    /// Changes who chooses, by name, perhaps with a bound: `portfolio`, `pct:3`. See
+    /// [`strategies`](crate::strategies).
     #[must_use]
     pub fn strategy(self, name: &str) -> Self {
-        self.map(|explorer| {
-            let unknown = || TestFailure::UnknownStrategy { name: name.to_owned() };
-            Ok(explorer.boxed_strategy(strategy_named(name).ok_or_else(unknown)?))
-        })
+        self.map(|explorer| Ok(explorer.boxed_strategy(strategy(name, None)?)))
     }
 
     /// Changes how many threads share the runs.
@@ -353,12 +351,4 @@ fn follow<M: Model>(
     schedule: &Schedule,
 ) -> Result<Recording, crate::ReplayError> {
     explorer.replay_watched(schedule).or_else(|_| explorer.replay_tolerant(schedule))
-}
-
-fn strategy_named(name: &str) -> Option<Box<dyn Strategy>> {
-    Some(match name {
-        "weighted" => Box::new(Weighted::new()),
-        "random" => Box::new(Random::new()),
-        _ => return None,
-    })
 }

@@ -33,6 +33,7 @@ pub(crate) struct Finished {
 /// What is the same for all runs of an epoch.
 pub(crate) struct Epoch<'a, M> {
     pub(crate) setting: Setting<'a, M>,
+    pub(crate) settles_at: &'a (dyn Fn(u64) -> bool + Sync),
     pub(crate) map: &'a CoverageMap,
     pub(crate) stops_at_bug: bool,
     pub(crate) seed_of: &'a (dyn Fn(u64) -> u64 + Sync),
@@ -88,8 +89,9 @@ fn run<M: Model>(
 ) -> Result<Finished, ExploreError> {
     let seed = (epoch.seed_of)(iteration);
     strategy.begin(seed);
+    let setting = Setting { settles: (epoch.settles_at)(iteration), ..epoch.setting };
     let mut novelty = Novelty::new(epoch.map);
-    let run = engine::run(&epoch.setting, strategy, Vec::new(), &mut novelty)?;
+    let run = engine::run(&setting, strategy, Vec::new(), &mut novelty)?;
     let (member, is_fair, notes) = (strategy.member(), strategy.is_fair(), strategy.notes());
     let states = novelty.into_states();
     Ok(Finished { iteration, seed, member, is_fair, run, notes, states })

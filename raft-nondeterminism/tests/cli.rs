@@ -262,7 +262,7 @@ fn a_folder_that_cannot_be_written_is_refused_before_anything_runs() {
         assert_eq!(stdout(&output), "");
     }
     summary(&folder, &format!("{FINDS} --out new/below"), 2);
-    assert_eq!(fs::read_dir(folder.join("new/below")).unwrap().count(), 3);
+    assert!(fs::read_dir(folder.join("new/below")).unwrap().count() > 3);
 }
 
 #[test]
@@ -328,6 +328,49 @@ fn a_schedule_that_is_not_what_it_was_is_refused() {
     let summary = summary(&folder, "replay event", 1);
     assert_eq!(summary["verdict"], "not-reproducible");
     assert!(summary["error"].as_str().unwrap().contains("timeout s9"));
+}
+
+#[test]
+fn a_run_is_told_in_every_format() {
+    let folder = folder("formats");
+    let found = summary(&folder, FINDS, 2);
+    for path in found["bug"]["files"].as_array().unwrap() {
+        assert!(folder.join(path.as_str().unwrap()).metadata().unwrap().len() > 100, "{path}");
+    }
+    let path = found["bug"]["trace"].as_str().unwrap();
+    for (format, start) in [
+        ("html", "<!DOCTYPE html>"),
+        ("mermaid", "sequenceDiagram"),
+        ("dgml", "<"),
+        ("json", "{"),
+        ("text", "<CreateLog> s1"),
+    ] {
+        let text = said(&folder, &format!("report {path} --format {format}"), 0);
+        assert!(text.to_lowercase().starts_with(&start.to_lowercase()), "{format}: {text}");
+        let of_trace = path.replace(".schedule.txt", ".trace.json");
+        let same = said(&folder, &format!("report {of_trace} --format {format}"), 0);
+        assert!(same == text, "{format} of the trace is that of the schedule");
+    }
+    let files = |words: &str| -> Vec<String> {
+        said(&folder, words, 0).lines().map(str::to_owned).collect()
+    };
+    let again = files(&format!("report {path}"));
+    let written = found["bug"]["files"].as_array().unwrap();
+    assert!(again.iter().all(|file| written.iter().any(|known| known == file)), "{again:?}");
+    let one = files(&format!("report {path} --format html --out pages"));
+    assert!(one.len() == 1 && one[0].starts_with("pages/") && one[0].ends_with(".html"));
+    assert!(refusal(&folder, &format!("report {path} --format pdf")).contains("mermaid"));
+}
+
+#[test]
+fn coverage_is_written_if_asked_for() {
+    let folder = folder("coverage");
+    let summary = summary(&folder, "test sample --iterations 20 --coverage", 0);
+    let files = summary["coverage"].as_array().unwrap();
+    assert!(!files.is_empty());
+    for path in files {
+        assert!(folder.join(path.as_str().unwrap()).metadata().unwrap().len() > 100, "{path}");
+    }
 }
 
 #[test]
@@ -411,7 +454,9 @@ fn ctrl_c_ends_with_the_statistics_so_far() {
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let mut text = String::new();
     child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-    assert!(text.contains("..... Interrupted before the end.\n..... Explored "), "{text}");
+    for line in ["..... Interrupted before the end.\n", "..... Explored "] {
+        assert!(text.contains(line), "{text}");
+    }
     progress.read_to_string(&mut String::new()).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));
 }

@@ -102,13 +102,14 @@ fn tickets(is_forgetful: bool) -> Simulation<Dispenser> {
 fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("in_cargo_test-{name}"));
     let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
+    fs::create_dir_all(&folder).expect("the target folder is writable");
     folder
 }
 
 fn files(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder.join("regressions")) else { return Vec::new() };
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = entries.map(|entry| entry.expect("it is readable").file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
     let mut names: Vec<_> = names.collect();
     names.sort();
     names
@@ -120,7 +121,7 @@ fn check(is_forgetful: bool, folder: &Path) -> Check<Simulation<Dispenser>> {
 }
 
 fn failure(check: Check<Simulation<Dispenser>>) -> TestFailure {
-    check.run_in(&Environment::default()).unwrap_err()
+    check.run_in(&Environment::default()).expect_err("it fails")
 }
 
 #[test]
@@ -288,7 +289,7 @@ fn a_planted_bug_of_raft_is_kept_and_found_again() {
 
 /// Runs a test of this file in a process of its own.
 fn run(folder: &Path, is_forgetful: bool, replay: Option<&str>) -> Output {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new(std::env::current_exe().expect("this is a program"));
     command.args(["tickets_differ_unless_they_are_forgotten", "--exact", "--nocapture"]);
     command.env("IN_CARGO_TEST_FOLDER", folder);
     if is_forgetful {
@@ -297,7 +298,7 @@ fn run(folder: &Path, is_forgetful: bool, replay: Option<&str>) -> Output {
     if let Some(file) = replay {
         command.env("RAFT_EXPLORE_REPLAY", file);
     }
-    command.output().unwrap()
+    command.output().expect("it runs")
 }
 
 #[test]

@@ -4,11 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use raft_nondeterminism::node::{
-    Context, Delivery, Monitor, Node, NodeId, Simulation, StateHasher, View,
-};
+use raft_nondeterminism::node::{Context, Delivery, Monitor, Node, NodeId, Simulation, View};
 use raft_nondeterminism::{
-    Bug, ExploreError, Explorer, Fault, FaultPlan, Random, ReplayError, Schedule,
+    Bug, Exhaustive, ExploreError, Explorer, Fault, FaultPlan, Random, ReplayError, Schedule,
+    StateHasher,
 };
 
 /// Counts what it is told, asks again, saves now and then: a bit of everything.
@@ -83,7 +82,7 @@ fn counters() -> Simulation<Counter> {
 }
 
 fn bug<N: Node>(simulation: Simulation<N>) -> Bug {
-    let report = Explorer::of(simulation).run().unwrap();
+    let report = Explorer::of(simulation).run().expect("it can be explored");
     report.bug().unwrap_or_else(|| panic!("nothing is found:\n{report}")).clone()
 }
 
@@ -262,7 +261,7 @@ impl Node for Player {
             Kind::Livelock => ctx.send(from, (ball + 1) % 3),
             Kind::Dice => {
                 let numbers: HashMap<u64, ()> = (0..100).map(|number| (number, ())).collect();
-                ctx.send(from, *numbers.keys().next().unwrap());
+                ctx.send(from, *numbers.keys().next().expect("there are many"));
             }
             Kind::Clock => ctx.send(from, CLOCK.fetch_add(1, Ordering::Relaxed)),
         }
@@ -459,6 +458,7 @@ fn a_simulation_that_makes_no_sense_is_refused() {
             "a request is for n2, but there is no such node",
         ),
         (named("a").in_flight_max(0), "in_flight_max must be more than zero"),
+        (named("a").label("bug", "a\nb"), "the label bug has more than one line"),
         (named("a").label("two words", 1), "\"two words\" is not one word, and cannot be a name"),
     ] {
         assert_eq!(refused(simulation), expected);
@@ -530,4 +530,21 @@ fn a_node_that_begins_to_differ_late_is_found_when_the_64th_run_is_made_again() 
         matches!(error, ExploreError::Nondeterminism { iteration, .. } if iteration > 0),
         "{error}"
     );
+}
+
+#[test]
+fn a_small_simulation_is_explored_exhaustively() {
+    let losing = FaultPlan::none().allow(Fault::Crash, 1).allow(Fault::LoseSaves, 1);
+    let exhausted = Exhaustive::new(&promises(Way::SavesFirst, losing)).run().unwrap();
+    assert!(exhausted.is_complete() && exhausted.bug().is_none(), "{exhausted:?}");
+    assert!(exhausted.states() > 10);
+    for way in [Way::OnlyWrites, Way::SavesLast, Way::SavesNothing] {
+        let exhausted = Exhaustive::new(&promises(way, losing)).run().unwrap();
+        let bug = exhausted.bug().expect("it is reached");
+        assert_eq!(bug.property(), "promise-kept");
+        let events = if way == Way::SavesLast { 3 } else { 4 };
+        assert_eq!(bug.schedule().events(), events, "{way:?}: the shortest way");
+    }
+    let timed = promises(Way::SavesFirst, losing).eventually_within("soon", 5, |_| true);
+    assert!(Exhaustive::new(&timed).run().is_err(), "how long something is false is no state");
 }

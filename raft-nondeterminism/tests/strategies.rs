@@ -53,7 +53,7 @@ fn each_strategy_finds_a_vote_counted_twice_within_its_budget() {
 }
 
 fn two() -> NonZeroUsize {
-    NonZeroUsize::new(2).unwrap()
+    NonZeroUsize::new(2).expect("two is not zero")
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use raft_nondeterminism::{Bug, Recording};
+use raft_nondeterminism::trace::Trace;
+use raft_nondeterminism::{Bug, Recording, Report, report};
 
 /// Where files go if nobody says otherwise.
 pub(crate) const FOLDER: &str = "raft-explore.out";
@@ -21,26 +22,32 @@ pub(crate) struct Written {
     pub(crate) full: PathBuf,
     /// What happens in the shorter one, for people.
     pub(crate) trace: PathBuf,
+    /// The same as pages, graphs and logs.
+    pub(crate) reports: Vec<PathBuf>,
 }
 
 impl Written {
     fn new(folder: &Path, name: &str) -> Self {
         let path = |end| folder.join(format!("{name}.{end}"));
         let (schedule, full) = (path("schedule.txt"), path("full.schedule.txt"));
-        Self { schedule, full, trace: path("txt") }
+        Self { schedule, full, trace: path("txt"), reports: Vec::new() }
     }
 
-    pub(crate) fn paths(&self) -> [&Path; 3] {
-        [&self.schedule, &self.full, &self.trace]
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        let first = [&self.schedule, &self.full, &self.trace].into_iter();
+        first.chain(&self.reports).map(PathBuf::as_path)
     }
+}
 
-    /// True if nothing is there, or what the same run has left.
-    fn is_free(&self, full: &str) -> bool {
-        match fs::read_to_string(&self.full) {
-            Ok(found) => found == full,
-            Err(_) => !self.paths().into_iter().any(Path::exists),
-        }
-    }
+/// A name whose files are not there, or were left by the same run: then this one of them has this text.
+pub(crate) fn free_name(folder: &Path, base: &str, end: &str, text: &str) -> String {
+    let numbered = (2..).map(|number| format!("{base}-{number}"));
+    let mut names = [base.to_owned()].into_iter().chain(numbered);
+    let is_free = |name: &String| match fs::read(folder.join(format!("{name}.{end}"))) {
+        Ok(found) => found == text.as_bytes(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound || !folder.is_dir(),
+    };
+    names.find(is_free).unwrap_or_else(|| base.to_owned())
 }
 
 /// Checks that files can be put into a folder that was asked for; it comes to be with the first of them.
@@ -60,16 +67,11 @@ pub(crate) fn check(folder: &Path) -> anyhow::Result<()> {
     fs::write(&probe, "").and_then(|()| fs::remove_file(&probe)).with_context(cannot)
 }
 
-/// Writes both schedules and the trace of a bug.
+/// Writes both schedules of a bug, and what there is to see of the shorter one.
 pub(crate) fn write(folder: &Path, bug: &Bug) -> anyhow::Result<Written> {
     let (shrunk, full) = (bug.shrunk(), bug.schedule().to_string());
-    let base = name(bug);
-    let mut written = Written::new(folder, &base);
-    let mut number = 2;
-    while !written.is_free(&full) {
-        written = Written::new(folder, &format!("{base}-{number}"));
-        number += 1;
-    }
+    let name = free_name(folder, &name(bug), "full.schedule.txt", &full);
+    let mut written = Written::new(folder, &name);
     let all = || -> io::Result<()> {
         fs::create_dir_all(folder)?;
         fs::write(&written.full, &full)?;
@@ -77,7 +79,18 @@ pub(crate) fn write(folder: &Path, bug: &Bug) -> anyhow::Result<Written> {
         fs::write(&written.trace, readable(shrunk))
     };
     all().with_context(|| format!("cannot write to {}", folder.display()))?;
+    let replay = format!("replay with: {}", replay_line(&written.schedule));
+    let trace = Trace { replay, ..shrunk.trace_data().all_matter() };
+    written.reports = report::write_trace(&trace, folder, &name)?;
     Ok(written)
+}
+
+/// Writes what an exploration has met.
+pub(crate) fn write_coverage(folder: &Path, report: &Report) -> anyhow::Result<Vec<PathBuf>> {
+    let Some(coverage) = report.coverage() else { return Ok(Vec::new()) };
+    let base = format!("{}.seed-{}", report.model(), report.seed());
+    let name = free_name(folder, &base, "coverage.json", &coverage.to_json());
+    Ok(report::write_coverage(coverage, folder, &name)?)
 }
 
 /// A run for people: what it is of, and what happens in it.

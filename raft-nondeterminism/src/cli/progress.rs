@@ -66,7 +66,7 @@ impl Progress {
 
     fn bar(&self, report: &Report) -> String {
         let (iterations, elapsed) = (report.iterations(), report.elapsed());
-        let rate = report.steps_per_second() / 1_000;
+        let rate = report.statistics().events_per_second() as u64 / 1_000;
         let found = match report.buggy_iterations() {
             0 => String::new(),
             buggy => format!(", {buggy} buggy"),

@@ -2,6 +2,8 @@
 //!
 //! Guarantees: the fields of the JSON stay where they are; more may follow at the end.
 
+use std::path::{Path, PathBuf};
+
 use raft_nondeterminism::{Bug, Goal, Kind, MemberCounts, Model, Plan, Raft, Report, Scenario};
 use serde::{Serialize, Serializer};
 
@@ -60,8 +62,11 @@ pub(crate) struct Summary<'a> {
     unique_paths: u64,
     unique_states: u64,
     is_interrupted: bool,
+    /// The files that say what was met, if that was asked for.
+    coverage: Vec<String>,
+    /// In Coyote's lines.
     #[serde(skip)]
-    step_bounds: (usize, usize),
+    statistics: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,6 +96,7 @@ impl<'a> Summary<'a> {
         report: &'a Report,
         scenario: &Scenario,
         written: Option<&Written>,
+        coverage: &[PathBuf],
         is_interrupted: bool,
     ) -> Self {
         let model = Raft::new(scenario.clone());
@@ -108,7 +114,7 @@ impl<'a> Summary<'a> {
             faults: Counted::of(|fault| report.faults().count(fault)),
             sometimes: Counted(report.goals().iter().collect()),
             elapsed_ms: u64::try_from(report.elapsed().as_millis()).unwrap_or(u64::MAX),
-            steps_per_second: report.steps_per_second(),
+            steps_per_second: report.statistics().events_per_second() as u64,
             bugs: report.buggy_iterations(),
             operations: Counted::of(|operation| report.operations().count(operation)),
             unreached: Goal::ALL.into_iter().filter(is_unreached).map(Goal::name).collect(),
@@ -120,7 +126,8 @@ impl<'a> Summary<'a> {
             unique_paths: report.unique_paths(),
             unique_states: report.unique_states(),
             is_interrupted,
-            step_bounds: report.step_bounds(),
+            coverage: coverage.iter().map(|path| path.display().to_string()).collect(),
+            statistics: report.statistics().to_string(),
         }
     }
 
@@ -132,32 +139,14 @@ impl<'a> Summary<'a> {
 
     /// Coyote's lines, and some more.
     pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
+        let mut text = self.statistics.clone();
         let mut line = |said: String| {
             text += &said;
             text.push('\n');
         };
-        let Self { iterations, bugs, fair_iterations: fair, unique_paths, .. } = *self;
-        line("... Testing statistics:".to_owned());
-        line(format!("..... Found {}.", count(bugs, "bug")));
-        line("... Exploration statistics:".to_owned());
         if self.is_interrupted {
             line("..... Interrupted before the end.".to_owned());
         }
-        line(format!(
-            "..... Explored {}: {fair} fair, {} unfair, {unique_paths} unique.",
-            count(iterations, "execution path"),
-            iterations - fair,
-        ));
-        let buggy = 100.0 * bugs as f64 / iterations.max(1) as f64;
-        line(format!("..... Found {buggy:.2}% buggy execution paths."));
-        line(format!("..... Visited {}.", count(self.unique_states, "unique state")));
-        let (least, most) = self.step_bounds;
-        let average = self.steps / iterations.max(1);
-        line(format!(
-            "..... Number of scheduling decisions in execution paths: {least} (min), \
-             {average} (avg), {most} (max)."
-        ));
         line(format!("..... Injected faults: {}.", self.faults.list()));
         if self.operations.0.iter().any(|(_, count)| *count > 0) {
             line(format!("..... Took operations: {}.", self.operations.list()));
@@ -176,16 +165,13 @@ impl<'a> Summary<'a> {
                 line(format!("..... By {name}: {paths}, {bugs} buggy, {new_states} new states."));
             }
         }
-        let seconds = self.elapsed_ms as f64 / 1_000.0;
-        line(format!("..... Explored {} steps per second.", self.steps_per_second));
-        line(format!("..... Elapsed {seconds:.2} sec."));
         text
     }
 }
 
 impl<'a> BugLine<'a> {
     fn new(bug: &'a Bug, written: Option<&Written>) -> Self {
-        let path = |path: &std::path::Path| path.display().to_string();
+        let path = |path: &Path| path.display().to_string();
         Self {
             property: bug.property(),
             iteration: bug.iteration(),
@@ -194,7 +180,7 @@ impl<'a> BugLine<'a> {
             trace: written.map(|written| path(&written.schedule)),
             message: &bug.violation().message,
             full_trace: written.map(|written| path(&written.full)),
-            files: written.map(|it| it.paths().map(path).to_vec()).unwrap_or_default(),
+            files: written.map(|it| it.paths().map(path).collect()).unwrap_or_default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use raft_nondeterminism::{ExploreError, Explorer, Report, Scenario, strategy};
+use raft_nondeterminism::{ExploreError, Explorer, Recording, Report, Scenario, strategy};
 use serde_json::json;
 
 use super::interrupt::Interrupt;
@@ -15,6 +15,9 @@ use super::output::{self, Written};
 use super::progress::{Goal, Progress};
 use super::summary::{Counted, Summary};
 use super::{Exit, count, say, scenario};
+
+/// Which runs have to come to rest, if nothing is said: each so many-th. It doubles the time of these.
+const SETTLES: u64 = 4;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -25,9 +28,9 @@ use super::{Exit, count, say, scenario};
   raft-explore test everything --time 60 --workers 2 --max-steps 1000 --settle
   raft-explore test restarts --defect vote-not-saved --explore --json | tail -n 1
 
-Nothing is written unless a bug is found. Then the folder has NAME.schedule.txt (shrunk),
-NAME.full.schedule.txt (as found) and NAME.txt (for people); NAME says scenario, property, seed and
-iteration. Iterations are counted from 0, as in schedules.
+Nothing is written unless a bug is found or --coverage asks for it. A bug leaves NAME.schedule.txt
+(shrunk), NAME.full.schedule.txt (as found), NAME.txt (for people), NAME.html (plays it), graphs and
+logs; NAME says scenario, property, seed and iteration. Iterations are counted from 0, as in schedules.
 
 With --json the last line of standard output is
   {\"event\":\"summary\",\"scenario\":…,\"strategy\":…,\"seed\":…,\"iterations\":…,\"steps\":…,\"bug\":null or
@@ -79,9 +82,13 @@ pub(crate) struct TestArgs {
     /// Go on after a bug, and count how many runs have one.
     #[arg(long)]
     explore: bool,
-    /// Let nothing go wrong after each run, and demand that everything comes to rest.
+    /// Let nothing go wrong after each run, and demand that everything comes to rest; without this, after
+    /// every fourth.
     #[arg(long, visible_alias = "liveness")]
     settle: bool,
+    /// Never do that.
+    #[arg(long, conflicts_with = "settle")]
+    no_settle: bool,
     /// Take a run that reaches --max-steps for a bug.
     #[arg(long)]
     fail_on_max_steps: bool,
@@ -91,6 +98,9 @@ pub(crate) struct TestArgs {
     /// Where files go.
     #[arg(short, long, value_name = "FOLDER", default_value = output::FOLDER)]
     out: PathBuf,
+    /// Say which message was met in which state, as text, page, graph and JSON.
+    #[arg(short, long)]
+    coverage: bool,
     /// Print the shrunk run as well.
     #[arg(short, long)]
     verbose: bool,
@@ -126,8 +136,10 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
     };
     // Whatever cannot be written, what was found is told.
     let written = report.bug().map(|bug| output::write(&args.out, bug)).transpose();
+    let covered = output::write_coverage(&args.out, &report);
     let files = written.as_ref().ok().and_then(Option::as_ref);
-    let summary = Summary::new(&report, &scenario, files, interrupt.is_asked());
+    let coverage = covered.as_deref().unwrap_or_default();
+    let summary = Summary::new(&report, &scenario, files, coverage, interrupt.is_asked());
     if args.json {
         say(&format!("{}{}", bug_line(&report), summary.json()))?;
     } else {
@@ -135,10 +147,11 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
             "{}{}{}",
             args.bug_text(&report),
             summary.text(),
-            files_text(&report, files)
+            files_text(&report, files, coverage)
         ))?;
     }
-    written.context("what was found is not kept: --out names another folder")?;
+    let not_kept = "what was found is not kept: --out names another folder";
+    written.map(drop).and(covered.map(drop)).context(not_kept)?;
     Ok(match report.bug() {
         Some(_) => Exit::Broken,
         None if interrupt.is_asked() => Exit::Unusable,
@@ -176,14 +189,19 @@ impl TestArgs {
         if self.no_refinement {
             explorer = explorer.without_refinement();
         }
-        if self.settle {
-            explorer = explorer.settle();
-        }
+        explorer = explorer.settle_every(match (self.settle, self.no_settle) {
+            (true, _) => 1,
+            (false, false) => SETTLES,
+            (false, true) => 0,
+        });
         if self.fail_on_max_steps {
             explorer = explorer.fail_at_max_steps();
         }
         if self.no_shrink {
             explorer = explorer.without_shrinking();
+        }
+        if self.coverage {
+            explorer = explorer.cover();
         }
         if self.explore {
             explorer = explorer.count_bugs();
@@ -252,22 +270,33 @@ fn bug_line(report: &Report) -> String {
 }
 
 /// Where everything is, and what to do with it.
-fn files_text(report: &Report, written: Option<&Written>) -> String {
-    let (Some(bug), Some(written)) = (report.bug(), written) else { return String::new() };
-    let events =
-        |schedule: &raft_nondeterminism::Schedule| count(schedule.events() as u64, "event");
-    let Written { schedule, full, trace } = written;
-    format!(
-        "... Writing the bug:\n\
-         ..... {}: {}, shrunk\n\
-         ..... {}: {}, as found\n\
-         ..... {}: what happens, for people\n\
-         ... Replay with: {}\n",
-        schedule.display(),
-        events(bug.shrunk().schedule()),
-        full.display(),
-        events(bug.schedule()),
-        trace.display(),
-        output::replay_line(schedule),
-    )
+fn files_text(report: &Report, written: Option<&Written>, coverage: &[PathBuf]) -> String {
+    let mut text = String::new();
+    if !coverage.is_empty() {
+        text += "... Writing what was met:\n";
+    }
+    for path in coverage {
+        text += &format!("..... {}\n", path.display());
+    }
+    let (Some(bug), Some(written)) = (report.bug(), written) else { return text };
+    text += "... Writing the bug:\n";
+    for path in written.paths() {
+        let what = if *path == written.schedule {
+            format!(": {}, shrunk", events(bug.shrunk()))
+        } else if *path == written.full {
+            format!(": {}, as found", events(bug.full()))
+        } else if *path == written.trace {
+            ": what happens, for people".to_owned()
+        } else if path.extension().is_some_and(|extension| extension == "html") {
+            ": a page that plays it".to_owned()
+        } else {
+            String::new()
+        };
+        text += &format!("..... {}{what}\n", path.display());
+    }
+    text + &format!("... Replay with: {}\n", output::replay_line(&written.schedule))
+}
+
+fn events(recording: &Recording) -> String {
+    count(recording.schedule().events() as u64, "event")
 }

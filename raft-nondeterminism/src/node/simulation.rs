@@ -211,6 +211,10 @@ impl<N: Node> Simulation<N> {
         if let Some(name) = words.into_iter().find(|name| !is_word(name)) {
             return Err(SimulationError::NotAWord { name: name.to_owned() });
         }
+        if let Some((name, _)) = self.labels.iter().find(|(_, value)| value.contains(['\n', '\r']))
+        {
+            return Err(SimulationError::ManyLines { name });
+        }
         let count = self.nodes.len();
         if count == 0 || count > NODES_MAX {
             return Err(SimulationError::NodeCount { count });
@@ -346,6 +350,12 @@ pub enum SimulationError {
     NotAWord {
         /// Which.
         name: String,
+    },
+    /// A label does not fit into a line.
+    #[error("the label {name} has more than one line")]
+    ManyLines {
+        /// Which.
+        name: &'static str,
     },
     /// With a bound of zero no timer would ever fire.
     #[error("in_flight_max must be more than zero")]

@@ -12,6 +12,7 @@
 
 mod actions;
 mod broken;
+mod compare;
 mod disk;
 mod explain;
 mod membership;

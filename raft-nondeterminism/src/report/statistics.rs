@@ -26,6 +26,8 @@ pub struct Statistics {
     pub max_steps: Option<(usize, u64)>,
     /// How long it took.
     pub elapsed: Duration,
+    /// How long of that nothing new was explored, because a failing run was made shorter.
+    pub shrinking: Duration,
 }
 
 impl Statistics {
@@ -36,7 +38,7 @@ impl Statistics {
     /// How many events there were in a second; 0 if that cannot be told.
     #[must_use]
     pub fn events_per_second(&self) -> f64 {
-        let seconds = self.elapsed.as_secs_f64();
+        let seconds = self.elapsed.saturating_sub(self.shrinking).as_secs_f64();
         if seconds > 0.0 { self.events as f64 / seconds } else { 0.0 }
     }
 }
@@ -106,6 +108,7 @@ mod tests {
             event_bounds: (12, 200),
             max_steps: Some((200, 17)),
             elapsed: Duration::from_millis(20),
+            shrinking: Duration::ZERO,
         };
         let expected = "\
 ... Testing statistics:

@@ -7,6 +7,7 @@ use super::regressions::Regressions;
 use crate::explorer::{ExploreError, Recording, ReplayError};
 use crate::report::{Bug, Failure};
 use crate::schedule::ScheduleError;
+use crate::strategy::UnknownStrategy;
 
 /// Why a test that explores fails.
 #[derive(Debug, thiserror::Error)]
@@ -42,11 +43,8 @@ pub enum TestFailure {
         value: String,
     },
     /// No strategy has that name.
-    #[error("there is no strategy {name:?}")]
-    UnknownStrategy {
-        /// Which.
-        name: String,
-    },
+    #[error(transparent)]
+    UnknownStrategy(#[from] UnknownStrategy),
     /// What is explored does not take a plan of faults.
     #[error("the faults cannot be changed: {0}")]
     Faults(#[source] ScheduleError),

@@ -18,7 +18,7 @@ use crate::schedule::Schedule;
 /// let schedule = report.bug().expect("it is found").shrunk().schedule();
 /// let test = testing::regression_test(schedule, "Scenario::sample_with_failure()");
 /// assert!(test.contains("#[test]\nfn leader_completeness_holds_"));
-/// assert!(test.contains("testing::assert_holds(Scenario::sample_with_failure(), r#\""));
+/// assert!(test.contains("assert_holds(Scenario::sample_with_failure(), r#\""));
 /// # Ok::<(), raft_nondeterminism::ExploreError>(())
 /// ```
 #[must_use]
@@ -37,10 +37,8 @@ pub fn regression_test(schedule: &Schedule, what: &str) -> String {
     writeln!(test, "/// Found by {strategy} from seed {seed}, iteration {iteration}.")
         .and_then(|()| writeln!(test, "#[test]"))
         .and_then(|()| writeln!(test, "fn {name}_holds_in_{}() {{", schedule.fingerprint()))
-        .and_then(|()| {
-            let assert = "raft_nondeterminism::testing::assert_holds";
-            writeln!(test, "    {assert}({what}, r{fence}\"{text}\"{fence});")
-        })
+        .and_then(|()| writeln!(test, "    use raft_nondeterminism::testing::assert_holds;"))
+        .and_then(|()| writeln!(test, "    assert_holds({what}, r{fence}\"{text}\"{fence});"))
         .and_then(|()| writeln!(test, "}}"))
         .expect("a string takes every line");
     test

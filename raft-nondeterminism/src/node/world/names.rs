@@ -3,12 +3,15 @@
 //! Guarantees: a name says who takes part and what is said; two enabled events with one name do the same.
 //! Relies on:  messages that print the same being the same.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Event, NodeWorld};
+use super::{Envelope, Event, NodeWorld};
 use crate::event::{EventClass, Names, Pick};
-use crate::network::Slot;
-use crate::node::{Node, StateHasher};
+use crate::fingerprint::StateHasher;
+use crate::network::{InFlight, Slot};
+use crate::node::Node;
+use crate::node::simulation::Delivery;
 use crate::written::is_written;
 
 /// An event by its name.
@@ -50,13 +53,32 @@ impl<N: Node> Name<'_, N> {
     ) -> fmt::Result {
         let (world, envelope) = (self.world, self.world.network.message(slot));
         let (from, to) = (&world.hosts[envelope.from.place()].name, &world.hosts[slot.place].name);
-        write!(f, "{verb} {from} {arrow} {to} {:?}", envelope.message)
+        write!(f, "{verb} {from} {arrow} {to} {:?}", envelope.message)?;
+        // Over a link that keeps its order, which of two equal messages is lost makes a difference.
+        match world.equals_before(slot) {
+            0 => Ok(()),
+            count => write!(f, " #{}", count + 1),
+        }
     }
 }
 
 impl<N: Node> NodeWorld<N> {
     pub(super) fn event_name(&self, event: Event) -> String {
         Name { world: self, event }.to_string()
+    }
+
+    /// How many messages that are written the same arrive before one on its link, if order matters.
+    fn equals_before(&self, slot: Slot) -> usize {
+        if self.delivery == Delivery::Unordered {
+            return 0;
+        }
+        let own = self.network.in_flight_at(slot);
+        let is_before = |(place, it): &(usize, &InFlight<Envelope<N::Message>>)| {
+            *place == slot.place && it.message.digest == own.message.digest && it.order < own.order
+        };
+        let before = self.network.iter().filter(is_before);
+        // Twins count once.
+        before.map(|(_, it)| it.order).collect::<BTreeSet<_>>().len()
     }
 
     /// A number that stays with an event as long as it is enabled, and is that of no other.
@@ -69,7 +91,7 @@ impl<N: Node> NodeWorld<N> {
             Event::Timeout(place, timer) => {
                 let mut hasher = StateHasher::new();
                 hasher.debug(&(place, timer));
-                (3, hasher.wide() as u64)
+                (3, hasher.state() as u64)
             }
             Event::Request(which) => (4, which as u64),
             Event::Crash(place) => (5, place as u64),

@@ -4,11 +4,11 @@
 //!             `2^128`; neither hash depends on the order in which messages in flight are kept.
 
 use super::{Event, Host, NodeWorld};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, StateHasher};
 use crate::network::Slot;
 use crate::node::hash::spread;
 use crate::node::simulation::Delivery;
-use crate::node::{Node, NodeId, StateHasher};
+use crate::node::{Node, NodeId};
 use crate::watch::Watch;
 
 impl<N: Node> NodeWorld<N> {
@@ -22,7 +22,7 @@ impl<N: Node> NodeWorld<N> {
                 node.hash_state(&mut exact);
                 node.hash_shape(&mut shape);
                 shape.debug(&node.state_name());
-                (exact.wide(), shape.wide() as u64)
+                (exact.state(), shape.state() as u64)
             }
         };
     }
@@ -69,7 +69,7 @@ impl<N: Node> NodeWorld<N> {
         all.debug(&self.cut.map(|(cut, _)| cut.number()));
         all.debug(&self.faults.to_string());
         all.debug(&self.judges.monitors());
-        all.wide()
+        all.state()
     }
 
     fn of_message(&self, slot: Slot) -> u128 {
@@ -84,8 +84,8 @@ impl<N: Node> NodeWorld<N> {
     pub(super) fn digest(&mut self, from: NodeId, to: NodeId, message: &N::Message) -> u128 {
         let mut hash = StateHasher::new();
         hash.debug(&(from, to, message));
-        self.said = self.said.rotate_left(9) ^ hash.wide() as u64;
-        hash.wide()
+        self.said = self.said.rotate_left(9) ^ hash.state() as u64;
+        hash.state()
     }
 }
 
@@ -198,5 +198,22 @@ mod tests {
         assert_eq!(start.find("deliver n1 → n2 2"), None);
         let like = start.find_like("deliver n1 → n2 7").expect("another number");
         assert_eq!(start.name(like), "deliver n1 → n2 1");
+    }
+
+    #[test]
+    fn equal_messages_that_keep_their_order_are_told_apart() {
+        let mut start = world(&sums().delivery(Delivery::Fifo));
+        for slot in [0, 1] {
+            let (slot, _) = start.network.slots().nth(slot).expect("two for each");
+            let envelope = start.network.message(slot).clone();
+            start.network.send(1, envelope);
+        }
+        start.plan = FaultPlan::none().allow(Fault::Drop, 2);
+        start.find_enabled();
+        let second = "drop n1 ⇥ n2 2 #2";
+        let rest = |names: &[&str]| after(&start, names).exact();
+        assert_ne!(rest(&["drop n1 ⇥ n2 2"]), rest(&[second]));
+        let pick = start.find(second).expect("there are two");
+        assert_eq!(start.name(pick), second);
     }
 }

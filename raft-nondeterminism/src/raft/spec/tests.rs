@@ -1,5 +1,7 @@
 //! What each action allows, and forged steps that none of them does.
 
+mod sends;
+
 use std::sync::Arc;
 
 use raft_core::{
