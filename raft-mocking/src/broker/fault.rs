@@ -24,6 +24,8 @@ pub struct Faults {
     pub delay_range: Range<Duration>,
     /// Every send is refused because the broker is busy.
     pub is_busy: bool,
+    /// Every send is refused because its entity is full.
+    pub is_full: bool,
     /// Sends are refused while they would cost more than this per second, in the credits of the
     /// service: 1 per message and per copy, 1 per filter. Up to one second's credits may be saved up.
     pub credits_per_second: Option<u64>,

@@ -49,6 +49,10 @@ pub(super) struct Control {
     pub(super) is_stopping: bool,
     /// Each increment cuts all connections.
     pub(super) blips: u64,
+    /// Each increment detaches all links.
+    pub(super) detaches: u64,
+    /// Each increment ends all tokens.
+    pub(super) expiries: u64,
 }
 
 /// What goes wrong with connections on purpose, and how often it did.
@@ -143,7 +147,7 @@ async fn serve_until_told(
     _ = stream.set_nodelay(true);
     let first = tokio::select! {
         first = timeout(FIRST_BYTES_TIMEOUT, first_bytes(&mut stream)) => first,
-        _ = control.changed() => return,
+        () = cut(&mut control) => return,
     };
     let Ok(Ok(first)) = first else { return };
     let result = if face == Face::Any && first.starts_with(b"AMQP") {
@@ -154,6 +158,13 @@ async fn serve_until_told(
     if let Err(error) = result {
         tracing::debug!(%error, "connection lost");
     }
+}
+
+/// Waits until connections that have nothing to say goodbye to are to end.
+pub(super) async fn cut(control: &mut watch::Receiver<Control>) {
+    let blips = control.borrow().blips;
+    // An error means that the emulator is gone, which is as good a reason.
+    _ = control.wait_for(|told| told.is_stopping || told.blips > blips).await;
 }
 
 /// Reads until it is clear whether the peer speaks AMQP.
@@ -177,6 +188,7 @@ async fn serve_amqp<S: AsyncRead + AsyncWrite>(
     let mut connection = Connection::new(bus.clone(), Arc::clone(&host.settings));
     let told = connection.listener();
     let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut known = *control.borrow_and_update();
     // When the rest of the output must have been written; known once nothing more is read.
     let mut write_until = None;
     loop {
@@ -214,10 +226,20 @@ async fn serve_amqp<S: AsyncRead + AsyncWrite>(
                 connection.handle_timeout(bus.now());
             }
             changed = control.changed() => {
-                if changed.is_err() || !control.borrow_and_update().is_stopping {
+                let told = *control.borrow_and_update();
+                if changed.is_err() || (told.blips > known.blips && !told.is_stopping) {
                     return Ok(());
                 }
-                connection.close(bus.now());
+                if told.detaches > known.detaches {
+                    connection.detach_idle(bus.now());
+                }
+                if told.expiries > known.expiries {
+                    connection.expire_tokens(bus.now());
+                }
+                if told.is_stopping {
+                    connection.close(bus.now());
+                }
+                known = told;
             }
         }
     }
@@ -290,6 +312,7 @@ mod tests {
         let settings = Settings {
             keys: KeyRing { is_checking: false, keys: Vec::new() },
             idle_timeout: IDLE_TIMEOUT,
+            link_idle_timeout: 10 * IDLE_TIMEOUT,
             links_max: 8,
             counter: AtomicU64::new(1),
         };

@@ -25,7 +25,8 @@ use tokio::task::JoinHandle;
 
 use self::engine::Settings;
 use self::listener::{ConnectionFaults, Control, Face, Host};
-use self::sas::{DEFAULT_KEY, DEFAULT_KEY_NAME, KeyRing};
+pub use self::sas::Rights;
+use self::sas::{DEFAULT_KEY, DEFAULT_KEY_NAME, Key, KeyRing};
 use crate::broker::{BrokerConfig, FaultCounts, Faults, Meter};
 use crate::bus::Bus;
 
@@ -78,16 +79,29 @@ pub enum EmulatorError {
 }
 
 /// How an emulator is to be started; see [`Emulator::builder`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EmulatorBuilder {
     amqp_port: u16,
     admin_port: Option<u16>,
     is_checking_keys: bool,
     key: Option<(String, String)>,
+    more_keys: Vec<Key>,
     broker: BrokerConfig,
     idle_timeout: Duration,
+    link_idle_timeout: Duration,
     links_max: usize,
     connections_max: usize,
+}
+
+impl fmt::Debug for EmulatorBuilder {
+    /// Without the keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmulatorBuilder")
+            .field("amqp_port", &self.amqp_port)
+            .field("admin_port", &self.admin_port)
+            .field("broker", &self.broker)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for EmulatorBuilder {
@@ -97,8 +111,10 @@ impl Default for EmulatorBuilder {
             admin_port: None,
             is_checking_keys: true,
             key: None,
+            more_keys: Vec::new(),
             broker: BrokerConfig::default(),
             idle_timeout: Duration::from_secs(240),
+            link_idle_timeout: Duration::from_secs(600),
             links_max: 1_000,
             connections_max: 5_000,
         }
@@ -135,6 +151,18 @@ impl EmulatorBuilder {
         self
     }
 
+    /// One more key, which allows no more than these rights.
+    #[must_use]
+    pub fn key_with_rights(
+        mut self,
+        name: impl Into<String>,
+        key: impl Into<String>,
+        rights: Rights,
+    ) -> Self {
+        self.more_keys.push(Key { name: name.into(), key: key.into(), rights });
+        self
+    }
+
     /// The largest message or batch, in bytes; 256 KB by default.
     #[must_use]
     pub fn message_bytes_max(mut self, bytes: u64) -> Self {
@@ -153,6 +181,13 @@ impl EmulatorBuilder {
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
+        self
+    }
+
+    /// When an unused link is detached; 10 minutes by default, as in the service.
+    #[must_use]
+    pub fn link_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.link_idle_timeout = timeout;
         self
     }
 
@@ -188,8 +223,13 @@ impl EmulatorBuilder {
         let settings = Settings {
             keys: KeyRing {
                 is_checking: self.is_checking_keys,
-                keys: vec![key.clone(), default_key],
+                keys: [&key, &default_key]
+                    .map(|(name, key)| Key::root(name.clone(), key.clone()))
+                    .into_iter()
+                    .chain(self.more_keys)
+                    .collect(),
             },
+            link_idle_timeout: self.link_idle_timeout,
             idle_timeout: self.idle_timeout,
             links_max: self.links_max,
             counter: AtomicU64::new(1),
@@ -212,7 +252,7 @@ impl EmulatorBuilder {
             address
         });
         tracing::info!(%amqp_address, ?admin_address, "listening");
-        let late = tokio::spawn(bus.clone().let_in_late());
+        let late = tokio::spawn(bus.clone().keep_time());
         Ok(Emulator { bus, amqp_address, admin_address, key, control, connections, tasks, late })
     }
 }
@@ -264,6 +304,16 @@ impl Emulator {
     /// Cuts every connection without a word, as a broker that is moved does. New ones are welcome.
     pub fn drop_connections(&self) {
         self.control.send_modify(|control| control.blips += 1);
+    }
+
+    /// Detaches every link as the service does with one that nobody used for 10 minutes.
+    pub fn detach_links(&self) {
+        self.control.send_modify(|control| control.detaches += 1);
+    }
+
+    /// Has every token that was put expire now; clients are to put new ones.
+    pub fn expire_tokens(&self) {
+        self.control.send_modify(|control| control.expiries += 1);
     }
 
     /// What goes wrong with deliveries from now on; [`BrokerConfig::seed`] says with which.

@@ -227,6 +227,9 @@ fn delivered_copy_carries_its_annotations() {
     use std::time::Duration;
     let message = BusMessage::new("body").with_message_id("m");
     let received = ReceivedMessage {
+        enqueued_sequence_number: 0,
+        dead_letter_source: None,
+        state: crate::broker::MessageState::Active,
         message: message.clone().into(),
         sequence_number: 42,
         enqueued_time: Duration::from_secs(5),

@@ -5,6 +5,9 @@
 //! Elsewhere:  the documents are in [`atom`].
 
 mod atom;
+mod entity;
+mod operations;
+mod rule;
 mod time;
 mod xml;
 
@@ -25,11 +28,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use self::atom::{Description, Entry};
+use self::operations::{Page, delete, get, put};
 use self::xml::{Element, XmlWriter};
-use super::listener::{Control, Host, Prefixed};
+use super::listener::{Control, Host, Prefixed, cut};
 use super::sas::TokenError;
-use crate::broker::{BrokerError, Rule, SubscriptionInfo, TopicInfo};
+use crate::broker::BrokerError;
 
 /// No description comes near this.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -37,8 +40,6 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a request may go on when the emulator stops.
 const GRACE: Duration = Duration::from_secs(1);
-/// The largest page of a list, and the default.
-const PAGE_MAX: usize = 100;
 
 /// Serves one HTTP connection.
 pub(super) async fn serve<S>(
@@ -59,8 +60,8 @@ where
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         served = connection.as_mut() => return served.map_err(io::Error::other),
-        changed = control.changed() => {
-            if changed.is_err() || !control.borrow_and_update().is_stopping {
+        () = cut(&mut control) => {
+            if !control.borrow().is_stopping {
                 return Ok(());
             }
         }
@@ -133,7 +134,8 @@ enum Resource {
     Namespace,
     Topics,
     Queues,
-    Topic(String),
+    /// A queue or a topic.
+    Entity(String),
     Subscriptions(String),
     Subscription(String, String),
     Rules(String, String),
@@ -154,7 +156,7 @@ impl Resource {
         let segments: Vec<_> = path.split('/').collect();
         let is_word = |segment: &str, word: &str| segment.eq_ignore_ascii_case(word);
         let Some(place) = segments.iter().position(|s| is_word(s, "subscriptions")) else {
-            return Some(Self::Topic(path.to_owned()));
+            return Some(Self::Entity(path.to_owned()));
         };
         let topic = segments[..place].join("/");
         match &segments[place + 1..] {
@@ -174,7 +176,7 @@ impl Resource {
     fn entity(&self) -> String {
         match self {
             Self::Namespace | Self::Topics | Self::Queues => String::new(),
-            Self::Topic(topic) | Self::Subscriptions(topic) => topic.clone(),
+            Self::Entity(topic) | Self::Subscriptions(topic) => topic.clone(),
             Self::Subscription(topic, name)
             | Self::Rules(topic, name)
             | Self::Rule(topic, name, _) => {
@@ -258,174 +260,12 @@ fn authorise(host: &Host, request: &Request<Incoming>, entity: &str) -> Result<(
         return Err(refused("MissingToken: The request has no authorization header.".into()));
     };
     let token = token.strip_prefix("Bearer ").unwrap_or(token);
-    keys.verify(token, &entity.to_ascii_lowercase(), host.bus.now())
-        .map(drop)
-        .map_err(|error: TokenError| refused(format!("SubCode=40100. Unauthorized. {error}")))
-}
-
-/// Which part of a list is wanted.
-#[derive(Debug, Clone, Copy)]
-struct Page {
-    skip: usize,
-    top: usize,
-}
-
-impl Page {
-    fn from_query(query: &str) -> Self {
-        let mut page = Self { skip: 0, top: PAGE_MAX };
-        for pair in query.split('&') {
-            let pair = percent_decode_str(pair).decode_utf8_lossy();
-            match pair.split_once('=') {
-                Some(("$skip", value)) => page.skip = value.parse().unwrap_or(0),
-                Some(("$top", value)) => page.top = value.parse().unwrap_or(PAGE_MAX).min(PAGE_MAX),
-                _ => {}
-            }
-        }
-        page
+    let grant = keys
+        .verify(token, &entity.to_ascii_lowercase(), host.bus.now())
+        .map_err(|error: TokenError| refused(format!("SubCode=40100. Unauthorized. {error}")))?;
+    if !grant.rights.manage {
+        let detail = "SubCode=40100. Unauthorized. 'Manage' claim is required for this operation.";
+        return Err(refused(detail.to_owned()));
     }
-
-    fn of<T>(self, items: impl IntoIterator<Item = T>) -> Vec<T> {
-        items.into_iter().skip(self.skip).take(self.top).collect()
-    }
-}
-
-fn get(host: &Host, resource: &Resource, page: Page) -> Result<(StatusCode, String), ApiError> {
-    let body = host.bus.with_broker(|broker, now| {
-        let feed = |title: &str, entries: Vec<Entry>| atom::feed_document(title, now, &entries);
-        let body = match resource {
-            Resource::Namespace => atom::entry_document(&Entry {
-                path: "$namespaceinfo".to_owned(),
-                title: "localhost".to_owned(),
-                created_at: now,
-                description: Description::Namespace,
-            }),
-            Resource::Topics => feed("Topics", page.of(broker.topics().map(topic_entry))),
-            Resource::Queues => feed("Queues", Vec::new()),
-            Resource::Topic(topic) => atom::entry_document(&topic_entry(broker.topic(topic)?)),
-            Resource::Subscriptions(topic) => {
-                let all = broker.subscriptions(topic)?;
-                feed("Subscriptions", page.of(all.into_iter().map(subscription_entry)))
-            }
-            Resource::Subscription(topic, name) => {
-                atom::entry_document(&subscription_entry(broker.subscription(topic, name)?))
-            }
-            Resource::Rules(topic, name) => {
-                let created_at = broker.subscription(topic, name)?.created_at;
-                let all = broker.rules(topic, name)?;
-                let entries =
-                    all.into_iter().map(|rule| rule_entry(&resource.entity(), created_at, rule));
-                feed("Rules", page.of(entries))
-            }
-            Resource::Rule(topic, name, rule) => {
-                let created_at = broker.subscription(topic, name)?.created_at;
-                let all = broker.rules(topic, name)?;
-                let path = resource.entity();
-                let found = all.into_iter().find(|known| known.name.eq_ignore_ascii_case(rule));
-                let not_found = || BrokerError::NotFound { path: format!("{path}/Rules/{rule}") };
-                let found = found.ok_or_else(not_found)?;
-                atom::entry_document(&rule_entry(&path, created_at, found))
-            }
-        };
-        broker.record_management_read(&resource.entity());
-        Ok::<_, ApiError>(body)
-    })?;
-    Ok((StatusCode::OK, body))
-}
-
-fn put(
-    host: &Host,
-    resource: &Resource,
-    root: &Element,
-    is_update: bool,
-) -> Result<(StatusCode, String), ApiError> {
-    let body = host.bus.with_broker(|broker, now| {
-        Ok::<_, ApiError>(match resource {
-            Resource::Topic(_) if atom::description(root, "QueueDescription").is_ok() => {
-                let detail = "Queues are not implemented by this emulator.";
-                return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, detail));
-            }
-            Resource::Topic(topic) => {
-                let options = atom::topic_options(atom::description(root, "TopicDescription")?)?;
-                if is_update {
-                    broker.update_topic(topic, options)?;
-                } else {
-                    broker.create_topic(now, topic, options)?;
-                }
-                atom::entry_document(&topic_entry(broker.topic(topic)?))
-            }
-            Resource::Subscription(topic, name) => {
-                let description = atom::description(root, "SubscriptionDescription")?;
-                let options = atom::subscription_options(description)?;
-                let first_rule = description.child("DefaultRuleDescription");
-                let first_rule = first_rule.map(|rule| atom::rule(rule, None)).transpose()?;
-                match first_rule {
-                    _ if is_update => broker.update_subscription(topic, name, options)?,
-                    None => broker.create_subscription(now, topic, name, options).map(drop)?,
-                    Some(rule) => broker
-                        .create_subscription_with_rule(now, topic, name, options, rule)
-                        .map(drop)?,
-                }
-                atom::entry_document(&subscription_entry(broker.subscription(topic, name)?))
-            }
-            Resource::Rule(topic, name, rule) => {
-                let description = atom::description(root, "RuleDescription")?;
-                let rule = atom::rule(description, Some(rule))?;
-                if is_update {
-                    broker.update_rule(topic, name, rule.clone())?;
-                } else {
-                    broker.add_rule(topic, name, rule.clone())?;
-                }
-                atom::entry_document(&rule_entry(&resource.entity(), now, rule))
-            }
-            Resource::Namespace
-            | Resource::Topics
-            | Resource::Queues
-            | Resource::Subscriptions(_)
-            | Resource::Rules(..) => return Err(not_allowed()),
-        })
-    })?;
-    Ok((if is_update { StatusCode::OK } else { StatusCode::CREATED }, body))
-}
-
-fn delete(host: &Host, resource: &Resource) -> Result<(StatusCode, String), ApiError> {
-    host.bus.with_broker(|broker, _| match resource {
-        Resource::Topic(topic) => Ok(broker.delete_topic(topic)?),
-        Resource::Subscription(topic, name) => Ok(broker.delete_subscription(topic, name)?),
-        Resource::Rule(topic, name, rule) => Ok(broker.remove_rule(topic, name, rule)?),
-        Resource::Namespace
-        | Resource::Topics
-        | Resource::Queues
-        | Resource::Subscriptions(_)
-        | Resource::Rules(..) => Err(not_allowed()),
-    })?;
-    // Receivers of what is gone must learn it.
-    host.bus.wake_all();
-    Ok((StatusCode::OK, String::new()))
-}
-
-fn topic_entry(topic: TopicInfo) -> Entry {
-    Entry {
-        path: topic.name.clone(),
-        title: topic.name.clone(),
-        created_at: topic.created_at,
-        description: Description::Topic(topic),
-    }
-}
-
-fn subscription_entry(subscription: SubscriptionInfo) -> Entry {
-    Entry {
-        path: format!("{}/Subscriptions/{}", subscription.topic, subscription.name),
-        title: subscription.name.clone(),
-        created_at: subscription.created_at,
-        description: Description::Subscription(subscription),
-    }
-}
-
-fn rule_entry(subscription: &str, created_at: Duration, rule: Rule) -> Entry {
-    Entry {
-        path: format!("{subscription}/Rules/{}", rule.name),
-        title: rule.name.clone(),
-        created_at,
-        description: Description::Rule(rule),
-    }
+    Ok(())
 }
