@@ -4,6 +4,7 @@
 mod bench;
 mod chaos;
 mod ci;
+mod conformance;
 mod demo;
 mod fix;
 mod fuzz;
@@ -32,6 +33,8 @@ enum Command {
     Chaos(chaos::ChaosArgs),
     /// Measure it: what the core and its storage cost, beside other libraries and our goals.
     Bench(bench::BenchArgs),
+    /// Have the official Service Bus clients try all they can on the emulator.
+    Conformance(conformance::ConformanceArgs),
     /// Feed the protocol and the codec what nobody would send, for a bounded time.
     Fuzz(fuzz::FuzzArgs),
     /// Explore millions of events in clusters of every shape, with every monitor on.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Chaos(args) => return exit(chaos::run(&args)),
         Command::Bench(args) => bench::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Ci(args) => ci::run(&args),

@@ -7,14 +7,18 @@
 //! face of the same broker without the network.
 
 mod amqp;
+mod control;
 mod engine;
 mod listener;
 mod management;
 mod sas;
+mod tls;
+mod websocket;
 
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -26,6 +30,8 @@ use tokio::task::JoinHandle;
 use self::engine::Settings;
 use self::listener::{ConnectionFaults, Control, Face, Host};
 pub use self::sas::Rights;
+use self::tls::Tls;
+pub use self::tls::TlsError;
 use self::sas::{DEFAULT_KEY, DEFAULT_KEY_NAME, Key, KeyRing};
 use crate::broker::{BrokerConfig, FaultCounts, Faults, Meter};
 use crate::bus::Bus;
@@ -48,8 +54,9 @@ pub struct Emulator {
     amqp_address: SocketAddr,
     admin_address: Option<SocketAddr>,
     key: (String, String),
-    control: watch::Sender<Control>,
+    control: Arc<watch::Sender<Control>>,
     connections: Arc<ConnectionFaults>,
+    tls: Arc<Tls>,
     tasks: Vec<JoinHandle<()>>,
     late: JoinHandle<()>,
 }
@@ -67,6 +74,9 @@ pub enum EmulatorError {
         #[source]
         source: io::Error,
     },
+    /// The certificate that was given cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The port cannot be listened on for another reason.
     #[error("cannot listen on port {port} of 127.0.0.1")]
     Listen {
@@ -86,6 +96,7 @@ pub struct EmulatorBuilder {
     is_checking_keys: bool,
     key: Option<(String, String)>,
     more_keys: Vec<Key>,
+    tls_files: Option<(PathBuf, PathBuf)>,
     broker: BrokerConfig,
     idle_timeout: Duration,
     link_idle_timeout: Duration,
@@ -112,6 +123,7 @@ impl Default for EmulatorBuilder {
             is_checking_keys: true,
             key: None,
             more_keys: Vec::new(),
+            tls_files: None,
             broker: BrokerConfig::default(),
             idle_timeout: Duration::from_secs(240),
             link_idle_timeout: Duration::from_secs(600),
@@ -148,6 +160,14 @@ impl EmulatorBuilder {
     #[must_use]
     pub fn key(mut self, name: impl Into<String>, key: impl Into<String>) -> Self {
         self.key = Some((name.into(), key.into()));
+        self
+    }
+
+    /// A certificate and its key, in PEM; without them one is made for `localhost` when a client
+    /// wants TLS.
+    #[must_use]
+    pub fn tls_files(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls_files = Some((certificate.into(), key.into()));
         self
     }
 
@@ -234,13 +254,21 @@ impl EmulatorBuilder {
             links_max: self.links_max,
             counter: AtomicU64::new(1),
         };
-        let (control, watched) = watch::channel(Control::default());
+        let tls = match &self.tls_files {
+            Some((certificate, key)) => Tls::from_files(certificate, key)?,
+            None => Tls::default(),
+        };
+        let tls = Arc::new(tls);
+        let control = Arc::new(watch::Sender::new(Control::default()));
+        let watched = control.subscribe();
         let connections = Arc::new(ConnectionFaults::default());
         let host = Host::new(
             bus.clone(),
             Arc::new(settings),
             self.connections_max,
             Arc::clone(&connections),
+            Arc::clone(&control),
+            Arc::clone(&tls),
         );
         let host = Arc::new(host);
         let accept = |listener, face| {
@@ -253,7 +281,17 @@ impl EmulatorBuilder {
         });
         tracing::info!(%amqp_address, ?admin_address, "listening");
         let late = tokio::spawn(bus.clone().keep_time());
-        Ok(Emulator { bus, amqp_address, admin_address, key, control, connections, tasks, late })
+        Ok(Emulator {
+            bus,
+            amqp_address,
+            admin_address,
+            key,
+            control,
+            connections,
+            tls,
+            tasks,
+            late,
+        })
     }
 }
 
@@ -291,6 +329,14 @@ impl Emulator {
         self.admin_address
     }
 
+    /// The certificate in PEM that clients are to trust who want TLS, which every port understands.
+    ///
+    /// # Errors
+    /// None could be made.
+    pub fn certificate_pem(&self) -> Result<&str, TlsError> {
+        self.tls.certificate_pem()
+    }
+
     /// The same broker without the network: to create entities, send, receive.
     pub fn bus(&self) -> &Bus {
         &self.bus
@@ -299,6 +345,11 @@ impl Emulator {
     /// What has been billed so far.
     pub fn meter(&self) -> Meter {
         self.bus.meter()
+    }
+
+    /// The bill as JSON: by entity and kind, and what it would cost.
+    pub fn bill(&self) -> String {
+        control::bill(&self.bus.meter()).to_string()
     }
 
     /// Cuts every connection without a word, as a broker that is moved does. New ones are welcome.

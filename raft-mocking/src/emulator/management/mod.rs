@@ -14,7 +14,7 @@ mod xml;
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -31,7 +31,9 @@ use tokio::time::timeout;
 use self::operations::{Page, delete, get, put};
 use self::xml::{Element, XmlWriter};
 use super::listener::{Control, Host, Prefixed, cut};
+use super::control;
 use super::sas::TokenError;
+use super::websocket::{self, WebSocketBytes};
 use crate::broker::BrokerError;
 
 /// No description comes near this.
@@ -41,36 +43,64 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a request may go on when the emulator stops.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Serves one HTTP connection.
+/// A connection that carries AMQP from here on.
+pub(super) type Upgraded = WebSocketBytes<TokioIo<hyper::upgrade::Upgraded>>;
+
+/// Serves one HTTP connection, until it ends or becomes a WebSocket.
 pub(super) async fn serve<S>(
     stream: Prefixed<S>,
     host: Arc<Host>,
     mut control: watch::Receiver<Control>,
-) -> io::Result<()>
+) -> io::Result<Option<Upgraded>>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
-        let host = Arc::clone(&host);
-        async move { Ok::<_, Infallible>(respond(&host, request).await) }
-    });
+    let upgrade = Arc::new(Mutex::new(None));
+    let service = {
+        let upgrade = Arc::clone(&upgrade);
+        service_fn(move |mut request| {
+            let (host, upgrade) = (Arc::clone(&host), Arc::clone(&upgrade));
+            async move {
+                if !websocket::is_asked_for(&request) {
+                    return Ok::<_, Infallible>(respond(&host, request).await);
+                }
+                Ok(match websocket::answer(&request) {
+                    Ok(response) => {
+                        let place = &mut *upgrade.lock().unwrap_or_else(PoisonError::into_inner);
+                        *place = Some(hyper::upgrade::on(&mut request));
+                        response
+                    }
+                    Err(response) => response,
+                })
+            }
+        })
+    };
     let mut http = hyper::server::conn::http1::Builder::new();
     // The timer ends connections whose request never gets complete.
     http.timer(TokioTimer::new());
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let mut connection = pin!(connection);
     tokio::select! {
-        served = connection.as_mut() => return served.map_err(io::Error::other),
+        served = connection.as_mut() => served.map_err(io::Error::other)?,
         () = cut(&mut control) => {
             if !control.borrow().is_stopping {
-                return Ok(());
+                return Ok(None);
             }
+            connection.as_mut().graceful_shutdown();
+            // A request that comes in full is answered; half of one is not waited for.
+            return match timeout(GRACE, connection).await {
+                Ok(served) => served.map(|()| None).map_err(io::Error::other),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            };
         }
     }
-    connection.as_mut().graceful_shutdown();
-    // A request that comes in full is answered; half of one is not waited for.
-    match timeout(GRACE, connection).await {
-        Ok(served) => served.map_err(io::Error::other),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    let upgrade = upgrade.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match upgrade {
+        None => Ok(None),
+        Some(upgrade) => {
+            let stream = upgrade.await.map_err(io::Error::other)?;
+            Ok(Some(WebSocketBytes::new(TokioIo::new(stream)).await))
+        }
     }
 }
 
@@ -202,7 +232,7 @@ async fn respond(host: &Host, request: Request<Incoming>) -> Response<Full<Bytes
     };
     tracing::debug!(%method, path, status = status.as_u16(), "management call");
     let kind = match body.as_bytes().first() {
-        Some(b'{') => "application/json",
+        Some(b'{' | b'n') => "application/json",
         _ => "application/atom+xml;type=entry;charset=utf-8",
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
@@ -219,20 +249,19 @@ async fn handle(host: &Host, request: Request<Incoming>) -> Result<(StatusCode, 
             r#"{"status":"healthy","message":"Service is healthy."}"#.into(),
         ));
     }
+    if let Some(rest) = control::rest_of(path) {
+        let (rest, method) = (rest.to_owned(), request.method().clone());
+        let body = body_of(request).await?;
+        let (status, answer) = control::handle(host, &method, &rest, &body);
+        return Ok((status, answer.to_string()));
+    }
     let resource = Resource::from_path(path)
         .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "SubCode=40400. No such resource."))?;
     authorise(host, &request, &resource.entity())?;
     let method = request.method().clone();
     let is_update = request.headers().contains_key(IF_MATCH);
     let page = Page::from_query(request.uri().query().unwrap_or_default());
-    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
-    let limited = timeout(BODY_TIMEOUT, limited).await;
-    let body = limited
-        .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time."))?
-        .map_err(|_| {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large or broken.")
-        })?
-        .to_bytes();
+    let body = body_of(request).await?;
     match method {
         Method::GET => get(host, &resource, page),
         Method::PUT => {
@@ -243,6 +272,17 @@ async fn handle(host: &Host, request: Request<Incoming>) -> Result<(StatusCode, 
         Method::DELETE => delete(host, &resource),
         _ => Err(not_allowed()),
     }
+}
+
+async fn body_of(request: Request<Incoming>) -> Result<Bytes, ApiError> {
+    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+    let limited = timeout(BODY_TIMEOUT, limited).await;
+    let body = limited
+        .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time."))?
+        .map_err(|_| {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large or broken.")
+        })?;
+    Ok(body.to_bytes())
 }
 
 fn not_allowed() -> ApiError {
