@@ -3,21 +3,21 @@
 //! Guarantees: a receiver that waits is woken by the message that ends its wait; dropping a
 //! waiting [`Receiver::receive`] loses no message.
 //! Relies on:  tokio's clock, so that paused time works. It is read, never slept on: a message that is
-//! late, scheduled or locked wakes nobody by itself, unless somebody runs `Bus::keep_time`, as the
+//! late, scheduled or locked wakes nobody by itself, unless somebody runs [`Bus::keep_time`], as the
 //! emulator does.
 //! Elsewhere:  what the entities do is in [`crate::broker`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::broker::{
-    Broker, BrokerConfig, BrokerError, BusMessage, Meter, Published, QueueId, QueueOptions,
+    Broker, BrokerConfig, BrokerError, BusMessage, Event, Meter, Published, QueueId, QueueOptions,
     ReceiveMode, ReceivedMessage, Rule, SubscriptionOptions, TopicOptions,
 };
 
@@ -63,6 +63,8 @@ struct Shared {
     started: Instant,
     /// Something will happen by itself sooner than was known.
     is_sooner: Notify,
+    /// Who reads along.
+    reader: OnceLock<Box<dyn Fn(&Event) + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -94,7 +96,9 @@ impl Bus {
     pub fn with_config(config: BrokerConfig, epoch: Duration) -> Self {
         let state = State { broker: Broker::new(config), ..State::default() };
         let state = Mutex::new(state);
-        let shared = Shared { state, epoch, started: Instant::now(), is_sooner: Notify::new() };
+        let shared = Shared { state, epoch, started: Instant::now(), is_sooner: Notify::new(),
+            reader: OnceLock::new(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -221,9 +225,17 @@ impl Bus {
         self.shared.run(&mut self.state(), now, call)
     }
 
-    /// Does what time does to the broker, when it does it, for ever.
-    #[cfg(feature = "emulator")]
-    pub(crate) async fn keep_time(self) {
+    /// Has `reader` told of everything that happens from now on, in its order. There is one at most: a
+    /// second call changes nothing.
+    pub fn read_along(&self, reader: impl Fn(&Event) + Send + Sync + 'static) {
+        _ = self.shared.reader.set(Box::new(reader));
+        self.state().broker.keep_events(true);
+    }
+
+    /// Does what time does to the broker, when it does it, for ever: a task to spawn if messages are to
+    /// be scheduled, to expire into a dead-letter queue, or to come back when their locks end while
+    /// everybody waits. On paused time hours pass in no time.
+    pub async fn keep_time(self) {
         loop {
             let (now, next) = self.with_broker(|broker, now| (now, broker.next_due()));
             match next {
@@ -238,14 +250,14 @@ impl Bus {
     }
 
     /// Does what time has done to the broker by now.
-    #[cfg(feature = "emulator")]
-    pub(crate) fn expire(&self) {
+    pub fn expire(&self) {
         let now = self.now();
         let mut state = self.state();
         // An entity for which somebody waits is not idle.
         let waiting: Vec<_> = state.listeners.keys().copied().collect();
         waiting.into_iter().for_each(|queue| state.broker.touch(now, queue));
         let awake = state.broker.expire(now);
+        self.shared.read_along(&mut state);
         state.wake(&awake);
     }
 
@@ -301,6 +313,12 @@ impl Bus {
 }
 
 impl Shared {
+    fn read_along(&self, state: &mut State) {
+        if let Some(reader) = self.reader.get() {
+            state.broker.take_events().iter().for_each(reader);
+        }
+    }
+
     fn run<R>(
         &self,
         state: &mut State,
@@ -309,6 +327,7 @@ impl Shared {
     ) -> R {
         let due = state.broker.next_due();
         let result = call(&mut state.broker, now);
+        self.read_along(state);
         let woken = state.broker.take_woken();
         if !woken.is_empty() {
             state.wake(&woken);

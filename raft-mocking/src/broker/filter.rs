@@ -123,11 +123,20 @@ impl CorrelationFilter {
             wanted.is_none() || wanted == found
         };
         pairs.into_iter().all(is_equal)
-            && self
-                .properties
-                .iter()
-                .all(|(name, value)| message.application_properties.get(name) == Some(value))
+            && self.properties.iter().all(|(name, value)| {
+                message.application_properties.get(name).is_some_and(|found| is_same(value, found))
+            })
     }
+}
+
+/// Equal, as far as the kinds of numbers go that clients write the same number as.
+fn is_same(left: &PropertyValue, right: &PropertyValue) -> bool {
+    let number = |value: &PropertyValue| match *value {
+        PropertyValue::Int(value) => Some(value as f64),
+        PropertyValue::Double(value) => Some(value),
+        _ => None,
+    };
+    left == right || (number(left).is_some() && number(left) == number(right))
 }
 
 #[cfg(test)]
@@ -176,6 +185,8 @@ mod tests {
             ..CorrelationFilter::default()
         };
         assert!(filter("term", 7_i64.into()).matches(&message));
+        assert!(filter("term", 7.0.into()).matches(&message));
+        assert!(!filter("term", 7.5.into()).matches(&message));
         assert!(!filter("term", "7".into()).matches(&message));
         assert!(!filter("Term", 7.into()).matches(&message));
         assert!(!filter("absent", PropertyValue::Null).matches(&message));

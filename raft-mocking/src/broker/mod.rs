@@ -33,6 +33,7 @@
 mod clock;
 mod entity;
 mod error;
+mod event;
 mod fault;
 mod filter;
 mod intake;
@@ -55,6 +56,7 @@ pub use self::entity::{
     SubscriptionOptions, TopicInfo, TopicOptions,
 };
 pub use self::error::{BrokerError, EntityKind, NameProblem, Quota};
+pub use self::event::{Event, Happening};
 pub use self::fault::{FaultCounts, Faults};
 pub use self::filter::{CorrelationFilter, Filter, Rule};
 pub use self::message::{
@@ -83,6 +85,8 @@ pub struct Broker {
     next_token: u64,
     /// Queues that may have messages since somebody asked.
     woken: BTreeSet<QueueId>,
+    /// What happened, if somebody wants to know.
+    events: Option<Vec<Event>>,
     /// No later than the first time at which something happens by itself.
     next_due: Option<Duration>,
     meter: Meter,

@@ -6,7 +6,7 @@ use super::entity::QueueEntry;
 use super::error::BrokerError;
 use super::message::{Lock, LockToken, ReceiveMode, ReceivedMessage};
 use super::meter::OperationKind;
-use super::{Broker, QueueId};
+use super::{Broker, Happening, QueueId};
 use crate::dice::Dice;
 
 /// Receiving.
@@ -201,6 +201,11 @@ impl Broker {
             if let Some(lock) = received.lock {
                 self.note_due(lock.locked_until);
             }
+            self.note(now, queue, || Happening::Received {
+                sequence_number: received.sequence_number,
+                delivery_count: received.delivery_count,
+                is_locked: received.lock.is_some(),
+            });
         }
         received
     }

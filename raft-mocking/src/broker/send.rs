@@ -8,7 +8,7 @@ use super::error::{BrokerError, Quota};
 use super::message::BusMessage;
 use super::meter::OperationKind;
 use super::queue::{Arrival, Origin};
-use super::{Broker, QueueId, name, not_found};
+use super::{Broker, Happening, QueueId, name, not_found};
 
 /// How often a message is forwarded before it is dead-lettered.
 const HOPS_MAX: u8 = 4;
@@ -104,11 +104,21 @@ impl Broker {
         let mut published = Published::default();
         for (message, plan) in messages.into_iter().zip(plans) {
             if self.is_duplicate(now, &target, &message) {
+                let message_id = message.message_id;
+                self.note_sent(now, &path, || Happening::Duplicate { message_id });
                 continue;
             }
+            self.note_sent(now, &path, || Happening::Sent {
+                message_id: message.message_id.clone(),
+                bytes: message.size_bytes(),
+                copies: plan.len(),
+            });
             match message.scheduled_at {
                 Some(at) if at > now => {
-                    published.scheduled.push(self.put_on_schedule(now, &target, at, message));
+                    let sequence_number = self.put_on_schedule(now, &target, at, message);
+                    published.scheduled.push(sequence_number);
+                    let what = || Happening::Scheduled { sequence_number, until: at };
+                    self.note_sent(now, &path, what);
                 }
                 _ => self.make_copies(now, Arc::new(message), plan, &mut published),
             }

@@ -8,7 +8,7 @@ use super::error::BrokerError;
 use super::message::{BusMessage, LockToken, PropertyValue};
 use super::meter::OperationKind;
 use super::queue::{Arrival, Fall, Fallen, Locked, Origin, Stored};
-use super::{Broker, QueueId};
+use super::{Broker, Happening, QueueId};
 
 /// Application properties to set when a message is given back, deferred or dead-lettered.
 pub type Properties = BTreeMap<String, PropertyValue>;
@@ -33,6 +33,8 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         let locked = self.unlock(now, queue, token)?;
         self.entry_mut(queue)?.queue.forget(&locked.stored);
+        let sequence_number = locked.stored.sequence_number;
+        self.note(now, queue, || Happening::Completed { sequence_number });
         self.record_settlement(queue);
         Ok(())
     }
@@ -62,9 +64,11 @@ impl Broker {
         properties: Properties,
     ) -> Result<(), BrokerError> {
         let mut locked = self.unlock(now, queue, token)?;
+        let sequence_number = locked.stored.sequence_number;
         let entry = self.entry_mut(queue)?;
         set_properties(&mut entry.queue.bytes, &mut locked.stored, properties);
         entry.queue.give_back(locked, true);
+        self.note(now, queue, || Happening::Abandoned { sequence_number });
         self.after(now, queue);
         self.wake(queue);
         self.record_settlement(queue);
@@ -85,7 +89,9 @@ impl Broker {
         let mut locked = self.unlock(now, queue, token)?;
         let entry = self.entry_mut(queue)?;
         set_properties(&mut entry.queue.bytes, &mut locked.stored, properties);
+        let sequence_number = locked.stored.sequence_number;
         entry.queue.defer(locked);
+        self.note(now, queue, || Happening::Deferred { sequence_number });
         self.record_settlement(queue);
         Ok(())
     }
@@ -181,6 +187,10 @@ impl Broker {
         let keeps_expired = entry.options.dead_letters_expired;
         let count_max = entry.options.max_delivery_count;
         for Fallen { stored, cause } in fallen {
+            if cause == Fall::Expired {
+                let sequence_number = stored.sequence_number;
+                self.note(now, queue, || Happening::Expired { sequence_number });
+            }
             match cause {
                 Fall::Expired if !keeps_expired => {}
                 Fall::Expired => {
@@ -208,6 +218,11 @@ impl Broker {
         reason: Option<&str>,
         description: Option<&str>,
     ) {
+        let sequence_number = stored.sequence_number;
+        self.note(now, queue, || Happening::DeadLettered {
+            sequence_number,
+            reason: reason.map(str::to_owned),
+        });
         let Some(entry) = self.queues.get(&queue) else { return };
         let Some(dead_letter) = entry.dead_letter else { return };
         let path = entry.path.clone();

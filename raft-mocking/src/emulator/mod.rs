@@ -7,12 +7,14 @@
 //! face of the same broker without the network.
 
 mod amqp;
+mod config;
 mod control;
 mod engine;
 mod listener;
 mod management;
 mod sas;
 mod tls;
+mod trace;
 mod websocket;
 
 use std::fmt;
@@ -29,6 +31,7 @@ use tokio::task::JoinHandle;
 
 use self::engine::Settings;
 use self::listener::{ConnectionFaults, Control, Face, Host};
+pub use self::config::{Config, ConfigError};
 pub use self::sas::Rights;
 use self::tls::Tls;
 pub use self::tls::TlsError;
@@ -77,6 +80,18 @@ pub enum EmulatorError {
     /// The certificate that was given cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The entities to start with are refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The trace cannot be written.
+    #[error("cannot write the trace {path}")]
+    Trace {
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The port cannot be listened on for another reason.
     #[error("cannot listen on port {port} of 127.0.0.1")]
     Listen {
@@ -97,6 +112,8 @@ pub struct EmulatorBuilder {
     key: Option<(String, String)>,
     more_keys: Vec<Key>,
     tls_files: Option<(PathBuf, PathBuf)>,
+    config: Option<Config>,
+    trace: Option<PathBuf>,
     broker: BrokerConfig,
     idle_timeout: Duration,
     link_idle_timeout: Duration,
@@ -124,6 +141,8 @@ impl Default for EmulatorBuilder {
             key: None,
             more_keys: Vec::new(),
             tls_files: None,
+            config: None,
+            trace: None,
             broker: BrokerConfig::default(),
             idle_timeout: Duration::from_secs(240),
             link_idle_timeout: Duration::from_secs(600),
@@ -160,6 +179,20 @@ impl EmulatorBuilder {
     #[must_use]
     pub fn key(mut self, name: impl Into<String>, key: impl Into<String>) -> Self {
         self.key = Some((name.into(), key.into()));
+        self
+    }
+
+    /// Entities to start with.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// A file for what happens to every message, as one JSON object per line.
+    #[must_use]
+    pub fn trace(mut self, path: impl Into<PathBuf>) -> Self {
+        self.trace = Some(path.into());
         self
     }
 
@@ -238,6 +271,14 @@ impl EmulatorBuilder {
         let (amqp, amqp_address) = amqp;
         let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let bus = Bus::with_config(self.broker, epoch);
+        if let Some(config) = &self.config {
+            bus.with_broker(|broker, now| config.create(broker, now))?;
+        }
+        if let Some(path) = &self.trace {
+            let failed =
+                |source| EmulatorError::Trace { path: path.display().to_string(), source };
+            trace::write(&bus, path).map_err(failed)?;
+        }
         let default_key = (DEFAULT_KEY_NAME.to_owned(), DEFAULT_KEY.to_owned());
         let key = self.key.unwrap_or_else(|| default_key.clone());
         let settings = Settings {

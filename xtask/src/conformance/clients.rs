@@ -195,6 +195,9 @@ impl Client {
                         .with_context(|| format!("cannot copy {}", from.display()))?;
                 }
                 let mut command = Command::new("node");
+                // Without it each WebAssembly module of the client's libraries reserves gigabytes of
+                // addresses, which not every machine has to give.
+                command.arg("--disable-wasm-trap-handler");
                 command.arg(installed.join("cases.mjs"));
                 command
             }

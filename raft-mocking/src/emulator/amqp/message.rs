@@ -18,6 +18,7 @@ use crate::broker::{BusMessage, MessageState, PropertyValue, ReceivedMessage};
 pub(crate) const BATCH_FORMAT: u32 = 0x8001_3700;
 
 const HEADER: u64 = 0x70;
+const DELIVERY_ANNOTATIONS: u64 = 0x71;
 const MESSAGE_ANNOTATIONS: u64 = 0x72;
 const PROPERTIES: u64 = 0x73;
 const APPLICATION_PROPERTIES: u64 = 0x74;
@@ -176,6 +177,11 @@ pub(crate) fn decode_batch(
 
 /// What a subscriber's copy has in front of the bare message.
 pub(crate) fn put_delivery_sections(out: &mut BytesMut, received: &ReceivedMessage) {
+    put_header(out, received);
+    put_annotations(out, received);
+}
+
+fn put_header(out: &mut BytesMut, received: &ReceivedMessage) {
     let time_to_live = received.expires_at.map(|at| at.saturating_sub(received.enqueued_time));
     value::put_described_list(out, HEADER, 5, |out| {
         value::put_value(out, &Value::Bool(true));
@@ -187,6 +193,9 @@ pub(crate) fn put_delivery_sections(out: &mut BytesMut, received: &ReceivedMessa
         value::put_value(out, &Value::Bool(received.delivery_count == 0));
         value::put_uint(out, received.delivery_count);
     });
+}
+
+fn put_annotations(out: &mut BytesMut, received: &ReceivedMessage) {
     out.put_u8(0);
     value::put_ulong(out, MESSAGE_ANNOTATIONS);
     let message = &received.message;
@@ -228,8 +237,14 @@ pub(crate) fn put_delivery_sections(out: &mut BytesMut, received: &ReceivedMessa
 /// A whole message, as requests to `$management` get it.
 pub(crate) fn encode_received(received: &ReceivedMessage) -> Bytes {
     let bare = bare_message(&received.message);
-    let mut out = BytesMut::with_capacity(bare.len() + 160);
-    put_delivery_sections(&mut out, received);
+    let mut out = BytesMut::with_capacity(bare.len() + 192);
+    put_header(&mut out, received);
+    if let Some(lock) = received.lock {
+        // There is no delivery tag to read it from; Python before 7.15 looks here only.
+        let token = (Value::Symbol("x-opt-lock-token".to_owned()), Value::Uuid(lock.token.0));
+        put_section(&mut out, DELIVERY_ANNOTATIONS, &Value::Map(vec![token]));
+    }
+    put_annotations(&mut out, received);
     out.extend_from_slice(&bare);
     out.freeze()
 }

@@ -51,7 +51,8 @@ impl Link {
         let path = sas::entity_address(address).to_owned();
         if let Some(node) = ServiceNode::from_path(&path) {
             if let ServiceNode::Management { entity } = &node {
-                authorise(cx, entity, ANY, "Listen' or 'Send")?;
+                // A token may be for the entity, or for the node itself.
+                authorise(cx, &path, ANY, "Listen' or 'Send")?;
                 check_entity(cx, entity)?;
             }
             return Ok(if attach.is_receiver {

@@ -103,10 +103,12 @@ fn handle(cx: &mut Context, entity: &str, request: &Request) -> Answer {
         _ => (LISTEN, "Listen"),
     };
     let is_managing = rights == MANAGE;
-    let is_allowed = match is_managing {
-        true => cx.is_authorised(entity, Rights { send: false, listen: false, manage: true }),
-        false => cx.is_authorised(entity, rights),
+    let rights = match is_managing {
+        true => Rights { send: false, listen: false, manage: true },
+        false => rights,
     };
+    // A token may be for the entity, or for this node of it.
+    let is_allowed = cx.is_authorised(&format!("{entity}/$management"), rights);
     if !is_allowed {
         return Err(Refusal::Unauthorized(claim));
     }

@@ -8,7 +8,7 @@ mod atom;
 mod entity;
 mod operations;
 mod rule;
-mod time;
+pub(super) mod time;
 mod xml;
 
 use std::convert::Infallible;
@@ -257,7 +257,9 @@ async fn handle(host: &Host, request: Request<Incoming>) -> Result<(StatusCode, 
     }
     let resource = Resource::from_path(path)
         .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "SubCode=40400. No such resource."))?;
-    authorise(host, &request, &resource.entity())?;
+    // A token may be for the very resource, or for what it is below.
+    let path = percent_decode_str(path.trim_matches('/')).decode_utf8_lossy().into_owned();
+    authorise(host, &request, &path)?;
     let method = request.method().clone();
     let is_update = request.headers().contains_key(IF_MATCH);
     let page = Page::from_query(request.uri().query().unwrap_or_default());

@@ -70,7 +70,7 @@ pub(super) fn duration(duration: Option<Duration>) -> String {
 ///
 /// Months and years have no fixed length and are refused. What exceeds the service's largest
 /// value is unlimited.
-pub(super) fn parse_duration(text: &str) -> Option<Option<Duration>> {
+pub(in crate::emulator) fn parse_duration(text: &str) -> Option<Option<Duration>> {
     let rest = text.trim().strip_prefix('P')?;
     let (date, time) = rest.split_once('T').unwrap_or((rest, ""));
     let mut total = Duration::ZERO;
