@@ -96,7 +96,11 @@ impl Bus {
     pub fn with_config(config: BrokerConfig, epoch: Duration) -> Self {
         let state = State { broker: Broker::new(config), ..State::default() };
         let state = Mutex::new(state);
-        let shared = Shared { state, epoch, started: Instant::now(), is_sooner: Notify::new(),
+        let shared = Shared {
+            state,
+            epoch,
+            started: Instant::now(),
+            is_sooner: Notify::new(),
             reader: OnceLock::new(),
         };
         Self { shared: Arc::new(shared) }

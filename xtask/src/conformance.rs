@@ -107,7 +107,8 @@ pub(crate) enum Kind {
 }
 
 pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
-    let is_wanted = |client: &&Client| args.clients.is_empty() || args.clients.contains(&client.kind);
+    let is_wanted =
+        |client: &&Client| args.clients.is_empty() || args.clients.contains(&client.kind);
     let clients: Vec<_> = clients::ALL.iter().filter(is_wanted).collect();
     run_clients(args, &clients)
 }
@@ -128,17 +129,21 @@ fn run_clients(args: &ConformanceArgs, clients: &[&Client]) -> Result<()> {
     let (emulator, namespace) = match std::env::var(REAL) {
         Ok(connection_string) => (None, Namespace::Real { connection_string }),
         Err(_) => {
-            let builder = Emulator::builder()
-                .admin_port(0)
-                .key_with_rights("listen", "LISTEN_KEY", "Listen".parse::<Rights>().unwrap_or_default());
-            let emulator = runtime.block_on(builder.start()).context("the emulator does not start")?;
+            let builder = Emulator::builder().admin_port(0).key_with_rights(
+                "listen",
+                "LISTEN_KEY",
+                "Listen".parse::<Rights>().unwrap_or_default(),
+            );
+            let emulator =
+                runtime.block_on(builder.start()).context("the emulator does not start")?;
             let namespace = Namespace::emulator(&emulator)?;
             (Some(emulator), namespace)
         }
     };
     let mut table = Table::new(&rows);
     for client in clients {
-        let installed = client.install().with_context(|| format!("cannot install {}", client.title()))?;
+        let installed =
+            client.install().with_context(|| format!("cannot install {}", client.title()))?;
         let ids: Vec<_> = rows.iter().map(|(id, _)| *id).collect();
         client.run(&installed, &namespace, &ids, |result| {
             if args.json {

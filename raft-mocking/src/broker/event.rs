@@ -124,7 +124,12 @@ impl Broker {
     }
 
     /// Notes what happened to a message that was sent to an entity.
-    pub(super) fn note_sent(&mut self, at: Duration, entity: &str, what: impl FnOnce() -> Happening) {
+    pub(super) fn note_sent(
+        &mut self,
+        at: Duration,
+        entity: &str,
+        what: impl FnOnce() -> Happening,
+    ) {
         if let Some(events) = &mut self.events {
             events.push(Event { at, entity: entity.to_owned(), what: what() });
         }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer};
 use super::management::time::parse_duration;
 use super::sas;
 use crate::broker::{
-    Broker, BrokerError, CorrelationFilter, EntityStatus, Filter, PropertyValue, QueueOptions, Rule,
-    SqlAction, SqlFilter, SubscriptionOptions, TopicOptions,
+    Broker, BrokerError, CorrelationFilter, EntityStatus, Filter, PropertyValue, QueueOptions,
+    Rule, SqlAction, SqlFilter, SubscriptionOptions, TopicOptions,
 };
 
 /// Entities for an emulator to start with.
@@ -289,9 +289,8 @@ impl Properties {
 
     fn delivery(&self) -> SubscriptionOptions {
         let defaults = SubscriptionOptions::default();
-        let target = |name: &String| {
-            (!name.is_empty()).then(|| sas::entity_address(name).to_owned())
-        };
+        let target =
+            |name: &String| (!name.is_empty()).then(|| sas::entity_address(name).to_owned());
         SubscriptionOptions {
             default_message_time_to_live: self.default_message_time_to_live,
             lock_duration: self.lock_duration.unwrap_or(defaults.lock_duration),

@@ -29,13 +29,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use self::config::{Config, ConfigError};
 use self::engine::Settings;
 use self::listener::{ConnectionFaults, Control, Face, Host};
-pub use self::config::{Config, ConfigError};
 pub use self::sas::Rights;
+use self::sas::{DEFAULT_KEY, DEFAULT_KEY_NAME, Key, KeyRing};
 use self::tls::Tls;
 pub use self::tls::TlsError;
-use self::sas::{DEFAULT_KEY, DEFAULT_KEY_NAME, Key, KeyRing};
 use crate::broker::{BrokerConfig, FaultCounts, Faults, Meter};
 use crate::bus::Bus;
 
@@ -275,8 +275,7 @@ impl EmulatorBuilder {
             bus.with_broker(|broker, now| config.create(broker, now))?;
         }
         if let Some(path) = &self.trace {
-            let failed =
-                |source| EmulatorError::Trace { path: path.display().to_string(), source };
+            let failed = |source| EmulatorError::Trace { path: path.display().to_string(), source };
             trace::write(&bus, path).map_err(failed)?;
         }
         let default_key = (DEFAULT_KEY_NAME.to_owned(), DEFAULT_KEY.to_owned());

@@ -30,8 +30,8 @@ use tokio::time::timeout;
 
 use self::operations::{Page, delete, get, put};
 use self::xml::{Element, XmlWriter};
-use super::listener::{Control, Host, Prefixed, cut};
 use super::control;
+use super::listener::{Control, Host, Prefixed, cut};
 use super::sas::TokenError;
 use super::websocket::{self, WebSocketBytes};
 use crate::broker::BrokerError;
