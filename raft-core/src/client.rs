@@ -17,7 +17,7 @@ use crate::message::{
 use crate::types::{ClientId, ClusterId, LogId, SequenceNumber, ServerId, SessionId, Timestamp};
 
 /// The settings of one client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientConfig {
     /// The cluster to talk to.
     pub cluster_id: ClusterId,
@@ -132,7 +132,7 @@ pub enum ClientError {
 /// assert_eq!(sent, ["c1 → s1 RegisterClient c1#1"]);
 /// # Ok::<(), raft_core::ClientError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Client {
     config: ClientConfig,
     /// The number of the last request.
@@ -146,7 +146,7 @@ pub struct Client {
     target: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Pending {
     command: Bytes,
     /// The session it was sent in, and is in for ever. `None` before.
@@ -156,14 +156,14 @@ struct Pending {
 
 /// A session on its way. It is named after the first request that waits for it, so that no answer to
 /// the one is taken for one to another.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Registering {
     registration: SequenceNumber,
     question: Question,
 }
 
 /// Something that is asked until it is answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Question {
     /// When to ask, or to ask again.
     deadline: Timestamp,

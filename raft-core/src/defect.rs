@@ -42,6 +42,30 @@ impl Defect {
             Self::LastWriterWinsOnRestart => "last-writer-wins-on-restart",
         }
     }
+
+    /// The kind of mistake, by its row in the table of mutants.
+    #[must_use]
+    pub fn row(self) -> &'static str {
+        match self {
+            Self::VoteCountedTwice => "E01",
+            Self::VoteNotSaved => "E06",
+            Self::AcknowledgedBeforeDurable => "P01",
+            Self::LastWriterWinsOnRestart => "K01",
+        }
+    }
+
+    /// What is wrong, in a line.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::VoteCountedTwice => "a candidate counts votes instead of voters",
+            Self::VoteNotSaved => "a server saves its term without its vote",
+            Self::AcknowledgedBeforeDurable => "a server acknowledges before its save is durable",
+            Self::LastWriterWinsOnRestart => {
+                "a repeated request runs again when a server comes back"
+            }
+        }
+    }
 }
 
 impl fmt::Display for Defect {

@@ -19,7 +19,7 @@ use crate::types::{Index, SaveNumber, Term, Timestamp};
 /// - `saved <= issued`, and `pending` holds exactly the saves between them, in order.
 /// - Every entry up to `durable_index` is durable as it stands in the log now.
 /// - Every waiting promise depends on a pending save.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Durability {
     issued: SaveNumber,
     saved: SaveNumber,
@@ -31,7 +31,7 @@ pub(crate) struct Durability {
 }
 
 /// One save under way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Pending {
     number: SaveNumber,
     issued_at: Timestamp,
@@ -40,7 +40,7 @@ struct Pending {
     entries: Option<(Index, Index)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Promise {
     after: SaveNumber,
     /// The sender's term when it promised.

@@ -74,7 +74,7 @@ pub enum Effect {
 }
 
 /// What must survive a crash before the promises that depend on it leave.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Save {
     /// Confirm with this number; it confirms all lower ones too.
     pub number: SaveNumber,
@@ -90,7 +90,7 @@ pub struct Save {
 }
 
 /// A stretch of the log to hand to the state machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Apply {
     /// Committed entries, contiguous. Those to run are [`Apply::commands`].
     pub entries: Entries,

@@ -4,6 +4,7 @@
 //! Guarantees: a clone copies no entry, and nobody can change what another one holds.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -108,6 +109,13 @@ impl PartialEq for Entries {
 }
 
 impl Eq for Entries {}
+
+/// By what is in it, not by what it shares.
+impl Hash for Entries {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
 
 impl fmt::Debug for Entries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

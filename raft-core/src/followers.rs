@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::types::ServerId;
 
 /// What a leader knows of each of its followers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Followers {
     /// Sorted by server, each once.
     list: Vec<(ServerId, Progress)>,

@@ -8,7 +8,7 @@ use crate::read::ReadMode;
 use crate::types::{Index, ReadId, SaveNumber, ServerId};
 
 /// Something that happened to a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// The server has joined the service that carries its messages. Until then every other input is
     /// deferred, in order, and none is lost: the order of registration is never a race.

@@ -10,6 +10,7 @@ mod model;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use crate::message::{ClientRequest, ConflictHint};
 use crate::types::{ClientId, Index, LogId, SequenceNumber, Term};
 
 /// One place in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The term of the leader that made the entry.
     pub term: Term,
@@ -31,7 +32,7 @@ pub struct Entry {
 }
 
 /// What an entry is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
     /// Nothing: the first entry of each leader, which commits what earlier terms left behind
     /// (Raft §8; dissertation §6.4).
@@ -159,6 +160,15 @@ pub struct Log {
     small: usize,
     /// Appended since the last [`Log::seal`]; nobody shares them yet.
     tail: Vec<Entry>,
+}
+
+/// By what stands in it, not by how it is kept.
+impl Hash for Log {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.start.hash(state);
+        self.last.hash(state);
+        self.iter().for_each(|entry| entry.hash(state));
+    }
 }
 
 impl Log {

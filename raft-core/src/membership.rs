@@ -32,7 +32,7 @@ use crate::types::{Index, ServerId, Timestamp};
 /// assert!(configuration.is_voter(ServerId(3)) && configuration.is_learner(ServerId(4)));
 /// assert_eq!(configuration.to_string(), "voters s1 s2 s3 learners s4");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Configuration {
     voters: Quorum,
     /// The voters of `C_old`, as long as both majorities are needed (Raft §6).
@@ -239,7 +239,7 @@ impl fmt::Display for Configuration {
 /// assert_eq!(server.configuration().to_string(), "voters s1 learners s2");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MembershipChange {
     /// Adds a server that receives everything and decides nothing, until it has caught up
     /// (dissertation §4.2.1).
@@ -332,7 +332,7 @@ pub enum MembershipError {
 ///
 /// Invariants:
 /// - There is always one, and their places ascend.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Members {
     history: VecDeque<(Index, Arc<Configuration>)>,
 }

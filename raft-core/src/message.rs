@@ -68,7 +68,7 @@ impl fmt::Display for Address {
 }
 
 /// A message with its sender and its receiver.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Envelope {
     /// The cluster both belong to.
     pub cluster_id: ClusterId,
@@ -81,7 +81,7 @@ pub struct Envelope {
 }
 
 /// What is said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// A server asks whether it would be elected, before it disturbs anyone (dissertation §9.6).
     PreVoteRequest(VoteRequest),
@@ -117,7 +117,7 @@ pub enum Message {
 
 /// A candidate asks for a vote (the paper's RequestVote; Raft §5.2), or a pre-candidate asks whether
 /// it would get one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VoteRequest {
     /// The candidate's term. A pre-candidate's is the one it would start, not the one it is in.
     pub term: Term,
@@ -135,7 +135,7 @@ pub struct VoteRequest {
 /// A server answers a candidate (Raft §5.2).
 ///
 /// The voter is the sender of the envelope: votes are counted by voter, never by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VoteResponse {
     /// The voter's term, for the candidate to update itself. In a granted pre-vote it is the term
     /// that was asked for, in which nobody is yet.
@@ -145,7 +145,7 @@ pub struct VoteResponse {
 }
 
 /// A leader replicates entries; without entries it is a heartbeat (Raft §5.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AppendEntriesRequest {
     /// The leader's term.
     pub term: Term,
@@ -173,7 +173,7 @@ impl AppendEntriesRequest {
 }
 
 /// A follower answers its leader (Raft §5.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AppendEntriesResponse {
     /// The follower's term, for the leader to update itself.
     pub term: Term,
@@ -184,7 +184,7 @@ pub struct AppendEntriesResponse {
 }
 
 /// Whether a follower's log matches its leader's, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AppendEntriesResult {
     /// The follower holds, durably, what the leader holds up to `match_index`.
     Success {
@@ -205,7 +205,7 @@ pub enum AppendEntriesResult {
 
 /// Lets a leader skip a whole term of conflicting entries in one round trip (Raft §5.3, last
 /// paragraphs).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConflictHint {
     /// The term of the follower's entry at `prev_log_index`; `None` if its log ends before it.
     pub term: Option<Term>,
@@ -214,7 +214,7 @@ pub struct ConflictHint {
 }
 
 /// A part of a snapshot (Raft §7; Fig. 13, InstallSnapshot RPC).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InstallSnapshotRequest {
     /// The leader's term.
     pub term: Term,
@@ -231,7 +231,7 @@ pub struct InstallSnapshotRequest {
 }
 
 /// A follower says how much of a snapshot it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct InstallSnapshotResponse {
     /// The follower's term, for the leader to update itself.
     pub term: Term,
@@ -244,7 +244,7 @@ pub struct InstallSnapshotResponse {
 }
 
 /// A leader asks a follower to start an election at once (dissertation §3.10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimeoutNow {
     /// The leader's term.
     pub term: Term,
@@ -256,7 +256,7 @@ pub struct TimeoutNow {
 }
 
 /// A server asks the leader for a read index (dissertation §6.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadIndexRequest {
     /// Which read of the sender it is for.
     pub id: ReadId,
@@ -265,7 +265,7 @@ pub struct ReadIndexRequest {
 }
 
 /// The leader answers: everything up to `index` must be applied before the read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadIndexResponse {
     /// Which read.
     pub id: ReadId,
@@ -274,7 +274,7 @@ pub struct ReadIndexResponse {
 }
 
 /// A client asks for a session (dissertation §6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RegisterClient {
     /// Who asks.
     pub client_id: ClientId,
@@ -284,7 +284,7 @@ pub struct RegisterClient {
 
 /// A client asks for a command to be replicated, committed and applied, exactly once however often
 /// it asks (dissertation §6.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientRequest {
     /// Who asks.
     pub client_id: ClientId,
@@ -325,7 +325,7 @@ impl ClientRequest {
 }
 
 /// A server answers a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientResponse {
     /// Who asked.
     pub client_id: ClientId,
@@ -336,7 +336,7 @@ pub struct ClientResponse {
 }
 
 /// What became of a client's request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ClientResult {
     /// The command is committed and applied, at `log_id`, and will never be applied again.
     Applied {

@@ -11,7 +11,7 @@ use crate::snapshot::Snapshot;
 use crate::types::{Index, Round, Timestamp};
 
 /// How a leader sends to one follower.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ProgressState {
     /// The leader is looking for the place where the logs match, with one request under way at a
     /// time.
@@ -38,7 +38,7 @@ impl ProgressState {
 }
 
 /// A snapshot on its way to a follower.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transfer {
     /// What is sent.
     pub snapshot: Snapshot,
@@ -73,7 +73,7 @@ impl Transfer {
 ///
 /// Invariants:
 /// - `next_index > match_index`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Progress {
     /// The last entry known to be durable on the follower and equal to the leader's.
     pub match_index: Index,

@@ -15,7 +15,7 @@ use crate::types::{Index, ServerId};
 /// let held = |voter: ServerId| Index(7 - voter.0);
 /// assert_eq!(quorum.committed_index(held), Index(5));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Quorum {
     /// Sorted, each once.
     voters: Vec<ServerId>,

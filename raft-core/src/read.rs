@@ -17,7 +17,7 @@ use crate::server::Server;
 use crate::types::{Index, ReadId, Round, ServerId, Timestamp};
 
 /// How a read makes sure that it sees every earlier write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReadMode {
     /// The leader asks a majority whether it still leads (ReadIndex, dissertation §6.4).
     ReadIndex,
@@ -39,7 +39,7 @@ pub enum ReadFailure {
 }
 
 /// Who waits for a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Reader {
     id: ReadId,
     /// The server that asked; `None` for this one.
@@ -49,7 +49,7 @@ struct Reader {
 }
 
 /// What a leader knows of reads, and since when it is sure to lead.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct LeaderReads {
     /// The last round of heartbeats sent.
     pub(crate) round: Round,
@@ -64,7 +64,7 @@ pub(crate) struct LeaderReads {
 }
 
 /// What any server knows of its own reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Reads {
     /// Reads the leader was asked about, and when.
     forwarded: Vec<(ReadId, Timestamp)>,

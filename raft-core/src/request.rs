@@ -20,7 +20,7 @@ use crate::session::Known;
 use crate::types::{ClientId, Index, SequenceNumber, ServerId};
 
 /// What was handed to the state machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum PendingApply {
     Commands(Apply),
     Restore { through: Index },

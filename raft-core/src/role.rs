@@ -11,7 +11,7 @@ use crate::read::LeaderReads;
 use crate::types::{Index, Round, SaveNumber, SequenceNumber, ServerId, SessionId, Timestamp};
 
 /// What a server is at the moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Answers candidates and leaders, and waits.
     Follower(Follower),
@@ -24,7 +24,7 @@ pub enum Role {
 }
 
 /// What a follower remembers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Follower {
     /// The leader of the current term, once it has spoken.
     pub leader: Option<ServerId>,
@@ -35,14 +35,14 @@ pub struct Follower {
 }
 
 /// What a pre-candidate remembers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PreCandidate {
     /// Who would vote for it: itself to begin with, since a pre-vote binds nobody.
     pub votes: BTreeSet<ServerId>,
 }
 
 /// What a candidate remembers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Candidate {
     /// Who granted it the vote of this term. We count voters, not votes: a message may come twice.
     pub votes: BTreeSet<ServerId>,
@@ -56,7 +56,7 @@ pub struct Candidate {
 }
 
 /// What a leader remembers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Leader {
     /// What it knows of every other server.
     pub progress: Followers,
@@ -90,7 +90,7 @@ impl Leader {
 }
 
 /// Leadership on its way to another server (dissertation §3.10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeadershipTransfer {
     /// Who is to lead.
     pub target: ServerId,

@@ -26,13 +26,13 @@ pub(crate) const UNREGISTERED_SESSIONS_MAX: usize = 1 << 16;
 pub(crate) const PIPELINE_MAX: u64 = 1024;
 
 /// The sessions of all clients.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Sessions {
     clients: BTreeMap<ClientId, Session>,
 }
 
 /// One client's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     /// Which registration of the client opened it.
@@ -47,7 +47,7 @@ pub(crate) struct Session {
 }
 
 /// What the sessions know of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Known {
     /// Never applied, as far as this server knows.
     New,

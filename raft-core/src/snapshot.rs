@@ -26,12 +26,12 @@ use crate::types::{Index, LogId, Round, SaveNumber, ServerId, Term};
 
 /// What stands for the beginning of a log: the state machine, the sessions and the configuration as
 /// of its last entry. Cheap to clone.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Snapshot {
     inner: Arc<Inner>,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 struct Inner {
     id: SnapshotId,
     configuration: Arc<Configuration>,
@@ -42,7 +42,7 @@ struct Inner {
 }
 
 /// Tells a snapshot from every other: chunks of two are never put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SnapshotId {
     /// The last entry that it stands for (the paper's `lastIncludedIndex` and `lastIncludedTerm`).
     pub last: LogId,
@@ -172,7 +172,7 @@ impl fmt::Debug for Snapshot {
 }
 
 /// What a server knows of its snapshots.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Snapshots {
     /// The last one taken or installed; it may not be durable yet.
     pub(crate) latest: Option<Snapshot>,
@@ -192,7 +192,7 @@ pub(crate) struct Snapshots {
 }
 
 /// All but the state machine's own state, as of the entry it was asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Taking {
     last: LogId,
     configuration: Arc<Configuration>,

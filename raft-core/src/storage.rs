@@ -13,7 +13,7 @@ use crate::snapshot::Snapshot;
 use crate::types::{Index, LogId, ServerId, Term};
 
 /// What a server must never forget besides its log ("persistent state on all servers", Raft, Fig. 2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HardState {
     /// The latest term the server has seen.
     pub current_term: Term,
@@ -32,7 +32,7 @@ impl fmt::Display for HardState {
 }
 
 /// What a server finds in its storage when it starts; the default is a server that never ran.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Recovered {
     /// The last hard state saved.
     pub hard_state: HardState,
@@ -209,7 +209,7 @@ pub enum StorageError {
 /// assert_eq!(storage.load()?.hard_state, hard_state);
 /// # Ok::<(), raft_core::StorageError>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MemoryStorage {
     saved: Recovered,
 }

@@ -17,7 +17,7 @@ use crate::server::Server;
 use crate::types::{ServerId, Timestamp};
 
 /// When a leader last deferred to a preferred voter, and how often in vain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Deferrals {
     /// Not again before.
     not_before: Timestamp,

@@ -62,6 +62,9 @@ fn defects_have_names() {
     for defect in Defect::ALL {
         assert_eq!(defect.name().parse(), Ok(defect));
         assert_eq!(defect.to_string(), defect.name());
+        let same_row = Defect::ALL.into_iter().filter(|other| other.row() == defect.row());
+        assert_eq!(same_row.count(), 1, "{}", defect.row());
+        assert!(!defect.description().is_empty());
     }
     let error = "no-such".parse::<Defect>().unwrap_err();
     let expected = "no planted defect is called \"no-such\"; there is: vote-counted-twice, \

@@ -1,4 +1,4 @@
-//! How fast the tester is, and how often it finds the planted bug. Run it in release:
+//! How fast the tester is, and how often each strategy finds the planted bug. Run it in release:
 //!
 //! ```text
 //! cargo run --release -p raft-nondeterminism --example rates
@@ -8,24 +8,38 @@
 use std::time::Instant;
 
 use raft_core::Defect;
-use raft_nondeterminism::{ExploreError, Explorer, Random, Scenario, Weighted};
+use raft_nondeterminism::{Explorer, Report, Scenario, strategies, strategy};
 
-fn main() -> Result<(), ExploreError> {
-    let none = None::<Defect>;
-    let planted = Some(Defect::VoteCountedTwice);
+/// Runs of 200 events.
+const RUNS: u64 = 5_000;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("{:24} {:>12} {:>12} {:>12}", "scenario, weighted", "events/s", "states", "paths");
     for scenario in Scenario::all() {
-        measure(Explorer::new(scenario.clone()).strategy(Weighted::new()), none)?;
-        measure(Explorer::new(scenario.clone()).strategy(Weighted::new()), planted)?;
-        measure(Explorer::new(scenario).strategy(Random::new()), planted)?;
+        let name = scenario.name().to_owned();
+        let (report, speed) = measure(scenario, "weighted", None)?;
+        let (states, paths) = (report.unique_states(), report.unique_paths());
+        println!("{name:24} {speed:12.0} {states:12} {paths:12}");
+    }
+    println!();
+    println!("{:24} {:>12} {:>12} {:>12}", "strategy", "events/s", "states", "buggy runs");
+    for info in strategies() {
+        let planted = Some(Defect::VoteCountedTwice);
+        let (report, speed) = measure(Scenario::sample_with_failure(), info.name(), planted)?;
+        let (states, buggy) = (report.unique_states(), report.buggy_iterations());
+        println!("{:24} {speed:12.0} {states:12} {buggy:12}", info.name());
     }
     Ok(())
 }
 
-fn measure(explorer: Explorer, defect: Option<Defect>) -> Result<(), ExploreError> {
+fn measure(
+    scenario: Scenario,
+    name: &str,
+    defect: Option<Defect>,
+) -> Result<(Report, f64), Box<dyn std::error::Error>> {
+    let explorer = Explorer::new(scenario).boxed_strategy(strategy(name, None)?).defect(defect);
     let start = Instant::now();
-    let report = explorer.defect(defect).iterations(10_000).count_bugs().run()?;
-    let seconds = start.elapsed().as_secs_f64();
-    let speed = report.steps() as f64 / seconds;
-    println!("{report}..... Defect: {defect:?}. {speed:.0} events/s\n");
-    Ok(())
+    let report = explorer.iterations(RUNS).count_bugs().run()?;
+    let speed = report.steps() as f64 / start.elapsed().as_secs_f64();
+    Ok((report, speed))
 }

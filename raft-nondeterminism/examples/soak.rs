@@ -38,7 +38,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let scenario = Scenario::all().into_iter().find(|scenario| scenario.name() == name);
     let scenario = scenario.ok_or_else(|| format!("there is no scenario {name:?}"))?;
 
-    let is_on_files = name == "disks";
+    let is_on_files = name == "disk-faults";
     let saves = if is_on_files { &[SaveMode::Files][..] } else { &SaveMode::ALL[..2] };
     let shapes = shapes(saves);
     let iterations = (events / shapes.len() as u64).div_ceil(MAX_STEPS as u64);

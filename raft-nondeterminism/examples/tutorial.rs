@@ -6,7 +6,7 @@ use raft_nondeterminism::{Explorer, Scenario};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let report = Explorer::new(Scenario::sample_with_failure())
-        .seed(7)
+        .seed(3)
         .iterations(5_000)
         .max_steps(200)
         .defect(Defect::VoteCountedTwice)

@@ -1,9 +1,22 @@
 //! The command line: what can be asked, and how it is answered.
 //!
-//! Results go to standard output, everything else to standard error. No output is coloured.
+//! Guarantees: results go to standard output, everything else to standard error; nothing is coloured;
+//!             options and exit codes are Coyote's wherever it has the same thing.
 
 mod check_history;
+mod interrupt;
+mod list;
+mod names;
+mod output;
+mod progress;
+mod replay;
+mod report;
+mod scenario;
+mod summary;
+mod test;
 
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::panic;
 use std::process::ExitCode;
 
@@ -15,7 +28,13 @@ use clap::{Parser, Subcommand};
     name = "raft-explore",
     version,
     color = clap::ColorChoice::Never,
-    after_help = "Exit codes: 0 all is well, 1 wrong usage or unreadable input or no verdict, \
+    after_help = "Examples:
+  raft-explore list
+  raft-explore test sample-with-failure --iterations 5000
+  raft-explore test sample-with-failure --defect vote-counted-twice
+  raft-explore replay raft-explore.out/NAME.schedule.txt
+
+Exit codes: 0 all is well, 1 wrong usage or unreadable input or no verdict, \
                   2 a property is broken, 3 a bug of this program."
 )]
 struct Cli {
@@ -25,6 +44,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Explore a scenario until a property breaks, or for so many runs.
+    Test(test::TestArgs),
+    /// Replay a schedule that `test` has written.
+    Replay(replay::ReplayArgs),
+    /// Say what can be explored, how, and with which planted bugs.
+    List(list::ListArgs),
+    /// Tell a schedule's run for people and for other programs.
+    Report(report::ReportArgs),
     /// Check whether a history of client operations is linearizable.
     CheckHistory(check_history::CheckHistoryArgs),
 }
@@ -54,7 +81,7 @@ impl From<Exit> for ExitCode {
 }
 
 pub(crate) fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(std::env::args_os().map(spelled_out)) {
         Ok(cli) => cli,
         Err(error) => {
             // If nobody reads it, nobody is told.
@@ -65,6 +92,10 @@ pub(crate) fn main() -> ExitCode {
     };
     // The message of a panic is on standard error already.
     let ended = panic::catch_unwind(|| match cli.command {
+        Command::Test(args) => test::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::CheckHistory(args) => check_history::run(&args),
     });
     match ended {
@@ -76,4 +107,30 @@ pub(crate) fn main() -> ExitCode {
         Err(_) => Exit::Internal,
     }
     .into()
+}
+
+/// Coyote has options of two letters behind one dash.
+fn spelled_out(argument: OsString) -> OsString {
+    match argument.to_str() {
+        Some("-sv") => "--sv".into(),
+        Some("-ms") => "--ms".into(),
+        _ => argument,
+    }
+}
+
+/// Puts text on standard output. The verdict is the same if nobody reads it.
+fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        ended => ended,
+    }
+}
+
+/// `1 bug`, `2 bugs`.
+fn count(number: u64, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
 }

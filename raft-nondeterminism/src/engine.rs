@@ -1,32 +1,37 @@
 //! One run: from a fresh world to the first violation, the last step, or the end of the schedule.
 //!
-//! Guarantees: the same scenario, defect and answers give the same run, and a panic of a server is a
+//! Guarantees: the same model and answers give the same run, and a panic of the system under test is a
 //!             violation like any other.
 
-use raft_core::{Defect, NewServerError};
+use std::sync::Arc;
 
+use crate::coverage::{Coverage, CoveragePlan};
+use crate::coverage_map::Novelty;
 use crate::fault::FaultCounts;
 use crate::fingerprint::Fingerprint;
-use crate::goal::Goals;
-use crate::monitor::{Monitor, Violation};
+use crate::model::{Model, ModelError, World};
 use crate::operation::OperationCounts;
 use crate::oracle::{Choice, Oracle};
 use crate::panic;
-use crate::scenario::Scenario;
+use crate::repeat::Print;
 use crate::schedule::Line;
-use crate::strategy::{NotReproducible, Strategy};
+use crate::strategy::{Step, Strategy};
+use crate::trace::Trace;
+use crate::violation::Violation;
 use crate::watch::Watch;
-use crate::world::{Variant, World};
 
-/// What a run needs to know besides its strategy and its monitors.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Setting<'a> {
-    pub(crate) scenario: &'a Scenario,
-    pub(crate) defect: Option<Defect>,
+/// What a run needs to know besides its strategy.
+#[derive(Debug)]
+pub(crate) struct Setting<'a, M> {
+    pub(crate) model: &'a M,
     pub(crate) max_steps: usize,
+    /// A run that goes so far fails.
+    pub(crate) fails_at_max_steps: bool,
     /// Nothing goes wrong after the last step, and everything has to come to rest.
     pub(crate) settles: bool,
     pub(crate) record: Record,
+    /// What there is to cover, if that is to be recorded.
+    pub(crate) coverage: Option<&'a Arc<CoveragePlan>>,
 }
 
 /// What of a run is written down. It changes nothing but the time the run takes.
@@ -49,35 +54,43 @@ pub(crate) struct Run {
     pub(crate) violation: Option<Violation>,
     pub(crate) faults: FaultCounts,
     pub(crate) operations: OperationCounts,
-    pub(crate) goals: Goals,
+    pub(crate) goals: u64,
     /// Empty unless they were to be recorded.
     pub(crate) lines: Vec<Line>,
     pub(crate) trace: String,
+    pub(crate) data: Option<Trace>,
+    pub(crate) coverage: Option<Coverage>,
+    /// How it stood after each event, and whose that was; empty without a trace.
+    pub(crate) prints: Vec<Print>,
 }
 
-/// Why a run came to nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RunError {
-    #[error(transparent)]
-    Server(#[from] NewServerError),
-    #[error(transparent)]
-    NotReproducible(#[from] NotReproducible),
-}
+/// The property that whoever does not come to rest breaks.
+pub(crate) const COMES_TO_REST: &str = "comes-to-rest";
 
-/// Runs once. `strategy` has begun already; `tape` is a buffer to reuse.
-pub(crate) fn run(
-    setting: Setting<'_>,
+/// The property that whoever does not end by itself breaks.
+pub(crate) const MAX_STEPS: &str = "max-steps";
+
+/// Runs once. `strategy` has begun already; `tape` is a buffer to reuse; `novelty` hears of every
+/// abstract state.
+pub(crate) fn run<M: Model>(
+    setting: &Setting<'_, M>,
     strategy: &mut dyn Strategy,
-    monitors: &mut [Box<dyn Monitor>],
     mut tape: Vec<Choice>,
-) -> Result<Run, RunError> {
+    novelty: &mut Novelty<'_>,
+) -> Result<Run, ModelError> {
     tape.clear();
-    let mut watch = Watch::new(monitors, setting.record >= Record::Trace);
+    let mut watch = Watch::new(setting.record >= Record::Trace);
+    watch.coverage = setting.coverage.map(|plan| Coverage::new(Arc::clone(plan)));
     let mut oracle = Oracle::new(strategy, setting.record >= Record::Lines, tape);
-    let variant = Variant::choose(setting.scenario, &mut oracle)?;
-    let mut world = World::new(setting.scenario, setting.defect, variant, &mut watch)?;
-    let mut fingerprint = Fingerprint::default();
-    let mut steps = 0;
+    let mut world = match panic::catch(|| setting.model.start(&mut oracle, &mut watch)) {
+        Ok(world) => world?,
+        Err(message) => {
+            watch.panicked(message);
+            return Ok(finish::<M>(oracle, watch, None));
+        }
+    };
+    watch.observe(|| world.lanes());
+    let (mut steps, mut prints) = (0, Vec::new());
     while steps < setting.max_steps && watch.violation.is_none() {
         let enabled = world.enabled();
         if enabled.total() == 0 {
@@ -85,42 +98,63 @@ pub(crate) fn run(
         }
         let Some(pick) = oracle.pick(&enabled)? else { break };
         steps += 1;
+        let place = enabled.place(pick);
         if watch.is_tracing() {
-            watch.line(format_args!("{steps:5}  {}", enabled.name(pick)));
+            watch.begin(steps, pick.class, &enabled.name(pick), place);
         }
-        let event = world.event(pick);
+        watch.fingerprint.mix(pick.class as u64);
         // The world may be broken after a panic, but nobody looks at it again.
-        match panic::catch(|| world.perform(event, &mut oracle, &mut watch)) {
+        match panic::catch(|| world.perform(pick, &mut oracle, &mut watch)) {
             Ok(outcome) => outcome?,
             Err(message) => {
-                watch.violation = Some(Violation { property: "no-panic".to_owned(), message });
+                watch.panicked(message);
                 break;
             }
         }
-        world.mix_into(&mut fingerprint, pick.class, event);
+        watch.observe(|| world.lanes());
+        if setting.record >= Record::Trace {
+            prints.push((watch.fingerprint, world.place_name(place)));
+        }
+        let state = world.abstract_state();
+        let is_new = novelty.visit(state);
+        oracle.observe(&Step { class: pick.class, place, state, is_new });
+    }
+    let is_cut_off = steps == setting.max_steps && watch.violation.is_none();
+    if setting.fails_at_max_steps && is_cut_off && world.enabled().total() > 0 {
+        watch.break_property(MAX_STEPS, format!("there is more to do after {steps} events"));
     }
     if setting.settles && watch.violation.is_none() {
-        let settled = panic::catch(|| world.settle(&mut watch));
-        let violation = match settled {
-            Ok(Ok(())) => None,
-            Ok(Err(message)) => Some(Violation { property: "comes-to-rest".to_owned(), message }),
-            Err(message) => Some(Violation { property: "no-panic".to_owned(), message }),
-        };
-        watch.violation = watch.violation.take().or(violation);
+        match panic::catch(|| world.settle(&mut watch)) {
+            Ok(Ok(())) => {}
+            Ok(Err(message)) => watch.break_property(COMES_TO_REST, message),
+            Err(message) => watch.panicked(message),
+        }
     }
-    if let Some(violation) = watch.violation.clone() {
-        watch.line(format_args!("       violated: {violation}"));
+    let mut run = finish::<M>(oracle, watch, Some(&world));
+    if let Some(data) = &mut run.data {
+        data.roles = setting.model.coverage_plan().states();
     }
+    Ok(Run { steps, prints, ..run })
+}
+
+/// What a run came to in its end; `None` if there never was a world.
+fn finish<M: Model>(oracle: Oracle<'_>, mut watch: Watch, world: Option<&M::World>) -> Run {
     let (tape, lines) = oracle.into_parts();
-    Ok(Run {
+    let (fingerprint, violation) = (watch.fingerprint, watch.violation.clone());
+    let coverage = watch.coverage.take();
+    let (trace, data) = watch.into_trace().map_or((String::new(), None), |it| (it.0, Some(it.1)));
+    Run {
         tape,
-        steps,
+        steps: 0,
         fingerprint,
-        violation: watch.violation.clone(),
-        faults: world.faults(),
-        operations: world.operations(),
-        goals: std::mem::take(&mut watch.goals),
+        violation,
+        faults: world.map(World::faults).unwrap_or_default(),
+        operations: world.map(World::operations).unwrap_or_default(),
+        goals: world.map(World::goals).unwrap_or_default(),
         lines: lines.unwrap_or_default(),
-        trace: watch.into_trace().unwrap_or_default(),
-    })
+        trace,
+        data,
+        coverage,
+        prints: Vec::new(),
+    }
 }

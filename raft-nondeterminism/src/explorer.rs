@@ -1,22 +1,28 @@
 //! Many runs, each from a seed of its own, until one breaks a property.
 //!
-//! Guarantees: iteration `k` of a seed is the same run whether or not the others are run; a run that
+//! Guarantees: iteration `k` of a seed is the same run however many workers there are; a run that
 //!             cannot be repeated is reported as that and as nothing else.
+//! Elsewhere:  how iterations are shared out among workers is in `workers.rs`.
 
-use raft_core::{Defect, NewServerError};
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::engine::{self, Record, Run, RunError, Setting};
-use crate::fault::FaultCounts;
-use crate::goal::GoalCounts;
-use crate::monitor::{self, Monitor, Violation};
-use crate::operation::OperationCounts;
-use crate::oracle::Choice;
+use crate::coverage::CoveragePlan;
+use crate::coverage_map::{CoverageMap, Novelty};
+use crate::engine::{self, Record, Run, Setting};
+use crate::model::{Model, ModelError, StartError};
+use crate::raft::Raft;
+use crate::repeat::Parting;
 use crate::report::{Bug, Report};
 use crate::rng::iteration_seed;
-use crate::scenario::{Scenario, ScenarioError};
-use crate::schedule::Schedule;
+use crate::schedule::{self, Schedule, ScheduleError};
 use crate::shrink;
-use crate::strategy::{NotReproducible, Replay, Strategy, TolerantReplay, Weighted};
+use crate::strategy::{Lesson, NotReproducible, Replay, Strategy, TolerantReplay, Weighted};
+use crate::trace::{Trace, TraceRecorder};
+use crate::violation::Violation;
+use crate::workers::{self, Epoch, Finished};
 
 /// Explores a scenario.
 ///
@@ -39,33 +45,46 @@ use crate::strategy::{NotReproducible, Replay, Strategy, TolerantReplay, Weighte
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Explorer {
-    scenario: Scenario,
+pub struct Explorer<M: Model = Raft> {
+    pub(crate) model: M,
     seed: u64,
     iterations: u64,
+    time: Option<Duration>,
     max_steps: usize,
-    defect: Option<Defect>,
-    strategy: Box<dyn Strategy>,
-    monitors: Vec<Box<dyn Monitor>>,
+    pub(crate) strategy: Box<dyn Strategy>,
+    workers: NonZeroUsize,
     stops_at_bug: bool,
-    settles: bool,
+    shrinks: bool,
+    /// Each so many-th run has to come to rest in the end; 0 for none.
+    settles: u64,
+    coverage: Option<Arc<CoveragePlan>>,
+    fails_at_max_steps: bool,
 }
 
-impl Explorer {
-    /// Explores this scenario: 1,000 iterations of at most 200 steps from seed 0, by weighted random
-    /// choice, up to the first bug.
+/// How many iterations the first epochs have. Small ones find what is easy to find at once, large ones
+/// keep all workers busy.
+const EPOCHS: [u64; 4] = [1, 15, 48, 192];
+/// How many iterations every other epoch has.
+const EPOCH: u64 = 256;
+
+impl<M: Model> Explorer<M> {
+    /// Explores this model: 1,000 iterations of at most 200 steps from seed 0, by weighted random
+    /// choice, up to the first bug, with one worker.
     #[must_use]
-    pub fn new(scenario: Scenario) -> Self {
+    pub fn of(model: M) -> Self {
         Self {
-            scenario,
+            model,
             seed: 0,
             iterations: 1_000,
+            time: None,
             max_steps: 200,
-            defect: None,
             strategy: Box::new(Weighted::new()),
-            monitors: monitor::standard(),
+            workers: NonZeroUsize::MIN,
             stops_at_bug: true,
-            settles: false,
+            shrinks: true,
+            settles: 0,
+            coverage: None,
+            fails_at_max_steps: false,
         }
     }
 
@@ -83,17 +102,18 @@ impl Explorer {
         self
     }
 
+    /// Explores for about so long, whatever the number of runs: it ends with the epoch in which the time
+    /// is over.
+    #[must_use]
+    pub fn time(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.time = time.into();
+        self
+    }
+
     /// Changes the number of events after which a run ends.
     #[must_use]
     pub fn max_steps(mut self, max_steps: usize) -> Self {
         self.max_steps = max_steps;
-        self
-    }
-
-    /// Switches a planted bug on.
-    #[must_use]
-    pub fn defect(mut self, defect: impl Into<Option<Defect>>) -> Self {
-        self.defect = defect.into();
         self
     }
 
@@ -104,18 +124,17 @@ impl Explorer {
         self
     }
 
-    /// Watches for one more property, besides the standard ones.
+    /// The same, if who chooses is known only at run time.
     #[must_use]
-    pub fn monitor(mut self, monitor: impl Monitor + 'static) -> Self {
-        self.monitors.push(Box::new(monitor));
+    pub fn boxed_strategy(mut self, strategy: Box<dyn Strategy>) -> Self {
+        self.strategy = strategy;
         self
     }
 
-    /// Watches for nothing but panics, and for what [`Explorer::monitor`] adds from here on. Replay
-    /// what it finds with [`Explorer::replay_watched`]: the standard monitors may fire earlier.
+    /// Changes how many threads share the runs. What is found does not depend on it.
     #[must_use]
-    pub fn without_monitors(mut self) -> Self {
-        self.monitors.clear();
+    pub fn workers(mut self, workers: NonZeroUsize) -> Self {
+        self.workers = workers;
         self
     }
 
@@ -123,7 +142,22 @@ impl Explorer {
     /// rest: requests are answered, changes finished, followers caught up (the property `comes-to-rest`).
     #[must_use]
     pub fn settle(mut self) -> Self {
-        self.settles = true;
+        self.settles = 1;
+        self
+    }
+
+    /// The same, but only of each so many-th run: to look for progress that is missing costs as much as to
+    /// look for what must not happen. With 0, of none.
+    #[must_use]
+    pub fn settle_every(mut self, runs: u64) -> Self {
+        self.settles = runs;
+        self
+    }
+
+    /// Records which event was met in which state: see [`Report::coverage`].
+    #[must_use]
+    pub fn cover(mut self) -> Self {
+        self.coverage = Some(Arc::new(self.model.coverage_plan()));
         self
     }
 
@@ -134,90 +168,128 @@ impl Explorer {
         self
     }
 
+    /// Leaves a failing run as long as it was found.
+    #[must_use]
+    pub fn without_shrinking(mut self) -> Self {
+        self.shrinks = false;
+        self
+    }
+
+    /// Takes a run that has not ended by itself after the last event for a failing one (the property
+    /// `max-steps`).
+    #[must_use]
+    pub fn fail_at_max_steps(mut self) -> Self {
+        self.fails_at_max_steps = true;
+        self
+    }
+
     /// Explores.
     ///
-    /// The first run is made twice, and a failing run again for its trace: both must go the same way
-    /// choice by choice.
+    /// The first run is made again, every 64th too, and a failing one for its trace: all must go the same
+    /// way choice by choice.
     ///
     /// # Errors
     ///
     /// If a setting makes no sense, or a run does not repeat. A bug is no error: see [`Report`].
     pub fn run(&mut self) -> Result<Report, ExploreError> {
+        self.run_watched(|_| ControlFlow::Continue(()))
+    }
+
+    /// Explores, and tells after each epoch how far it is, until it is told to break off: see
+    /// [`Explorer::run`].
+    ///
+    /// # Errors
+    ///
+    /// If a setting makes no sense, or a run does not repeat.
+    pub fn run_watched(
+        &mut self,
+        mut progress: impl FnMut(&Report) -> ControlFlow<()>,
+    ) -> Result<Report, ExploreError> {
         self.validate()?;
-        let mut report = Report {
-            scenario: self.scenario.clone(),
-            strategy: self.strategy.describe(),
-            seed: self.seed,
-            iterations: 0,
-            steps: 0,
-            buggy_iterations: 0,
-            bug: None,
-            faults: FaultCounts::default(),
-            operations: OperationCounts::default(),
-            goals: GoalCounts::default(),
-        };
-        let mut tape = Vec::new();
-        for iteration in 0..self.iterations {
-            let run = self.run_once(iteration, Record::Tape, tape)?;
-            report.iterations += 1;
-            report.steps += run.steps as u64;
-            report.faults.add(&run.faults);
-            report.operations.add(&run.operations);
-            report.goals.add(&run.goals);
-            if iteration == 0 {
-                let again = self.run_once(iteration, Record::Tape, Vec::new())?;
-                assert_repeated(iteration, &run, &again)?;
-            }
-            if run.violation.is_some() {
-                report.buggy_iterations += 1;
-                if report.bug.is_none() {
-                    let recorded = self.run_once(iteration, Record::Trace, Vec::new())?;
-                    assert_repeated(iteration, &run, &recorded)?;
-                    report.bug = Some(self.bug(iteration, recorded)?);
+        let started = Instant::now();
+        let mut report = Report::new(&self.model, self.strategy.describe(), self.seed);
+        let mut map = CoverageMap::new();
+        let mut paths = CoverageMap::new();
+        let mut epochs = EPOCHS.into_iter();
+        let (mut next, seed, settles) = (0, self.seed, self.settles);
+        // What is learned here is forgotten with it, so that the next exploration is the same.
+        let mut strategy = self.fresh_strategy();
+        while !self.is_over(next, started) {
+            let size = epochs.next().unwrap_or(EPOCH);
+            let last =
+                if self.time.is_some() { next + size } else { (next + size).min(self.iterations) };
+            let workers = self.workers.get().min(usize::try_from(size).unwrap_or(usize::MAX));
+            let strategies = (0..workers).map(|_| strategy.fork()).collect();
+            let epoch = Epoch {
+                setting: self.setting(Record::Tape, next),
+                settles_at: &|iteration| settles_at(settles, iteration),
+                map: &map,
+                stops_at_bug: self.stops_at_bug,
+                seed_of: &|iteration| iteration_seed(seed, iteration),
+            };
+            let runs = workers::run_epoch(&epoch, strategies, next..last)?;
+            next = last;
+            let mut is_found = false;
+            for Finished { iteration, seed, member, is_fair, run, notes, states } in runs {
+                let new_states = map.add(&states);
+                paths.add(&[run.fingerprint.0]);
+                report.add(&member, &run, new_states);
+                report.fair_iterations += u64::from(is_fair);
+                self.assert_repeats(iteration, &run)?;
+                let is_buggy = run.violation.is_some();
+                if is_buggy && report.bug.is_none() {
+                    let recorded = self.make_again(iteration, &run, Record::Trace)?;
+                    let shrinking = Instant::now();
+                    report.bug = Some(self.bug(iteration, member, recorded)?);
+                    report.shrinking = shrinking.elapsed();
                 }
-                if self.stops_at_bug {
+                if is_buggy && self.stops_at_bug {
+                    is_found = true;
                     break;
                 }
+                let (tape, goals, notes) = (&run.tape[..], run.goals, &notes[..]);
+                let lesson = Lesson { iteration, seed, tape, new_states, goals, notes, is_buggy };
+                strategy.learn(&lesson);
             }
-            tape = run.tape;
+            report.unique_states = map.visited();
+            report.unique_paths = paths.visited();
+            report.elapsed = started.elapsed();
+            if progress(&report).is_break() || is_found {
+                break;
+            }
         }
         Ok(report)
     }
 
-    /// Runs one iteration alone and writes it down.
+    /// True if no more epochs are due.
+    fn is_over(&self, next: u64, started: Instant) -> bool {
+        match self.time {
+            Some(time) => next > 0 && started.elapsed() >= time,
+            None => next >= self.iterations,
+        }
+    }
+
+    /// Runs one iteration alone and writes it down. A strategy that learns has learned nothing then.
     ///
     /// # Errors
     ///
     /// If a setting makes no sense.
     pub fn record(&mut self, iteration: u64) -> Result<Recording, ExploreError> {
         self.validate()?;
-        let run = self.run_once(iteration, Record::Trace, Vec::new())?;
+        let mut strategy = self.fresh_strategy();
+        strategy.begin(self.seed_of(iteration));
+        let run = self.run_once(&mut *strategy, iteration, Record::Trace)?;
         Ok(self.recording(iteration, self.strategy.describe(), run))
     }
 
-    /// Replays a schedule, event by event, under the standard monitors.
-    ///
-    /// # Errors
-    ///
-    /// If the run cannot follow the schedule, or follows it to another end.
-    pub fn replay(schedule: &Schedule) -> Result<Recording, ReplayError> {
-        Self::new(schedule.scenario.clone()).replay_watched(schedule)
-    }
-
-    /// Replays a schedule under the monitors of this explorer; everything else comes from the
+    /// Replays a schedule, event by event, under the model of this explorer; its settings come from the
     /// schedule.
     ///
     /// # Errors
     ///
-    /// If the run cannot follow the schedule, or follows it to another end.
+    /// If the schedule is of another model, or the run cannot follow it, or follows it to another end.
     pub fn replay_watched(&mut self, schedule: &Schedule) -> Result<Recording, ReplayError> {
-        let mut replay = Replay::new(schedule.lines());
-        replay.begin(schedule.seed);
-        let run =
-            self.follow(schedule, &mut replay, Record::Trace).map_err(|error| match error {
-                RunError::Server(error) => ReplayError::Server(error),
-                RunError::NotReproducible(error) => ReplayError::NotReproducible(error),
-            })?;
+        let run = self.follow_strictly(schedule)?;
         let found = run.violation.as_ref().map(|violation| violation.property.as_str());
         if found != schedule.property() {
             let (expected, found) =
@@ -236,7 +308,24 @@ impl Explorer {
         Ok(Recording::new(schedule.clone(), run))
     }
 
-    /// Replays a schedule as far as it is possible, under the monitors of this explorer: skips events
+    /// Replays a schedule, event by event, to whatever end: what to do with one whose planted bug was
+    /// changed. The recording tells what became of it; no violation is no error.
+    ///
+    /// # Errors
+    ///
+    /// If the schedule is of another model, or the run cannot follow it.
+    pub fn replay_open(&mut self, schedule: &Schedule) -> Result<Recording, ReplayError> {
+        Ok(outcome(schedule, self.follow_strictly(schedule)?))
+    }
+
+    fn follow_strictly(&self, schedule: &Schedule) -> Result<Run, ReplayError> {
+        let mut replay = Replay::new(schedule.lines());
+        replay.begin(schedule.seed);
+        let model = self.model.configured_by(schedule)?;
+        Ok(follow(&model, schedule, &mut replay, Record::Trace)?)
+    }
+
+    /// Replays a schedule as far as it is possible, under the model of this explorer: skips events
     /// that cannot happen, and takes the nearest message for one that is not there. The recording
     /// tells what became of it; no violation is no error.
     ///
@@ -244,35 +333,27 @@ impl Explorer {
     ///
     /// # Errors
     ///
-    /// If a server refuses to start.
+    /// If the schedule is of another model, or the system does not start.
     pub fn replay_tolerant(&mut self, schedule: &Schedule) -> Result<Recording, ReplayError> {
         let mut replay = TolerantReplay::new(schedule.lines().to_vec());
-        let run = self.follow(schedule, &mut replay, Record::Trace)?;
-        let outcome = Schedule { lines: run.lines.clone(), ..schedule.clone() };
-        let property = run.violation.as_ref().map(|violation| violation.property.clone());
-        let outcome = Schedule { property, fingerprint: run.fingerprint, ..outcome };
-        Ok(Recording::new(outcome, run))
+        let model = self.model.configured_by(schedule)?;
+        Ok(outcome(schedule, follow(&model, schedule, &mut replay, Record::Trace)?))
     }
 
-    /// Runs as `strategy` says in the setting of a schedule.
-    fn follow(
-        &mut self,
-        schedule: &Schedule,
-        strategy: &mut dyn Strategy,
-        record: Record,
-    ) -> Result<Run, RunError> {
-        let setting = Setting {
-            scenario: &schedule.scenario,
-            defect: schedule.defect,
-            max_steps: usize::MAX,
-            settles: schedule.settles,
-            record,
-        };
-        engine::run(setting, strategy, &mut self.monitors, Vec::new())
+    /// Leaves out of a failing schedule what it does not need: see [`Explorer::replay_tolerant`]. `None`
+    /// if it does not fail.
+    ///
+    /// # Errors
+    ///
+    /// If the schedule is of another model, or the system does not start.
+    pub fn minimize(&mut self, schedule: &Schedule) -> Result<Option<Recording>, ReplayError> {
+        let model = self.model.configured_by(schedule)?;
+        let full = self.replay_tolerant(schedule)?;
+        Ok(full.violation.is_some().then(|| shrunk(&model, &full)))
     }
 
     fn validate(&self) -> Result<(), ExploreError> {
-        self.scenario.validate()?;
+        self.model.validate()?;
         if self.iterations == 0 {
             return Err(ExploreError::ZeroBound { setting: "iterations" });
         }
@@ -282,87 +363,139 @@ impl Explorer {
         Ok(())
     }
 
-    fn run_once(
-        &mut self,
-        iteration: u64,
-        record: Record,
-        tape: Vec<Choice>,
-    ) -> Result<Run, ExploreError> {
-        let &mut Self { ref scenario, defect, max_steps, settles, .. } = self;
-        let setting = Setting { scenario, defect, max_steps, settles, record };
-        self.strategy.begin(iteration_seed(self.seed, iteration));
-        let run = engine::run(setting, &mut *self.strategy, &mut self.monitors, tape);
-        Ok(run?)
+    /// A copy that has learned nothing yet.
+    pub(crate) fn fresh_strategy(&self) -> Box<dyn Strategy> {
+        let mut strategy = self.strategy.fork();
+        strategy.expect(self.max_steps);
+        strategy
     }
 
-    fn bug(&mut self, iteration: u64, run: Run) -> Result<Bug, ExploreError> {
-        let full = self.recording(iteration, self.strategy.describe(), run);
-        let shrunk = self.shrink(&full);
+    /// The seed of an iteration.
+    pub(crate) fn seed_of(&self, iteration: u64) -> u64 {
+        iteration_seed(self.seed, iteration)
+    }
+
+    fn settles_at(&self, iteration: u64) -> bool {
+        settles_at(self.settles, iteration)
+    }
+
+    /// How a run is to be made.
+    fn setting(&self, record: Record, iteration: u64) -> Setting<'_, M> {
+        let &Self { ref model, max_steps, fails_at_max_steps, .. } = self;
+        let settles = self.settles_at(iteration);
+        let coverage = self.coverage.as_ref();
+        Setting { model, max_steps, fails_at_max_steps, settles, record, coverage }
+    }
+
+    pub(crate) fn run_once(
+        &self,
+        strategy: &mut dyn Strategy,
+        iteration: u64,
+        record: Record,
+    ) -> Result<Run, ModelError> {
+        let map = CoverageMap::empty();
+        engine::run(&self.setting(record, iteration), strategy, Vec::new(), &mut Novelty::new(&map))
+    }
+
+    fn bug(&self, iteration: u64, member: String, run: Run) -> Result<Bug, ExploreError> {
+        let full = self.recording(iteration, member, run);
+        let shrunk = if self.shrinks { shrunk(&self.model, &full) } else { full.clone() };
         Ok(Bug::new(full, shrunk))
     }
 
-    /// Leaves out what a failing run does not need.
-    fn shrink(&mut self, full: &Recording) -> Recording {
-        let Some(violation) = &full.violation else { return full.clone() };
-        let lines = shrink::shrink(full.schedule.lines(), |lines| {
-            let mut replay = TolerantReplay::new(lines);
-            let run = self.follow(&full.schedule, &mut replay, Record::Lines).ok()?;
-            let is_same = run.violation.as_ref()?.property == violation.property;
-            is_same.then_some(run.lines)
-        });
+    fn recording(&self, iteration: u64, strategy: String, run: Run) -> Recording {
+        recording(&self.model, self.settles_at(iteration), strategy, (self.seed, iteration), run)
+    }
+}
+
+/// Writes a run down.
+pub(crate) fn recording<M: Model>(
+    model: &M,
+    settles: bool,
+    strategy: String,
+    (seed, iteration): (u64, u64),
+    mut run: Run,
+) -> Recording {
+    let schedule = Schedule {
+        model: model.name().to_owned(),
+        settings: model.settings().into_iter().map(schedule::Setting::from).collect(),
+        settles,
+        strategy,
+        seed,
+        iteration,
+        property: run.violation.as_ref().map(|violation| violation.property.clone()),
+        fingerprint: run.fingerprint,
+        lines: std::mem::take(&mut run.lines),
+    };
+    Recording::new(schedule, run)
+}
+
+/// True for the last of each so many runs.
+fn settles_at(runs: u64, iteration: u64) -> bool {
+    runs > 0 && iteration % runs == runs - 1
+}
+
+/// Runs as `strategy` says in the setting of a schedule.
+fn follow<M: Model>(
+    model: &M,
+    schedule: &Schedule,
+    strategy: &mut dyn Strategy,
+    record: Record,
+) -> Result<Run, ModelError> {
+    // A run that was too long is so again, and without any of its events it is not.
+    let fails_at_max_steps = schedule.property() == Some(engine::MAX_STEPS);
+    let max_steps = if fails_at_max_steps { schedule.events() } else { usize::MAX };
+    let settles = schedule.settles;
+    let setting = Setting { model, max_steps, fails_at_max_steps, settles, record, coverage: None };
+    let map = CoverageMap::empty();
+    engine::run(&setting, strategy, Vec::new(), &mut Novelty::new(&map))
+}
+
+/// What a run along a schedule came to.
+fn outcome(schedule: &Schedule, mut run: Run) -> Recording {
+    let schedule = Schedule {
+        property: run.violation.as_ref().map(|violation| violation.property.clone()),
+        fingerprint: run.fingerprint,
+        lines: std::mem::take(&mut run.lines),
+        ..schedule.clone()
+    };
+    Recording::new(schedule, run)
+}
+
+/// Leaves out what a failing run does not need.
+pub(crate) fn shrunk<M: Model>(model: &M, full: &Recording) -> Recording {
+    let Some(violation) = &full.violation else { return full.clone() };
+    let schedule = &full.schedule;
+    let lines = shrink::shrink(schedule.lines(), |lines| {
         let mut replay = TolerantReplay::new(lines);
-        match self.follow(&full.schedule, &mut replay, Record::Trace) {
-            Ok(run) if run.violation.is_some() => {
-                let strategy = format!("{}+shrunk", full.schedule.strategy);
-                self.recording(full.schedule.iteration, strategy, run)
-            }
-            Ok(_) | Err(_) => full.clone(),
+        let run = follow(model, schedule, &mut replay, Record::Lines).ok()?;
+        let is_same = run.violation.as_ref()?.property == violation.property;
+        is_same.then_some(run.lines)
+    });
+    let mut replay = TolerantReplay::new(lines);
+    match follow(model, schedule, &mut replay, Record::Trace) {
+        Ok(run) if run.violation.is_some() => {
+            let strategy = format!("{}+shrunk", schedule.strategy);
+            outcome(&Schedule { strategy, ..schedule.clone() }, run)
         }
-    }
-
-    fn recording(&self, iteration: u64, strategy: String, mut run: Run) -> Recording {
-        let schedule = Schedule {
-            scenario: self.scenario.clone(),
-            defect: self.defect,
-            settles: self.settles,
-            strategy,
-            seed: self.seed,
-            iteration,
-            property: run.violation.as_ref().map(|violation| violation.property.clone()),
-            fingerprint: run.fingerprint,
-            lines: std::mem::take(&mut run.lines),
-        };
-        Recording::new(schedule, run)
+        Ok(_) | Err(_) => full.clone(),
     }
 }
 
-/// Compares two runs that should be one.
-fn assert_repeated(iteration: u64, run: &Run, again: &Run) -> Result<(), ExploreError> {
-    let length = run.tape.len().max(again.tape.len());
-    let different = (0..length).find(|&place| run.tape.get(place) != again.tape.get(place));
-    if let Some(place) = different {
-        return Err(ExploreError::Nondeterminism { iteration, choice: place + 1 });
-    }
-    if (run.fingerprint, &run.violation) != (again.fingerprint, &again.violation) {
-        return Err(ExploreError::Nondeterminism { iteration, choice: length });
-    }
-    Ok(())
-}
-
-impl From<RunError> for ExploreError {
-    fn from(error: RunError) -> Self {
+impl From<ModelError> for ExploreError {
+    fn from(error: ModelError) -> Self {
         match error {
-            RunError::Server(error) => Self::Server(error),
-            RunError::NotReproducible(error) => Self::NotReproducible(error),
+            ModelError::Start(error) => Self::Start(error),
+            ModelError::NotReproducible(error) => Self::NotReproducible(error),
         }
     }
 }
 
-impl From<RunError> for ReplayError {
-    fn from(error: RunError) -> Self {
+impl From<ModelError> for ReplayError {
+    fn from(error: ModelError) -> Self {
         match error {
-            RunError::Server(error) => Self::Server(error),
-            RunError::NotReproducible(error) => Self::NotReproducible(error),
+            ModelError::Start(error) => Self::Start(error),
+            ModelError::NotReproducible(error) => Self::NotReproducible(error),
         }
     }
 }
@@ -372,12 +505,29 @@ impl From<RunError> for ReplayError {
 pub struct Recording {
     pub(crate) schedule: Schedule,
     trace: String,
+    data: Option<Trace>,
     violation: Option<Violation>,
 }
 
 impl Recording {
     fn new(schedule: Schedule, run: Run) -> Self {
-        Self { schedule, trace: run.trace, violation: run.violation }
+        Self { schedule, trace: run.trace, data: run.data, violation: run.violation }
+    }
+
+    /// Every event with everything it caused, for programs: for the player, graphs, and tools of one's
+    /// own.
+    #[must_use]
+    pub fn trace_data(&self) -> Trace {
+        let Self { schedule, data, violation, .. } = self;
+        let mut trace = data.clone().unwrap_or_else(|| TraceRecorder::new().finish(None));
+        let broken = violation.as_ref().map_or("no property broken", |it| &it.property);
+        trace.title = format!("{}: {broken}", schedule.model);
+        trace.model.clone_from(&schedule.model);
+        trace.strategy.clone_from(&schedule.strategy);
+        (trace.seed, trace.iteration) = (schedule.seed, schedule.iteration);
+        let defect = schedule.setting("defect").filter(|&defect| defect != "none");
+        trace.defect = defect.map(str::to_owned);
+        trace
     }
 
     /// Its choices, to keep and to replay.
@@ -403,40 +553,55 @@ impl Recording {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExploreError {
-    /// The scenario makes no sense.
-    #[error(transparent)]
-    Scenario(#[from] ScenarioError),
     /// A bound of zero explores nothing.
     #[error("{setting} must be more than zero")]
     ZeroBound {
         /// Which.
         setting: &'static str,
     },
-    /// A server refused to start.
-    #[error("a server does not start")]
-    Server(#[source] NewServerError),
-    /// Something besides the oracle has chosen: the same seed gave two different runs.
+    /// The model makes no sense, or something in it refuses to start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Something besides the oracle has chosen: the same answers gave two different runs.
     #[error(
-        "iteration {iteration} goes another way when repeated, at the latest from choice {choice} on"
+        "iteration {iteration} goes another way when repeated{}",
+        tell_parting(*choice, after, parting.as_deref())
     )]
     Nondeterminism {
         /// Which run.
         iteration: u64,
         /// The first choice that differs, from 1.
         choice: usize,
+        /// The choice before it, by name.
+        after: String,
+        /// Where it goes another way each time, if it does so again.
+        parting: Option<Box<Parting>>,
     },
     /// The strategy repeats a recorded run, and this one went another way.
     #[error(transparent)]
     NotReproducible(NotReproducible),
 }
 
+fn tell_parting(choice: usize, after: &str, parting: Option<&Parting>) -> String {
+    match parting {
+        Some(parting) => format!(": {parting}"),
+        None => format!(
+            ", at the latest from choice {choice} on, after {after:?}: something in the system under \
+             test or in the strategy is not determined by the oracle"
+        ),
+    }
+}
+
 /// Why a schedule cannot be replayed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplayError {
-    /// A server refused to start.
-    #[error("a server does not start")]
-    Server(#[source] NewServerError),
+    /// Something in the model refuses to start.
+    #[error(transparent)]
+    Start(StartError),
+    /// The schedule is not one of this model.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
     /// The run cannot do what the schedule says.
     #[error(transparent)]
     NotReproducible(NotReproducible),

@@ -18,12 +18,14 @@ pub enum Fault {
     Crash,
     /// A crash that takes saves with it which were not durable yet.
     LoseSaves,
-    /// Some servers and the others hear nothing of each other for a while; what they say is kept.
+    /// Some servers do not hear some others for a while; what they say is kept.
     Partition,
     /// A disk fails, is full, or cannot sync, and the server stops.
     DiskError,
     /// A disk does nothing for a while.
     DiskStall,
+    /// A server does nothing for a while, and its clock goes on.
+    Pause,
 }
 
 /// How often each fault may happen in one run.
@@ -41,6 +43,7 @@ impl Kind for Fault {
         Self::Partition,
         Self::DiskError,
         Self::DiskStall,
+        Self::Pause,
     ];
     const TOGETHER: &'static str = "the faults";
 
@@ -53,6 +56,7 @@ impl Kind for Fault {
             Self::Partition => "partition",
             Self::DiskError => "disk-error",
             Self::DiskStall => "disk-stall",
+            Self::Pause => "pause",
         }
     }
 

@@ -1,5 +1,6 @@
-//! Controlled nondeterminism: explores what a cluster of Raft servers can do, finds what it must not
-//! do, and replays it.
+//! Controlled nondeterminism: explores what a message-passing system can do, finds what it must not do,
+//! and replays it. Clusters of Raft servers are ready to be explored; for anything else, write a
+//! [`node::Node`]. [`systematic_test!`] does it in `cargo test`.
 //!
 //! Three nouns carry the crate:
 //! - A [`Scenario`] is what is explored: real [`raft_core::Server`]s and clients, and what may go wrong.
@@ -19,49 +20,70 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod disk;
+#[cfg(any(test, feature = "proptest"))]
+pub mod any;
+pub mod coverage;
+mod coverage_map;
 mod engine;
 mod event;
+mod exhaustive;
 mod explorer;
 mod fault;
 mod fingerprint;
-mod goal;
 pub mod history;
 pub mod linearizability;
-mod machine;
-mod monitor;
+mod links;
+mod model;
 mod network;
+pub mod node;
 mod operation;
 mod oracle;
 mod panic;
 pub mod picture;
 mod plan;
-mod report;
+mod raft;
+mod repeat;
+pub mod report;
 mod rng;
-mod scenario;
 mod schedule;
+mod shared;
 mod shrink;
 mod strategy;
+pub mod testing;
+pub mod trace;
+mod violation;
 mod watch;
-mod world;
+mod workers;
+mod written;
 
-pub use disk::{DiskFault, DiskFaultCounts, SimulatedDisk, SimulatedFile};
-pub use event::{EnabledView, EventClass, Pick};
+pub use event::{EnabledView, EventClass, Names, Pick};
+pub use exhaustive::{Exhausted, Exhaustive, ExhaustiveError};
 pub use explorer::{ExploreError, Explorer, Recording, ReplayError};
 pub use fault::{Fault, FaultCounts, FaultPlan};
-pub use fingerprint::Fingerprint;
-pub use goal::{Goal, GoalCounts};
-pub use monitor::{
-    CommittedPrefix, ConfigurationSafety, DurableMajority, ElectionSafety, ExactlyOnce, Fact,
-    LeaderCompleteness, LinearizableReads, Monitor, StateMachineSafety, Violation,
-};
+pub use fingerprint::{Fingerprint, StateHasher};
+pub use model::{Model, ModelError, StartError, World};
 pub use operation::{Operation, OperationCounts, OperationPlan};
+pub use oracle::{Choice, Oracle};
 pub use plan::{Counts, Kind, Plan, UnknownKind};
-pub use report::{Bug, Failure, Report};
+pub use raft::disk::{DiskFault, DiskFaultCounts, SimulatedDisk, SimulatedFile};
+pub use raft::goal::Goal;
+pub use raft::monitor::{
+    CommittedPrefix, ConfigurationSafety, DurableMajority, ElectionSafety, ExactlyOnce, Fact,
+    LeaderCompleteness, LinearizableReads, Monitor, MonitorFork, StateMachineSafety,
+};
+pub use raft::scenario::{Clocks, Delivery, Protocol, SaveMode, Scenario, ScenarioError};
+pub use raft::{Cluster, Raft};
+pub use repeat::Parting;
+pub use report::{Bug, Failure, GoalCounts, MemberCounts, Report};
 pub use rng::Rng;
-pub use scenario::{Clocks, Protocol, SaveMode, Scenario, ScenarioError};
-pub use schedule::{Line, Schedule, ScheduleError};
-pub use strategy::{NotReproducible, Random, Strategy, Weighted};
+pub use schedule::{Line, Schedule, ScheduleError, Setting, SettingReader};
+pub use strategy::{
+    CoverageGuided, DelayBounding, FairSuffix, Lesson, NotReproducible, PartialOrderSampling,
+    Portfolio, Prioritization, Probabilistic, QLearning, Random, Step, Strategy, StrategyFork,
+    StrategyInfo, Swarm, UniformWalk, UnknownStrategy, Weighted, strategies, strategy,
+};
+pub use violation::Violation;
+pub use watch::Watch;
 
 /// The examples of the README are compiled like those of the documentation.
 #[cfg(doctest)]

@@ -1,25 +1,27 @@
 //! Messages in flight: a multiset, delivered in any order, however late.
 //!
-//! Guarantees: a broadcast is one message per receiver, each with a fate of its own; nothing is lost,
-//!             doubled or delivered here unless the world asks.
-//! Elsewhere:  which message is next is the oracle's choice; the bound is kept in `world.rs`.
+//! Guarantees: nothing is lost, doubled or delivered here unless the world asks.
+//! Elsewhere:  which message is next is the oracle's choice; the bound is kept by the world.
 
-use raft_core::{Address, ClientId, Envelope, ServerId};
+use crate::shared::Shared;
 
-/// Everything in flight, by receiver.
+/// Everything in flight, by the place of its receiver.
 #[derive(Clone, Debug)]
-pub(crate) struct Network {
-    /// The receivers' places: servers first, then clients.
-    inboxes: Vec<Inbox>,
-    servers: usize,
+pub(crate) struct Network<M> {
+    inboxes: Vec<Shared<Vec<InFlight<M>>>>,
     in_flight: usize,
+    /// How many were ever sent, with twins.
+    sent: u64,
 }
 
-/// What is on its way to one receiver, in no order that means anything.
+/// A message on its way, in no order that means anything.
 #[derive(Clone, Debug)]
-struct Inbox {
-    receiver: Address,
-    messages: Vec<Envelope>,
+pub(crate) struct InFlight<M> {
+    /// Tells it from every other of the run.
+    pub(crate) number: u64,
+    /// Its place in the order in which messages were sent; a twin has that of the first one.
+    pub(crate) order: u64,
+    pub(crate) message: M,
 }
 
 /// Where a message in flight is kept, until the next change of the network.
@@ -29,61 +31,77 @@ pub(crate) struct Slot {
     pub(crate) position: usize,
 }
 
-impl Network {
-    pub(crate) fn new(
-        servers: impl IntoIterator<Item = ServerId>,
-        clients: impl IntoIterator<Item = ClientId>,
-    ) -> Self {
-        let inbox = |receiver| Inbox { receiver, messages: Vec::new() };
-        let mut inboxes: Vec<_> = servers.into_iter().map(|id| inbox(id.into())).collect();
-        let servers = inboxes.len();
-        inboxes.extend(clients.into_iter().map(|id| inbox(id.into())));
-        Self { inboxes, servers, in_flight: 0 }
+impl<M: Clone> Network<M> {
+    /// So many receivers, and nothing on its way.
+    pub(crate) fn new(places: usize) -> Self {
+        Self { inboxes: vec![Shared::default(); places], in_flight: 0, sent: 0 }
     }
 
-    /// Puts a message in flight. One for a stranger disappears.
-    pub(crate) fn send(&mut self, envelope: Envelope) {
-        match envelope.to {
-            Address::AllServers => {
-                for inbox in &mut self.inboxes[..self.servers] {
-                    if inbox.receiver != envelope.from {
-                        inbox.messages.push(Envelope { to: inbox.receiver, ..envelope.clone() });
-                        self.in_flight += 1;
-                    }
-                }
-            }
-            Address::Server(_) | Address::Client(_) => {
-                let inbox = self.inboxes.iter_mut().find(|inbox| inbox.receiver == envelope.to);
-                if let Some(inbox) = inbox {
-                    inbox.messages.push(envelope);
-                    self.in_flight += 1;
-                }
-            }
-        }
+    /// Puts a message in flight to the receiver at this place; returns its number.
+    pub(crate) fn send(&mut self, place: usize, message: M) -> u64 {
+        let order = self.sent + 1;
+        self.put(place, order, message)
+    }
+
+    fn put(&mut self, place: usize, order: u64, message: M) -> u64 {
+        self.sent += 1;
+        self.in_flight += 1;
+        self.inboxes[place].push(InFlight { number: self.sent, order, message });
+        self.sent
+    }
+
+    /// The number of the message that is sent next.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.sent + 1
     }
 
     /// Takes a message out, to be delivered or lost.
-    pub(crate) fn take(&mut self, slot: Slot) -> Envelope {
+    pub(crate) fn take(&mut self, slot: Slot) -> InFlight<M> {
         self.in_flight -= 1;
-        self.inboxes[slot.place].messages.swap_remove(slot.position)
+        self.inboxes[slot.place].swap_remove(slot.position)
     }
 
     /// Takes out the message that was kept longest, with its receiver's place.
-    pub(crate) fn take_first(&mut self) -> Option<(usize, Envelope)> {
-        let place = self.inboxes.iter().position(|inbox| !inbox.messages.is_empty())?;
+    pub(crate) fn take_first(&mut self) -> Option<(usize, InFlight<M>)> {
+        let place = self.inboxes.iter().position(|inbox| !inbox.is_empty())?;
         self.in_flight -= 1;
-        Some((place, self.inboxes[place].messages.remove(0)))
+        Some((place, self.inboxes[place].remove(0)))
     }
 
-    /// Puts a twin of a message in flight.
-    pub(crate) fn duplicate(&mut self, slot: Slot) {
-        let messages = &mut self.inboxes[slot.place].messages;
-        messages.push(messages[slot.position].clone());
-        self.in_flight += 1;
+    /// Puts a twin of a message in flight; returns its number.
+    pub(crate) fn duplicate(&mut self, slot: Slot) -> u64 {
+        let InFlight { order, message, .. } = self.in_flight_at(slot).clone();
+        self.put(slot.place, order, message)
     }
 
-    pub(crate) fn envelope(&self, slot: Slot) -> &Envelope {
-        &self.inboxes[slot.place].messages[slot.position]
+    pub(crate) fn in_flight_at(&self, slot: Slot) -> &InFlight<M> {
+        &self.inboxes[slot.place][slot.position]
+    }
+
+    pub(crate) fn message(&self, slot: Slot) -> &M {
+        &self.in_flight_at(slot).message
+    }
+
+    /// A hash of each inbox, of the hashes of what is in it.
+    pub(crate) fn hashes(&self, hash: impl Fn(&M) -> u128) -> impl Iterator<Item = u128> {
+        self.inboxes.iter().map(move |inbox| {
+            // Messages are kept in no order: addition forgets it.
+            let sum = |inbox: &Vec<InFlight<M>>| {
+                inbox.iter().fold(0u128, |sum, it| sum.wrapping_add(hash(&it.message)))
+            };
+            inbox.hash_with(sum)
+        })
+    }
+
+    /// Every message in flight to the receiver at this place.
+    pub(crate) fn messages_to(&self, place: usize) -> impl Iterator<Item = &M> {
+        self.inboxes[place].iter().map(|it| &it.message)
+    }
+
+    /// Every message in flight, with its receiver's place.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &InFlight<M>)> {
+        let inboxes = self.inboxes.iter().enumerate();
+        inboxes.flat_map(|(place, inbox)| inbox.iter().map(move |it| (place, it)))
     }
 
     /// How many messages are in flight.
@@ -91,32 +109,54 @@ impl Network {
         self.in_flight
     }
 
-    /// How many of them are such that `is_meant` holds of the receiver's place and the message.
-    pub(crate) fn count_where(&self, is_meant: impl Fn(usize, &Envelope) -> bool) -> usize {
-        let count = |(place, inbox): (usize, &Inbox)| {
-            inbox.messages.iter().filter(|envelope| is_meant(place, envelope)).count()
+    /// How many of them are such that `is_meant` holds of where they are kept.
+    pub(crate) fn count_where(&self, is_meant: impl Fn(Slot) -> bool) -> usize {
+        let count = |(place, inbox): (usize, &Shared<Vec<InFlight<M>>>)| {
+            (0..inbox.len()).filter(|&position| is_meant(Slot { place, position })).count()
         };
         self.inboxes.iter().enumerate().map(count).sum()
     }
 
+    /// Where everything in flight is kept, with its number, in the order of [`Network::nth`].
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (Slot, u64)> {
+        self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
+            let numbers = inbox.iter().map(|it| it.number).enumerate();
+            numbers.map(move |(position, number)| (Slot { place, position }, number))
+        })
+    }
+
     /// The `index`-th of those of which `is_meant` holds, from 0.
-    pub(crate) fn nth_where(
-        &self,
-        index: usize,
-        is_meant: impl Fn(usize, &Envelope) -> bool,
-    ) -> Slot {
-        let is_meant = &is_meant;
-        let mut slots = self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
-            let meant = inbox.messages.iter().enumerate();
-            let meant = meant.filter(move |(_, envelope)| is_meant(place, envelope));
-            meant.map(move |(position, _)| Slot { place, position })
+    pub(crate) fn nth_where(&self, index: usize, is_meant: impl Fn(Slot) -> bool) -> Slot {
+        let slots = self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
+            (0..inbox.len()).map(move |position| Slot { place, position })
         });
-        slots.nth(index).expect("there are so many")
+        slots.filter(|&slot| is_meant(slot)).nth(index).expect("there are so many")
+    }
+
+    /// How many messages for the same receiver were sent before it, as far as `is_meant` holds of them.
+    pub(crate) fn before(&self, slot: Slot, is_meant: impl Fn(&M) -> bool) -> usize {
+        let own = self.in_flight_at(slot);
+        let is_before = |other: &&InFlight<M>| {
+            (other.order, other.number) < (own.order, own.number) && is_meant(&other.message)
+        };
+        self.inboxes[slot.place].iter().filter(is_before).count()
+    }
+
+    /// Where the first of the messages for the same receiver that are equal to this one is kept.
+    pub(crate) fn first_alike(&self, slot: Slot) -> Slot
+    where
+        M: PartialEq,
+    {
+        let own = self.message(slot);
+        let inbox = self.inboxes[slot.place].iter().enumerate();
+        let alike = inbox.filter(|(_, it)| it.message == *own);
+        let first = alike.min_by_key(|(_, it)| (it.order, it.number));
+        first.map_or(slot, |(position, _)| Slot { place: slot.place, position })
     }
 
     /// How many of them are for the receiver at this place.
     pub(crate) fn in_flight_to(&self, place: usize) -> usize {
-        self.inboxes[place].messages.len()
+        self.inboxes[place].len()
     }
 
     /// The `index`-th message of those whose receiver's place is `among`, from 0.
@@ -126,10 +166,10 @@ impl Network {
             if !among(place) {
                 continue;
             }
-            if position < inbox.messages.len() {
+            if position < inbox.len() {
                 return Slot { place, position };
             }
-            position -= inbox.messages.len();
+            position -= inbox.len();
         }
         panic!("fewer than {index} messages are in flight")
     }
@@ -138,62 +178,34 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use raft_core::{ClusterId, Index, Message, Term, VoteRequest};
-
-    fn vote_request(from: u64, to: Address) -> Envelope {
-        let request = VoteRequest {
-            term: Term(1),
-            candidate_id: ServerId(from),
-            last_log_index: Index(0),
-            last_log_term: Term(0),
-            is_transfer: false,
-        };
-        Envelope {
-            cluster_id: ClusterId::default(),
-            from: ServerId(from).into(),
-            to,
-            message: Message::VoteRequest(request),
-        }
-    }
-
-    fn network() -> Network {
-        Network::new([1, 2, 3].map(ServerId), [ClientId(1)])
-    }
-
-    #[test]
-    fn a_broadcast_is_one_message_for_every_other_server() {
-        let mut network = network();
-        network.send(vote_request(2, Address::AllServers));
-        assert_eq!(network.in_flight(), 2);
-        let places: Vec<_> = (0..4).map(|place| network.in_flight_to(place)).collect();
-        assert_eq!(places, [1, 0, 1, 0]);
-        let third = network.take(network.nth(1, |_| true));
-        assert_eq!(third.to_string(), "s2@1 → s3 VoteRequest last=0@0");
-    }
 
     #[test]
     fn a_twin_is_equal_and_independent() {
-        let mut network = network();
-        network.send(vote_request(1, ServerId(2).into()));
+        let mut network = Network::new(2);
+        let number = network.send(1, "vote for me");
         let slot = network.nth(0, |_| true);
-        network.duplicate(slot);
+        assert_ne!(network.duplicate(slot), number, "it has a number of its own");
         assert_eq!(network.in_flight(), 2);
-        let first = network.take(slot);
-        assert_eq!(network.take(network.nth(0, |_| true)), first);
+        let first = network.take(slot).message;
+        assert_eq!(network.take(network.nth(0, |_| true)).message, first);
         assert_eq!(network.in_flight(), 0);
     }
 
     #[test]
     fn messages_to_places_left_out_are_not_counted() {
-        let mut network = network();
-        network.send(vote_request(2, Address::AllServers));
+        let mut network = Network::new(3);
+        network.send(0, "one");
+        network.send(2, "two");
         assert_eq!(network.nth(0, |place| place != 0), Slot { place: 2, position: 0 });
+        assert_eq!(network.count_where(|slot| slot.place != 0), 1);
     }
 
     #[test]
-    fn a_message_for_a_stranger_disappears() {
-        let mut network = network();
-        network.send(vote_request(1, ServerId(9).into()));
-        assert_eq!(network.in_flight(), 0);
+    fn what_was_kept_longest_comes_first() {
+        let mut network = Network::new(2);
+        network.send(1, "one");
+        network.send(1, "two");
+        let (place, first) = network.take_first().expect("two are there");
+        assert_eq!((place, first.message), (1, "one"));
     }
 }

@@ -2,15 +2,15 @@
 //!
 //! Guarantees: whatever may happen differently next time was asked here, was answered by the
 //!             strategy, and stands on the tape.
-//! Elsewhere:  how to answer is in [`crate::strategy`]; the tape as text is in `schedule.rs`.
+//! Elsewhere:  how to answer is in [`mod@crate::strategy`]; the tape as text is in `schedule.rs`.
 
 use crate::event::{EnabledView, Pick};
 use crate::schedule::Line;
-use crate::strategy::{NotReproducible, Strategy};
+use crate::strategy::{NotReproducible, Step, Strategy};
 
 /// One answer of the oracle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Choice {
+pub enum Choice {
     /// This event came next.
     Event {
         /// Which.
@@ -31,7 +31,7 @@ pub(crate) enum Choice {
 
 /// Asks the strategy, and writes down what it answers.
 #[derive(Debug)]
-pub(crate) struct Oracle<'a> {
+pub struct Oracle<'a> {
     strategy: &'a mut dyn Strategy,
     tape: Vec<Choice>,
     /// The same choices by name, if somebody will read them.
@@ -67,14 +67,14 @@ impl<'a> Oracle<'a> {
 
     /// Asks for a number in `0..arity`; `label` says what for, in one word.
     ///
+    /// # Errors
+    ///
+    /// If the run cannot repeat what was recorded.
+    ///
     /// # Panics
     ///
     /// If the strategy answers with a larger number.
-    pub(crate) fn choose(
-        &mut self,
-        arity: usize,
-        label: &'static str,
-    ) -> Result<usize, NotReproducible> {
+    pub fn choose(&mut self, arity: usize, label: &'static str) -> Result<usize, NotReproducible> {
         let value = self.strategy.choose(arity, label)?;
         assert!(value < arity, "a strategy chooses from 0..{arity}, not {value}");
         self.tape.push(Choice::Value { label, value, arity });
@@ -82,6 +82,11 @@ impl<'a> Oracle<'a> {
             lines.push(Line::Choose { label: label.to_owned(), value, arity });
         }
         Ok(value)
+    }
+
+    /// Tells the strategy what came of its last pick.
+    pub(crate) fn observe(&mut self, step: &Step) {
+        self.strategy.observe(step);
     }
 
     pub(crate) fn into_parts(self) -> (Vec<Choice>, Option<Vec<Line>>) {

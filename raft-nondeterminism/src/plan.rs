@@ -31,7 +31,7 @@ pub trait Kind: Copy + fmt::Debug + Eq + Sized + 'static {
 ///
 /// let plan = FaultPlan::none().allow(Fault::Drop, 5).allow(Fault::Duplicate, 10);
 /// assert_eq!(plan.to_string(), "drop=5 duplicate=10 crash=0 lose-saves=0 partition=0 \
-///     disk-error=0 disk-stall=0");
+///     disk-error=0 disk-stall=0 pause=0");
 /// assert_eq!(plan.to_string().parse(), Ok(plan));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

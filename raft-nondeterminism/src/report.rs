@@ -2,32 +2,229 @@
 //!
 //! Guarantees: a report of a failing run ends with how to replay it.
 
-use std::fmt;
+mod ci;
+pub(crate) mod dgml;
+pub(crate) mod escape;
+mod files;
+#[cfg(test)]
+pub(crate) mod golden;
+mod html;
+mod log;
+mod mermaid;
+mod shiviz;
+mod statistics;
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::coverage::Coverage;
+use crate::engine::Run;
 use crate::explorer::Recording;
-use crate::fault::{Fault, FaultCounts};
-use crate::goal::GoalCounts;
-use crate::monitor::Violation;
-use crate::operation::{Operation, OperationCounts};
-use crate::scenario::Scenario;
+use crate::fault::{Fault, FaultCounts, FaultPlan};
+use crate::model::Model;
+use crate::operation::{Operation, OperationCounts, OperationPlan};
 use crate::schedule::Schedule;
+use crate::violation::Violation;
+
+pub use ci::{TestCase, TestFailure, github_annotations, junit};
+pub use dgml::dgml_trace;
+pub use files::{WriteError, write_bug, write_coverage, write_trace};
+pub use html::html;
+pub use log::readable_log;
+pub use mermaid::{mermaid_sequence, mermaid_states};
+pub use shiviz::{SHIVIZ_EXPRESSION, shiviz};
+pub use statistics::Statistics;
 
 /// What an exploration found.
 #[derive(Clone, Debug)]
 pub struct Report {
-    pub(crate) scenario: Scenario,
-    pub(crate) strategy: String,
-    pub(crate) seed: u64,
-    pub(crate) iterations: u64,
-    pub(crate) steps: u64,
-    pub(crate) buggy_iterations: u64,
+    model: String,
+    description: String,
+    strategy: String,
+    seed: u64,
+    plan: (FaultPlan, OperationPlan),
+    iterations: u64,
+    steps: u64,
+    /// The fewest and the most events of a run.
+    step_bounds: (usize, usize),
+    buggy_iterations: u64,
     pub(crate) bug: Option<Bug>,
-    pub(crate) faults: FaultCounts,
-    pub(crate) operations: OperationCounts,
-    pub(crate) goals: GoalCounts,
+    faults: FaultCounts,
+    operations: OperationCounts,
+    goals: GoalCounts,
+    members: BTreeMap<String, MemberCounts>,
+    pub(crate) fair_iterations: u64,
+    pub(crate) unique_states: u64,
+    pub(crate) unique_paths: u64,
+    pub(crate) elapsed: Duration,
+    coverage: Option<Coverage>,
+    pub(crate) shrinking: Duration,
+}
+
+/// What one member of a portfolio came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemberCounts {
+    /// How many runs it chose.
+    pub iterations: u64,
+    /// How many events there were in these.
+    pub steps: u64,
+    /// How many of these runs broke a property.
+    pub buggy_iterations: u64,
+    /// How many abstract states they were the first to visit.
+    pub new_states: u64,
+}
+
+/// How many runs reached each goal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GoalCounts {
+    counts: Vec<(&'static str, u64)>,
+}
+
+impl GoalCounts {
+    fn new(names: Vec<&'static str>) -> Self {
+        Self { counts: names.into_iter().map(|name| (name, 0)).collect() }
+    }
+
+    fn add(&mut self, reached: u64) {
+        for (place, (_, count)) in self.counts.iter_mut().enumerate() {
+            *count += reached >> place & 1;
+        }
+    }
+
+    /// How many runs reached a goal.
+    #[must_use]
+    pub fn count(&self, goal: impl Into<&'static str>) -> u64 {
+        let name = goal.into();
+        self.iter().find(|(known, _)| *known == name).map_or(0, |(_, count)| count)
+    }
+
+    /// Every goal, with how many runs reached it.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.counts.iter().copied()
+    }
+}
+
+impl fmt::Display for GoalCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (goal, count)) in self.iter().enumerate() {
+            write!(f, "{}{goal}={count}", if place == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
 }
 
 impl Report {
+    pub(crate) fn new(model: &impl Model, strategy: String, seed: u64) -> Self {
+        Self {
+            model: model.name().to_owned(),
+            description: model.describe(),
+            strategy,
+            seed,
+            plan: (model.faults(), model.operations()),
+            iterations: 0,
+            steps: 0,
+            step_bounds: (usize::MAX, 0),
+            buggy_iterations: 0,
+            bug: None,
+            faults: FaultCounts::default(),
+            operations: OperationCounts::default(),
+            goals: GoalCounts::new(model.goals()),
+            members: BTreeMap::new(),
+            fair_iterations: 0,
+            unique_states: 0,
+            unique_paths: 0,
+            elapsed: Duration::ZERO,
+            coverage: None,
+            shrinking: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn add(&mut self, member: &str, run: &Run, new_states: u64) {
+        self.iterations += 1;
+        self.steps += run.steps as u64;
+        let (least, most) = self.step_bounds;
+        self.step_bounds = (least.min(run.steps), most.max(run.steps));
+        self.faults.add(&run.faults);
+        self.operations.add(&run.operations);
+        self.goals.add(run.goals);
+        match (&mut self.coverage, &run.coverage) {
+            (Some(all), Some(one)) => all.merge(one).expect("all runs have one plan"),
+            (all, one) => *all = all.take().or_else(|| one.clone()),
+        }
+        let is_buggy = u64::from(run.violation.is_some());
+        self.buggy_iterations += is_buggy;
+        if !self.members.contains_key(member) {
+            self.members.insert(member.to_owned(), MemberCounts::default());
+        }
+        let counts = self.members.get_mut(member).expect("it was put there");
+        counts.iterations += 1;
+        counts.steps += run.steps as u64;
+        counts.buggy_iterations += is_buggy;
+        counts.new_states += new_states;
+    }
+
+    /// The name of what was explored.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Who chose.
+    #[must_use]
+    pub fn strategy(&self) -> &str {
+        &self.strategy
+    }
+
+    /// The seed from which everything followed.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// What each member of the portfolio came to; one, if there is no portfolio.
+    #[must_use]
+    pub fn members(&self) -> &BTreeMap<String, MemberCounts> {
+        &self.members
+    }
+
+    /// The fewest and the most events of a run.
+    #[must_use]
+    pub fn step_bounds(&self) -> (usize, usize) {
+        (self.step_bounds.0.min(self.step_bounds.1), self.step_bounds.1)
+    }
+
+    /// How many different abstract states were visited; a few may have been taken for one.
+    #[must_use]
+    pub fn unique_states(&self) -> u64 {
+        self.unique_states
+    }
+
+    /// How many runs went a way of their own; a few may have been taken for one.
+    #[must_use]
+    pub fn unique_paths(&self) -> u64 {
+        self.unique_paths
+    }
+
+    /// Which event was met in which state, if that was recorded: see
+    /// [`Explorer::cover`](crate::Explorer::cover).
+    #[must_use]
+    pub fn coverage(&self) -> Option<&Coverage> {
+        self.coverage.as_ref()
+    }
+
+    /// How many runs had a fair strategy: see [`Strategy::is_fair`](crate::Strategy::is_fair).
+    #[must_use]
+    pub fn fair_iterations(&self) -> u64 {
+        self.fair_iterations
+    }
+
+    /// How long it took, with the shrinking of what was found.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
     /// How many runs there were.
     #[must_use]
     pub fn iterations(&self) -> u64 {
@@ -70,6 +267,23 @@ impl Report {
         &self.goals
     }
 
+    /// The figures in Coyote's own lines.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            bugs: self.buggy_iterations,
+            fair_paths: self.fair_iterations,
+            unfair_paths: self.iterations - self.fair_iterations,
+            unique_paths: self.unique_paths,
+            unique_states: self.unique_states,
+            events: self.steps,
+            event_bounds: self.step_bounds(),
+            max_steps: None,
+            elapsed: self.elapsed,
+            shrinking: self.shrinking,
+        }
+    }
+
     /// Says whether all is well: what a test asserts.
     ///
     /// # Errors
@@ -81,10 +295,10 @@ impl Report {
             return Err(Failure::Bug(Box::new(bug.clone())));
         }
         let iterations = self.iterations;
-        if let Some(fault) = self.faults.missing(&self.scenario.faults) {
+        if let Some(fault) = self.faults.missing(&self.plan.0) {
             return Err(Failure::NothingInjected { fault, iterations });
         }
-        match self.operations.missing(&self.scenario.operations) {
+        match self.operations.missing(&self.plan.1) {
             Some(operation) => Err(Failure::NothingAsked { operation, iterations }),
             None => Ok(()),
         }
@@ -93,16 +307,16 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scenario, strategy, seed, iterations, steps, buggy_iterations, .. } = self;
+        let Self { model, description, strategy, seed, iterations, steps, .. } = self;
         if let Some(bug) = &self.bug {
             writeln!(f, "{bug}")?;
         }
-        writeln!(f, "... {} with {} servers:", scenario.name(), scenario.servers)?;
+        writeln!(f, "... {model} with {description}:")?;
         writeln!(f, "..... Using the {strategy} exploration strategy (seed:{seed}).")?;
         writeln!(f, "..... Explored {iterations} execution paths with {steps} events.")?;
-        writeln!(f, "..... Found {buggy_iterations} buggy execution paths.")?;
+        writeln!(f, "..... Found {} buggy execution paths.", self.buggy_iterations)?;
         writeln!(f, "..... Faults: {}", self.faults)?;
-        if scenario.has_operations() {
+        if !self.plan.1.is_empty() {
             writeln!(f, "..... Operations: {}", self.operations)?;
         }
         writeln!(f, "..... Paths that reached a goal: {}", self.goals)

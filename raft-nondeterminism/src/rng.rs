@@ -27,9 +27,7 @@ impl Rng {
     /// The next 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        mixed(self.state)
     }
 
     /// A number in `0..bound`. Its bias is below `bound / 2^64`, which no schedule is long enough to
@@ -42,6 +40,13 @@ impl Rng {
         assert!(bound > 0, "there is something to choose from");
         ((u128::from(self.bits()) * bound as u128) >> 64) as usize
     }
+}
+
+/// Scatters bits: numbers that are close to each other become numbers that look random.
+pub(crate) fn mixed(number: u64) -> u64 {
+    let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// The seed of one iteration. It depends on nothing but the two numbers, so an iteration can be

@@ -4,24 +4,29 @@
 //!             is refused with the line that is wrong, or by the replay with the step.
 //! Relies on:  messages in flight with the same name being the same message, which Log Matching makes
 //!             true of Raft; where it is not, the fingerprint of the replay differs.
-//! Elsewhere:  how events are named is in `world.rs`, how a schedule is replayed in
-//!             `strategy/replay.rs`.
+//! Elsewhere:  how events are named, and what the settings between `scenario` and `end` mean, is the
+//!             model's business; how a schedule is replayed is in `strategy/replay.rs`.
 //!
 //! ```text
-//! raft-nondeterminism schedule, format 2
+//! raft-nondeterminism schedule, format 3
 //! scenario sample-with-failure
 //! servers 5
+//! servers_max 5
 //! clients 1
 //! requests 2
 //! protocol plain
 //! saves immediate
 //! in_flight_max 64
-//! faults drop=5 duplicate=10 crash=0 lose-saves=0 partition=0 disk-error=0 disk-stall=0
+//! faults drop=5 duplicate=10 crash=0 lose-saves=0 partition=0 disk-error=0 disk-stall=0 pause=0
 //! spares 0
 //! operations take-snapshot=0 change-membership=0 transfer-leadership=0 read=0 propose=0
 //! snapshot_entries 0
 //! sessions_max 0
 //! clocks free
+//! delivery unordered
+//! timeouts_max 0
+//! term_max 0
+//! refines false
 //! defect vote-counted-twice
 //! end open
 //! strategy weighted
@@ -38,17 +43,17 @@
 //! ```
 
 use std::fmt;
-use std::str::FromStr;
+use std::iter::{Enumerate, Peekable};
+use std::str::{FromStr, Lines};
 
-use raft_core::Defect;
-
+use crate::event::EventClass;
 use crate::fingerprint::Fingerprint;
-use crate::scenario::{Clocks, Protocol, SaveMode, Scenario, ScenarioError};
+use crate::model::StartError;
 
 /// The first line without its number.
 const FORMAT: &str = "raft-nondeterminism schedule, format ";
 /// The format this build reads and writes.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 
 /// One choice, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,11 +81,104 @@ impl fmt::Display for Line {
     }
 }
 
+/// One setting of a model, as it stands in a schedule.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Its name: one word.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// The number of its line, from 1; 0 if it was never in a file.
+    pub line: usize,
+}
+
+impl From<(&'static str, String)> for Setting {
+    fn from((key, value): (&'static str, String)) -> Self {
+        Self { key: key.to_owned(), value, line: 0 }
+    }
+}
+
+impl PartialEq for Setting {
+    /// Where it stands does not matter.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.key, &self.value) == (&other.key, &other.value)
+    }
+}
+
+impl Eq for Setting {}
+
+/// Reads the settings of a schedule one by one.
+#[derive(Debug)]
+pub struct SettingReader<'a> {
+    settings: std::slice::Iter<'a, Setting>,
+}
+
+impl<'a> SettingReader<'a> {
+    /// Begins with the first.
+    #[must_use]
+    pub fn new(settings: &'a [Setting]) -> Self {
+        Self { settings: settings.iter() }
+    }
+
+    /// The value of the next setting, which must have this name; `value` says what it should be.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing, has another name, or is no such value.
+    pub fn field<T: FromStr>(
+        &mut self,
+        key: &'static str,
+        value: &'static str,
+    ) -> Result<T, ScheduleError> {
+        self.parse(key, value, |text| text.parse().ok())
+    }
+
+    /// The same, with a parser of one's own.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing, has another name, or the parser does not know the value.
+    pub fn parse<T>(
+        &mut self,
+        key: &'static str,
+        value: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, ScheduleError> {
+        let setting = self.settings.next().ok_or(ScheduleError::Cut { key })?;
+        let parsed = if setting.key == key { parse(&setting.value) } else { None };
+        parsed.ok_or_else(|| ScheduleError::Header {
+            line: setting.line,
+            key,
+            value,
+            found: format!("{} {}", setting.key, setting.value),
+        })
+    }
+
+    /// Checks that nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// If something is.
+    pub fn finish(mut self) -> Result<(), ScheduleError> {
+        match self.settings.next() {
+            None => Ok(()),
+            Some(Setting { key, value, line }) => Err(ScheduleError::Header {
+                line: *line,
+                key: "end",
+                value: "open or rest",
+                found: format!("{key} {value}"),
+            }),
+        }
+    }
+}
+
 /// One run as text: where it came from, what it found, and every choice in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    pub(crate) scenario: Scenario,
-    pub(crate) defect: Option<Defect>,
+    /// The name of the model.
+    pub(crate) model: String,
+    /// Everything that the model must be told, in its order.
+    pub(crate) settings: Vec<Setting>,
     /// Nothing goes wrong after the last event, and everything has to come to rest.
     pub(crate) settles: bool,
     pub(crate) strategy: String,
@@ -93,23 +191,23 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// What was explored.
+    /// The name of what was explored.
     #[must_use]
-    pub fn scenario(&self) -> &Scenario {
-        &self.scenario
+    pub fn model(&self) -> &str {
+        &self.model
     }
 
-    /// The planted bug that was switched on.
+    /// The settings of what was explored.
     #[must_use]
-    pub fn defect(&self) -> Option<Defect> {
-        self.defect
+    pub fn settings(&self) -> &[Setting] {
+        &self.settings
     }
 
-    /// The same schedule with another planted bug, or none: to see whether the bug is to blame.
+    /// The value of a setting of what was explored.
     #[must_use]
-    pub fn with_defect(mut self, defect: impl Into<Option<Defect>>) -> Self {
-        self.defect = defect.into();
-        self
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        let setting = self.settings.iter().find(|setting| setting.key == key)?;
+        Some(&setting.value)
     }
 
     /// The strategy that chose; with `+shrunk`, the run was shortened since.
@@ -157,36 +255,11 @@ impl Schedule {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Scenario {
-            name,
-            servers,
-            clients,
-            requests,
-            protocol,
-            saves,
-            faults,
-            in_flight_max,
-            spares,
-            operations,
-            snapshot_entries,
-            sessions_max,
-            clocks,
-        } = &self.scenario;
         writeln!(f, "{FORMAT}{VERSION}")?;
-        writeln!(f, "scenario {name}")?;
-        writeln!(f, "servers {servers}")?;
-        writeln!(f, "clients {clients}")?;
-        writeln!(f, "requests {requests}")?;
-        writeln!(f, "protocol {}", protocol.name())?;
-        writeln!(f, "saves {}", saves.name())?;
-        writeln!(f, "in_flight_max {in_flight_max}")?;
-        writeln!(f, "faults {faults}")?;
-        writeln!(f, "spares {spares}")?;
-        writeln!(f, "operations {operations}")?;
-        writeln!(f, "snapshot_entries {snapshot_entries}")?;
-        writeln!(f, "sessions_max {sessions_max}")?;
-        writeln!(f, "clocks {}", clocks.name())?;
-        writeln!(f, "defect {}", self.defect.map_or("none", Defect::name))?;
+        writeln!(f, "scenario {}", self.model)?;
+        for Setting { key, value, .. } in &self.settings {
+            writeln!(f, "{key} {value}")?;
+        }
         writeln!(f, "end {}", if self.settles { "rest" } else { "open" })?;
         writeln!(f, "strategy {}", self.strategy)?;
         writeln!(f, "seed {}", self.seed)?;
@@ -210,31 +283,8 @@ impl FromStr for Schedule {
             Some(found) => return Err(ScheduleError::Version { found: found.to_owned() }),
             None => return Err(ScheduleError::NotASchedule { found: first.to_owned() }),
         }
-        let scenario = Scenario {
-            name: reader.field("scenario", "a name")?,
-            servers: reader.field("servers", "a number")?,
-            clients: reader.field("clients", "a number")?,
-            requests: reader.field("requests", "a number")?,
-            protocol: reader.parse("protocol", "plain or full", |value| {
-                [Protocol::Plain, Protocol::Full].into_iter().find(|p| p.name() == value)
-            })?,
-            saves: reader.parse("saves", "immediate, delayed or files", |value| {
-                SaveMode::ALL.into_iter().find(|mode| mode.name() == value)
-            })?,
-            in_flight_max: reader.field("in_flight_max", "a number")?,
-            faults: reader.field("faults", "FAULT=NUMBER for each fault")?,
-            spares: reader.field("spares", "a number")?,
-            operations: reader.field("operations", "OPERATION=NUMBER for each operation")?,
-            snapshot_entries: reader.field("snapshot_entries", "a number")?,
-            sessions_max: reader.field("sessions_max", "a number")?,
-            clocks: reader.parse("clocks", "free or common", |value| {
-                [Clocks::Free, Clocks::Common].into_iter().find(|clocks| clocks.name() == value)
-            })?,
-        };
-        scenario.validate().map_err(ScheduleError::Scenario)?;
-        let none_or_defect =
-            |value: &str| if value == "none" { Some(None) } else { value.parse().ok().map(Some) };
-        let defect = reader.parse("defect", "none or a planted defect's name", none_or_defect)?;
+        let model = reader.field("scenario", "a name")?;
+        let settings = reader.settings()?;
         let settles = reader.parse("end", "open or rest", |value| match value {
             "open" => Some(false),
             "rest" => Some(true),
@@ -251,8 +301,8 @@ impl FromStr for Schedule {
         })?;
         let lines: Vec<_> = reader.map(|(number, line)| parse_line(number, line)).collect();
         let schedule = Self {
-            scenario,
-            defect,
+            model,
+            settings,
             settles,
             strategy,
             seed,
@@ -271,12 +321,34 @@ impl FromStr for Schedule {
 
 /// The lines that say something, with their numbers.
 struct Reader<'a> {
-    lines: std::iter::Enumerate<std::str::Lines<'a>>,
+    lines: Peekable<Enumerate<Lines<'a>>>,
 }
 
 impl<'a> Reader<'a> {
     fn new(text: &'a str) -> Self {
-        Self { lines: text.lines().enumerate() }
+        Self { lines: text.lines().enumerate().peekable() }
+    }
+
+    /// Everything up to the line `end`, which stays.
+    fn settings(&mut self) -> Result<Vec<Setting>, ScheduleError> {
+        let mut settings = Vec::new();
+        loop {
+            self.skip();
+            let next = self.lines.peek().map(|&(place, line)| (place + 1, line.trim()));
+            let (line, text) = next.ok_or(ScheduleError::Cut { key: "end" })?;
+            let (key, value) = text.split_once(' ').unwrap_or((text, ""));
+            if key == "end" {
+                return Ok(settings);
+            }
+            self.lines.next();
+            settings.push(Setting { key: key.to_owned(), value: value.to_owned(), line });
+        }
+    }
+
+    /// Leaves out lines that are empty, and comments.
+    fn skip(&mut self) {
+        let says_nothing = |line: &str| line.is_empty() || line.starts_with('#');
+        while self.lines.next_if(|(_, line)| says_nothing(line.trim())).is_some() {}
     }
 
     /// The value of the next line, which must have this key.
@@ -307,41 +379,16 @@ impl<'a> Iterator for Reader<'a> {
 
     /// The next line that is neither empty nor a comment, and its number, from 1.
     fn next(&mut self) -> Option<Self::Item> {
-        let mut lines = self.lines.by_ref().map(|(place, line)| (place + 1, line.trim()));
-        lines.find(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        self.skip();
+        self.lines.next().map(|(place, line)| (place + 1, line.trim()))
     }
 }
-
-const VERBS: [&str; 22] = [
-    "fail-disk",
-    "stall",
-    "unstall",
-    "deliver",
-    "take",
-    "duplicate",
-    "drop",
-    "timeout",
-    "saved",
-    "applied",
-    "taken",
-    "crash",
-    "restart",
-    "request",
-    "retry",
-    "snapshot",
-    "change",
-    "transfer",
-    "read",
-    "propose",
-    "cut",
-    "heal",
-];
 
 fn parse_line(line: usize, text: &str) -> Result<Line, ScheduleError> {
     let wrong = || ScheduleError::Line { line, found: text.to_owned() };
     let (verb, rest) = text.split_once(' ').ok_or_else(wrong)?;
     if verb != "choose" {
-        let is_event = VERBS.contains(&verb);
+        let is_event = EventClass::of_verb(verb).is_some();
         return is_event.then(|| Line::Event(text.to_owned())).ok_or_else(wrong);
     }
     let (label, numbers) = rest.split_once('=').ok_or_else(wrong)?;
@@ -393,7 +440,15 @@ pub enum ScheduleError {
     },
     /// The header describes a scenario that makes no sense.
     #[error("the schedule's scenario makes no sense: {0}")]
-    Scenario(ScenarioError),
+    Scenario(StartError),
+    /// It is of another scenario than the one that should follow it.
+    #[error("the schedule is of scenario {found:?}, not of {expected:?}")]
+    OtherScenario {
+        /// Which should follow it.
+        expected: String,
+        /// Whose it is.
+        found: String,
+    },
     /// A line is no event.
     #[error("line {line}: {found:?} is neither an event nor a choice")]
     Line {

@@ -26,7 +26,9 @@ fn every_fault_counted_is_an_event_of_a_schedule() {
     assert_eq!(report.faults().count(Fault::Drop), total("drop"));
     assert_eq!(report.faults().count(Fault::Duplicate), total("duplicate"));
     assert_eq!(report.faults().count(Fault::Crash), total("crash"));
-    assert_eq!(report.faults().count(Fault::Partition), total("cut"));
+    let cuts: u64 = ["cut", "mute", "deafen", "bridge"].map(total).iter().sum();
+    assert_eq!(report.faults().count(Fault::Partition), cuts);
+    assert_eq!(report.faults().count(Fault::Pause), total("pause"));
     let is_allowed = |fault: &&Fault| !matches!(fault, Fault::DiskError | Fault::DiskStall);
     let allowed = || Fault::ALL.iter().filter(is_allowed);
     assert!(allowed().all(|&fault| report.faults().count(fault) > 0));

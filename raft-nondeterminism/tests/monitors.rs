@@ -297,7 +297,7 @@ fn linearizable_reads_are_broken_by_a_read_that_misses_what_was_told_before() {
 }
 
 /// Breaks down when a leader is elected.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Fragile;
 
 impl Monitor for Fragile {
@@ -314,11 +314,12 @@ impl Monitor for Fragile {
 }
 
 #[test]
-fn a_panic_during_a_run_is_a_bug_with_a_schedule() {
+fn a_monitor_that_panics_is_named_and_its_schedule_replays() {
     let report = Explorer::new(Scenario::sample()).monitor(Fragile).run().unwrap();
     let bug = report.bug().unwrap();
     let violation = bug.violation().to_string();
-    assert!(violation.starts_with("no-panic: monitors may panic ("), "{violation}");
+    let expected = "monitor-panic: the monitor of fragile panicked: monitors may panic (";
+    assert!(violation.starts_with(expected), "{violation}");
     assert!(bug.shrunk().schedule().events() < 10, "an election of five needs five events");
     let mut explorer = Explorer::new(Scenario::sample()).monitor(Fragile);
     explorer.replay_watched(bug.schedule()).unwrap();

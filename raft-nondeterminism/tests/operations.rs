@@ -50,7 +50,7 @@ fn reads_by_the_clock_miss_no_write_while_clocks_agree() {
 #[test]
 fn leadership_is_handed_over() {
     let report = explore(Scenario::transfer());
-    assert!(per_cent(&report, Goal::LeadershipTransferred) > 80, "{report}");
+    assert!(per_cent(&report, Goal::LeadershipTransferred) > 70, "{report}");
 }
 
 #[test]

@@ -40,6 +40,14 @@ fn two_leaders_of_one_term_are_found_by_a_monitor_of_elections_alone() {
 }
 
 #[test]
+fn a_promise_before_its_save_is_found_where_crashes_lose_saves() {
+    let restarts = || Explorer::new(Scenario::restarts()).iterations(BUDGET);
+    let report = restarts().defect(Defect::AcknowledgedBeforeDurable).run().unwrap();
+    assert!(report.bug().is_some(), "{report}");
+    assert!(restarts().run().unwrap().bug().is_none());
+}
+
+#[test]
 fn the_clean_core_survives_the_exploration_that_finds_the_defect() {
     let report = explorer().run().unwrap();
     assert_eq!(report.iterations(), BUDGET);
@@ -94,7 +102,7 @@ fn the_report_of_a_bug_tells_what_happened_and_how_to_repeat_it() {
 #[test]
 fn the_tutorial_finds_what_the_readme_says() {
     let report = Explorer::new(Scenario::sample_with_failure())
-        .seed(7)
+        .seed(3)
         .iterations(5_000)
         .max_steps(200)
         .defect(Defect::VoteCountedTwice)

@@ -3,7 +3,7 @@
 use raft_core::Defect;
 use raft_nondeterminism::{
     Bug, EnabledView, ExploreError, Explorer, Line, NotReproducible, Pick, Random, ReplayError,
-    Scenario, Schedule, ScheduleError, Strategy,
+    Scenario, Schedule, ScheduleError, Strategy, Weighted,
 };
 
 fn explorer() -> Explorer {
@@ -44,6 +44,21 @@ fn a_run_with_crashes_and_slow_disks_replays_from_its_text() {
         has_choice |= schedule.lines().iter().any(|line| matches!(line, Line::Choose { .. }));
     }
     assert!(has_choice, "some crash left open how much was saved");
+}
+
+#[test]
+fn every_scenario_replays_from_its_text_though_messages_share_names() {
+    for scenario in Scenario::all() {
+        let name = scenario.name().to_owned();
+        for iteration in 0..15 {
+            let explorer = Explorer::new(scenario.clone()).strategy(Weighted::new());
+            let recording = explorer.max_steps(400).record(iteration).unwrap();
+            let schedule: Schedule = recording.schedule().to_string().parse().unwrap();
+            let again = Explorer::replay(&schedule);
+            let is_same = again.as_ref().is_ok_and(|again| *again == recording);
+            assert!(is_same, "{name}, iteration {iteration}: {:?}", again.err());
+        }
+    }
 }
 
 #[test]
@@ -91,7 +106,7 @@ fn a_cut_schedule_is_refused() {
     let lines: Vec<_> = text.lines().collect();
     let first = |count: usize| lines[..count].join("\n").parse::<Schedule>().unwrap_err();
     assert_eq!(first(0), ScheduleError::Empty);
-    assert_eq!(first(4).to_string(), "the schedule is cut off before `requests`");
+    assert_eq!(first(4).to_string(), "the schedule is cut off before `end`");
     let cut = first(lines.len() - 1);
     let expected = bug().schedule().events();
     assert_eq!(cut, ScheduleError::Events { expected, found: expected - 1 });
@@ -102,7 +117,8 @@ fn a_foreign_text_is_refused_by_its_line() {
     let text = bug().schedule().to_string();
     let refused = |from: &str, to: &str| {
         assert!(text.contains(from), "{from:?} is in the schedule");
-        text.replacen(from, to, 1).parse::<Schedule>().unwrap_err().to_string()
+        let parsed = text.replacen(from, to, 1).parse::<Schedule>();
+        parsed.and_then(|schedule| schedule.scenario()).unwrap_err().to_string()
     };
     assert_eq!(
         "# Raft\n".parse::<Schedule>().unwrap_err(),
@@ -112,11 +128,11 @@ fn a_foreign_text_is_refused_by_its_line() {
     assert_eq!(
         "{\"events\": []}".parse::<Schedule>().unwrap_err().to_string(),
         "not a schedule: it starts with \"{\\\"events\\\": []}\" instead of \
-         \"raft-nondeterminism schedule, format 2\""
+         \"raft-nondeterminism schedule, format 3\""
     );
     assert_eq!(
-        refused("format 2", "format 1"),
-        "the schedule has format \"1\", this build reads format 2"
+        refused("format 3", "format 1"),
+        "the schedule has format \"1\", this build reads format 3"
     );
     assert_eq!(
         refused("servers 5", "servers many"),
@@ -137,11 +153,11 @@ fn a_foreign_text_is_refused_by_its_line() {
     );
     assert_eq!(
         refused("vote-counted-twice", "vote-counted-thrice"),
-        "line 15: \"defect vote-counted-thrice\" is not `defect` and none or a planted defect's name"
+        "line 20: \"defect vote-counted-thrice\" is not `defect` and none or a planted defect's name"
     );
     assert_eq!(
         refused("duplicate=10", "flood=10"),
-        "line 9: \"faults drop=5 flood=10 crash=0 lose-saves=0 partition=0 disk-error=0 disk-stall=0\" is not `faults` and FAULT=NUMBER \
+        "line 10: \"faults drop=5 flood=10 crash=0 lose-saves=0 partition=0 disk-error=0 disk-stall=0 pause=0\" is not `faults` and FAULT=NUMBER \
          for each fault"
     );
     assert_eq!(
@@ -196,7 +212,7 @@ fn an_edit_that_can_happen_is_refused_for_where_it_leads() {
 #[test]
 fn the_kept_schedule_elects_two_leaders_with_the_defect_and_one_without() {
     let schedule: Schedule = include_str!("../schedules/two-leaders.txt").parse().unwrap();
-    let mut explorer = Explorer::new(schedule.scenario().clone());
+    let mut explorer = Explorer::new(schedule.scenario().unwrap());
     let recording = explorer.replay_tolerant(&schedule).unwrap();
     assert_eq!(recording.violation().unwrap().property, "election-safety");
     let recording = explorer.replay_tolerant(&schedule.with_defect(None)).unwrap();
@@ -204,7 +220,7 @@ fn the_kept_schedule_elects_two_leaders_with_the_defect_and_one_without() {
 }
 
 /// Remembers more than its seed: each run goes on where the last one ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Forgetless {
     calls: usize,
 }

@@ -6,6 +6,7 @@ mod chaos;
 mod ci;
 mod conformance;
 mod demo;
+mod explore;
 mod fix;
 mod fuzz;
 mod processes;
@@ -37,6 +38,10 @@ enum Command {
     Conformance(conformance::ConformanceArgs),
     /// Feed the protocol and the codec what nobody would send, for a bounded time.
     Fuzz(fuzz::FuzzArgs),
+    /// Explore a scenario: `raft-explore test`, with its options.
+    Explore(explore::ExploreArgs),
+    /// Replay a schedule: `raft-explore replay`, with its options.
+    Replay(explore::ExploreArgs),
     /// Explore millions of events in clusters of every shape, with every monitor on.
     Soak(soak::SoakArgs),
     /// Check everything that must hold before a change lands, and change nothing.
@@ -56,6 +61,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Explore(args) => return exit(explore::run("test", &args)),
+        Command::Replay(args) => return exit(explore::run("replay", &args)),
         Command::Soak(args) => soak::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Fix => fix::run(),

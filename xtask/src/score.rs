@@ -23,7 +23,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use self::report::{Report, Row};
-use self::scratch::{Scratch, Subject};
+use self::scratch::{Exploring, Scratch, Subject};
 use self::suite::{Bench, Verdict};
 use self::table::Table;
 
@@ -31,6 +31,7 @@ use self::table::Table;
 #[command(after_help = "Examples:
   cargo xtask score
   cargo xtask score --only E01,R04 --suite all
+  cargo xtask score --only E01 --suite explorer --strategies all
   cargo xtask score --json | tail -1")]
 pub(crate) struct ScoreArgs {
     /// Who has to notice.
@@ -48,9 +49,12 @@ pub(crate) struct ScoreArgs {
     /// Only name the mutants.
     #[arg(long, conflicts_with = "json")]
     list: bool,
-    /// How many schedules of each scenario the explorer's short run explores.
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
-    schedules: u64,
+    /// How long each strategy of the explorer may explore, in seconds of the processor.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Which strategies of the explorer judge, or `all`: see `raft-explore list`.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "portfolio")]
+    strategies: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -81,9 +85,18 @@ impl SuiteChoice {
     }
 }
 
+impl ScoreArgs {
+    fn exploring(&self) -> Exploring {
+        let is_all = self.strategies.iter().any(|name| name == "all");
+        let all = || raft_nondeterminism::strategies().iter().map(|it| it.name().to_owned());
+        let strategies = if is_all { all().collect() } else { self.strategies.clone() };
+        Exploring { strategies, seconds: self.seconds }
+    }
+}
+
 /// Succeeds when every mutant that is not equivalent is caught.
 pub(crate) fn run(args: &ScoreArgs) -> Result<ExitCode> {
-    let subject = Subject::core(crate::root(), args.schedules);
+    let subject = Subject::core(crate::root(), args.exploring());
     let table = Table::read(&subject.root.join("xtask/mutants"))?.only(&args.only)?;
     if args.list {
         table.mutants.iter().for_each(|mutant| println!("{mutant}"));
@@ -101,7 +114,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<ExitCode> {
 
 /// What `cargo xtask ci` asks: does every row still fit the code?
 pub(crate) fn check() -> Result<()> {
-    let subject = Subject::core(crate::root(), 1);
+    let subject = Subject::core(crate::root(), Exploring::default());
     Table::read(&subject.root.join("xtask/mutants"))?.check(&subject.source())
 }
 
@@ -125,8 +138,8 @@ fn score(subject: &Subject, table: &Table, choice: SuiteChoice, is_json: bool) -
         let mut row = Row::new(mutant);
         for suite in bench.suites(choice.has_tests(), choice.has_explorer()) {
             let started = Instant::now();
-            let verdict = bench.run(suite, &mutant.tests)?;
-            row.add(suite.name(), verdict, started.elapsed());
+            let judged = bench.run(suite, &mutant.tests)?;
+            row.add(suite.name(), judged, started.elapsed());
         }
         scratch.restore(mutant)?;
         report.add(row);

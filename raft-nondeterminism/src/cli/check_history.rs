@@ -1,7 +1,7 @@
 //! `raft-explore check-history`: is there an order that explains what the clients were told?
 
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal, Write};
+use std::io::{self, BufReader, IsTerminal};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use raft_nondeterminism::linearizability::{Bound, Checker, Verdict};
 use raft_nondeterminism::picture;
 use serde_json::json;
 
-use super::Exit;
+use super::{Exit, say};
 
 #[derive(Debug, Args)]
 #[command(after_help = "A history is a file with one JSON object per line, as Jepsen's:
@@ -120,13 +120,4 @@ pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<Exit> {
     }
     say(&said)?;
     Ok(exit)
-}
-
-/// Puts text on standard output. The verdict is the same if nobody reads it.
-fn say(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        ended => ended,
-    }
 }

@@ -39,6 +39,10 @@ impl Strategy for Random {
         Ok(self.rng.below(arity))
     }
 
+    fn is_fair(&self) -> bool {
+        true
+    }
+
     fn describe(&self) -> String {
         "random".to_owned()
     }

@@ -5,7 +5,72 @@
 
 use super::{NotReproducible, Strategy};
 use crate::event::{EnabledView, Pick};
+use crate::oracle::Choice;
 use crate::schedule::Line;
+
+/// Repeats a run of this very build, choice by choice and by number: the fastest replay, and the strictest.
+#[derive(Clone, Debug)]
+pub(crate) struct TapeReplay {
+    tape: Vec<Choice>,
+    next: usize,
+}
+
+impl TapeReplay {
+    pub(crate) fn new(tape: &[Choice]) -> Self {
+        Self { tape: tape.to_vec(), next: 0 }
+    }
+
+    fn next(&mut self) -> Option<Choice> {
+        let choice = self.tape.get(self.next).copied();
+        self.next += 1;
+        choice
+    }
+
+    fn not_reproducible(&self, expected: Choice, found: String) -> NotReproducible {
+        NotReproducible { step: self.next, expected: format!("{expected:?}"), found }
+    }
+}
+
+impl Strategy for TapeReplay {
+    fn begin(&mut self, _seed: u64) {
+        self.next = 0;
+    }
+
+    fn pick(&mut self, enabled: &EnabledView<'_>) -> Result<Option<Pick>, NotReproducible> {
+        match self.next() {
+            None => Ok(None),
+            Some(Choice::Event { pick, arity })
+                if arity == enabled.total() && enabled.contains(pick) =>
+            {
+                Ok(Some(pick))
+            }
+            Some(choice) => {
+                let found = format!("{} events are enabled", enabled.total());
+                Err(self.not_reproducible(choice, found))
+            }
+        }
+    }
+
+    fn choose(&mut self, among: usize, wanted: &str) -> Result<usize, NotReproducible> {
+        match self.next() {
+            Some(Choice::Value { label, value, arity }) if arity == among && label == wanted => {
+                Ok(value)
+            }
+            Some(choice) => {
+                Err(self.not_reproducible(choice, format!("{wanted} is chosen from {among}")))
+            }
+            None => Err(NotReproducible {
+                step: self.next,
+                expected: "(the end)".to_owned(),
+                found: format!("{wanted} is chosen from {among}"),
+            }),
+        }
+    }
+
+    fn describe(&self) -> String {
+        "tape-replay".to_owned()
+    }
+}
 
 /// Does exactly what the lines say.
 #[derive(Clone, Debug)]

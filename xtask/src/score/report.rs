@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::suite::Verdict;
+use super::suite::{Judged, Verdict};
 use super::table::{Mutant, Table};
 
 /// What became of one mutant.
@@ -12,6 +12,8 @@ use super::table::{Mutant, Table};
 pub(super) struct Row<'a> {
     mutant: &'a Mutant,
     runs: Vec<(&'static str, Verdict, Duration)>,
+    /// What each strategy of the explorer had to say.
+    strategies: Vec<Value>,
 }
 
 /// What a row comes to.
@@ -38,11 +40,31 @@ impl Outcome {
 
 impl<'a> Row<'a> {
     pub(super) fn new(mutant: &'a Mutant) -> Self {
-        Self { mutant, runs: Vec::new() }
+        Self { mutant, runs: Vec::new(), strategies: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, suite: &'static str, verdict: Verdict, elapsed: Duration) {
-        self.runs.push((suite, verdict, elapsed));
+    pub(super) fn add(&mut self, suite: &'static str, judged: Judged, elapsed: Duration) {
+        self.runs.push((suite, judged.verdict, elapsed));
+        self.strategies.extend(judged.strategies);
+    }
+
+    /// How fast each strategy found it, how often it shows, and how short its run became.
+    fn strategy_lines(&self) -> Vec<String> {
+        let line = |it: &Value| {
+            let name = it["strategy"].as_str().unwrap_or_default();
+            let seconds = it["seconds"].as_f64().unwrap_or_default();
+            match (it["found"].as_str(), it["scenario"].as_str()) {
+                (Some(property), Some(scenario)) => format!(
+                    "      {name:<20} {seconds:>5.1} s  {property} in {scenario}, {} of {} schedules, {} events",
+                    it["buggy_schedules"], it["of_schedules"], it["shrunk_events"],
+                ),
+                _ => format!(
+                    "      {name:<20} {seconds:>5.1} s  nothing in {} schedules",
+                    it["iterations"]
+                ),
+            }
+        };
+        self.strategies.iter().map(line).collect()
     }
 
     fn elapsed(&self) -> Duration {
@@ -89,6 +111,7 @@ impl<'a> Row<'a> {
             "outcome": outcome.name(),
             "detail": detail,
             "runs": runs,
+            "strategies": self.strategies,
             "elapsed_ms": millis(self.elapsed()),
         })
     }
@@ -124,6 +147,7 @@ impl Report {
             let (Mutant { id, name, .. }, width) = (row.mutant, self.name_width);
             let (word, seconds) = (outcome.name(), row.elapsed().as_secs_f64());
             println!("{id:<5} {name:<width$} {seconds:>6.1} s  {word:<10} {detail}");
+            row.strategy_lines().iter().for_each(|line| println!("{line}"));
         }
         self.outcomes.push((row.mutant.id.clone(), outcome));
     }
@@ -195,7 +219,7 @@ replace = 'c'
     fn outcome(mutant: &Mutant, verdicts: &[Verdict]) -> (Outcome, String) {
         let mut row = Row::new(mutant);
         for verdict in verdicts {
-            row.add("tests", verdict.clone(), Duration::from_millis(7));
+            row.add("tests", verdict.clone().into(), Duration::from_millis(7));
         }
         row.outcome()
     }
@@ -223,18 +247,19 @@ replace = 'c'
         let table = Table::parse(TABLE).unwrap();
         let mut report = Report::new("tests", true, &table);
         let mut row = Row::new(&table.mutants[0]);
-        row.add("tests", Verdict::Caught("paper: x".to_owned()), Duration::from_millis(7));
+        row.add("tests", Verdict::Caught("paper: x".to_owned()).into(), Duration::from_millis(7));
         let expected = json!({
             "event": "mutant", "id": "E1", "name": "one", "outcome": "caught",
             "detail": "paper: x", "elapsed_ms": 7,
             "runs": [
                 {"suite": "tests", "outcome": "caught", "detail": "paper: x", "elapsed_ms": 7}
             ],
+            "strategies": [],
         });
         assert_eq!(row.to_json(), expected);
         report.add(row);
         let mut row = Row::new(&table.mutants[1]);
-        row.add("tests", Verdict::Survived, Duration::ZERO);
+        row.add("tests", Verdict::Survived.into(), Duration::ZERO);
         report.add(row);
         assert!(report.is_good(), "an equivalent mutant is no gap");
         let mut summary = report.summary();
@@ -246,7 +271,7 @@ replace = 'c'
         assert_eq!(summary, expected);
 
         let mut row = Row::new(&table.mutants[0]);
-        row.add("tests", Verdict::Survived, Duration::ZERO);
+        row.add("tests", Verdict::Survived.into(), Duration::ZERO);
         report.add(row);
         assert!(!report.is_good());
         assert_eq!(report.summary()["survived"], json!(["E1"]));

@@ -11,6 +11,14 @@ use anyhow::{Context, Result, bail};
 
 use super::table::Mutant;
 
+/// How the explorer judges.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Exploring {
+    pub(super) strategies: Vec<String>,
+    /// How long each strategy may explore, in seconds of the processor.
+    pub(super) seconds: u64,
+}
+
 /// What is mutated, and what is needed to judge it.
 #[derive(Debug)]
 pub(super) struct Subject {
@@ -21,16 +29,16 @@ pub(super) struct Subject {
     /// The crate that is mutated, and whose tests are run; its folder has the same name.
     pub(super) package: &'static str,
     pub(super) features: &'static str,
-    /// The explorer's short run: the package and the name of its example.
+    /// What explores: the package and the name of its example.
     pub(super) explorer: Option<(&'static str, &'static str)>,
-    pub(super) schedules: u64,
+    pub(super) exploring: Exploring,
     /// Where the copy goes.
     pub(super) folder: PathBuf,
 }
 
 impl Subject {
     /// The core, with everything that has a file here.
-    pub(super) fn core(root: PathBuf, schedules: u64) -> Self {
+    pub(super) fn core(root: PathBuf, exploring: Exploring) -> Self {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
         Self {
             folder: root.join(target).join("score"),
@@ -38,8 +46,8 @@ impl Subject {
             members: vec!["raft-core", "raft-nondeterminism"],
             package: "raft-core",
             features: "driver,file-storage",
-            explorer: Some(("raft-nondeterminism", "short_run")),
-            schedules,
+            explorer: Some(("raft-nondeterminism", "judge")),
+            exploring,
         }
     }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::process::{self, Ended};
-use super::scratch::{Scratch, Subject};
+use super::scratch::{Exploring, Scratch, Subject};
 use super::table::Mutant;
 
 /// What a build, or the unmutated copy, may take.
@@ -53,6 +53,20 @@ pub(super) enum Verdict {
     Survived,
     /// There is nothing to judge.
     Error(String),
+}
+
+/// A verdict, and what each strategy of the explorer had to say.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Judged {
+    pub(super) verdict: Verdict,
+    /// What `judge` prints, one for each.
+    pub(super) strategies: Vec<Value>,
+}
+
+impl From<Verdict> for Judged {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, strategies: Vec::new() }
+    }
 }
 
 /// Builds and runs the suites in the copy.
@@ -105,9 +119,9 @@ impl<'a> Bench<'a> {
         }
         for (name, program) in programs {
             let started = Instant::now();
-            let verdict = self.judge(suite, &name, &program)?;
-            if verdict != Verdict::Survived {
-                return Ok(verdict);
+            let judged = self.judge(suite, &name, &program)?;
+            if judged.verdict != Verdict::Survived {
+                return Ok(judged.verdict);
             }
             self.took.insert(name, started.elapsed());
         }
@@ -116,7 +130,7 @@ impl<'a> Bench<'a> {
 
     /// Runs the suite on a mutated copy up to the first one that notices: the targets in `first`,
     /// then all others.
-    pub(super) fn run(&self, suite: Suite, first: &[String]) -> Result<Verdict> {
+    pub(super) fn run(&self, suite: Suite, first: &[String]) -> Result<Judged> {
         let first: Vec<&str> = match (suite, first) {
             (Suite::Explorer, _) => Vec::new(),
             (Suite::Tests, []) => vec![FIRST],
@@ -130,20 +144,20 @@ impl<'a> Bench<'a> {
         for targets in stages {
             let programs = match self.build(suite, &targets)? {
                 Ok(programs) => programs,
-                Err(reason) => return Ok(Verdict::Error(reason)),
+                Err(reason) => return Ok(Verdict::Error(reason).into()),
             };
             for (name, program) in programs {
                 if done.contains(&name) {
                     continue;
                 }
-                let verdict = self.judge(suite, &name, &program)?;
-                if verdict != Verdict::Survived {
-                    return Ok(verdict);
+                let judged = self.judge(suite, &name, &program)?;
+                if judged.verdict != Verdict::Survived || !judged.strategies.is_empty() {
+                    return Ok(judged);
                 }
                 done.push(name);
             }
         }
-        Ok(Verdict::Survived)
+        Ok(Verdict::Survived.into())
     }
 
     /// Builds these targets, or all of the package; or says why they do not build.
@@ -223,7 +237,7 @@ impl<'a> Bench<'a> {
         Ok(Ok(programs))
     }
 
-    fn judge(&self, suite: Suite, name: &str, program: &Path) -> Result<Verdict> {
+    fn judge(&self, suite: Suite, name: &str, program: &Path) -> Result<Judged> {
         let mut command = process::limited(program);
         let package = name.split_once('/').map_or(self.subject.package, |(package, _)| package);
         command.current_dir(self.scratch.folder().join(package));
@@ -231,14 +245,19 @@ impl<'a> Bench<'a> {
             // One after the other, in the order of their names: the first that fails is the same
             // each time.
             Suite::Tests => command.arg("--test-threads=1"),
-            Suite::Explorer => command.arg(self.subject.schedules.to_string()),
+            Suite::Explorer => {
+                let Exploring { strategies, seconds } = &self.subject.exploring;
+                command.args(["--seconds", &seconds.to_string()]);
+                command.args(["--strategies", &strategies.join(",")])
+            }
         };
         settle(&mut command);
         let patience = self.took.get(name).map_or(PATIENCE, |took| *took * SLOWER_MAX);
         let mut heard = Heard::default();
         let ended =
             process::run(&mut command, patience.max(self.patience_min), |line| heard.hear(line))?;
-        Ok(heard.verdict(name, ended))
+        let strategies = std::mem::take(&mut heard.strategies);
+        Ok(Judged { verdict: heard.verdict(name, ended), strategies })
     }
 }
 
@@ -278,6 +297,7 @@ struct Heard {
     current: Option<String>,
     failed: Option<String>,
     is_out_of_memory: bool,
+    strategies: Vec<Value>,
 }
 
 impl Heard {
@@ -285,8 +305,13 @@ impl Heard {
     fn hear(&mut self, line: &str) -> bool {
         self.is_out_of_memory |= line.contains("memory allocation of");
         if let Some(found) = line.strip_prefix("found ") {
-            // The explorer's short run.
             self.failed.get_or_insert_with(|| found.to_owned());
+            // The explorer's other strategies are asked too.
+            return true;
+        }
+        if line.starts_with('{') {
+            self.strategies.extend(serde_json::from_str::<Value>(line));
+            return true;
         }
         // A test that has only begun has no outcome yet.
         let test = line.strip_prefix("test ").and_then(|line| line.split_once(" ..."));
@@ -369,7 +394,7 @@ mod tests {
 
     #[test]
     fn what_the_explorer_found_is_named() {
-        let verdict = heard(&["found election-safety in sample"]).verdict("short_run", exited(2));
-        assert_eq!(verdict, Verdict::Caught("short_run: election-safety in sample".to_owned()));
+        let verdict = heard(&["found election-safety in sample"]).verdict("judge", exited(2));
+        assert_eq!(verdict, Verdict::Caught("judge: election-safety in sample".to_owned()));
     }
 }

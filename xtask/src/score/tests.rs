@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::scratch::{Scratch, Subject};
+use super::scratch::{Exploring, Scratch, Subject};
 use super::suite::{Bench, Suite, Verdict};
 use super::table::Table;
 
@@ -107,7 +107,7 @@ fn workspace(root: &Path) -> Subject {
         package: "tiny",
         features: "more",
         explorer: None,
-        schedules: 1,
+        exploring: Exploring::default(),
         folder: root.join("target/score"),
     }
 }
@@ -128,7 +128,7 @@ fn every_mutant_gets_the_verdict_it_deserves_and_the_tree_is_not_touched() {
     let mut verdicts = Vec::new();
     for mutant in &table.mutants {
         scratch.apply(mutant).unwrap();
-        verdicts.push(bench.run(Suite::Tests, &mutant.tests).unwrap());
+        verdicts.push(bench.run(Suite::Tests, &mutant.tests).unwrap().verdict);
         scratch.restore(mutant).unwrap();
     }
     let by = "checks: more_than_half_decide";

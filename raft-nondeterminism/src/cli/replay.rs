@@ -1,0 +1,212 @@
+//! `raft-explore replay`: one run again, from its schedule.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use raft_nondeterminism::{Explorer, Recording, ReplayError, Schedule};
+use serde::Serialize;
+
+use super::{Exit, count, output, say, scenario};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  raft-explore replay raft-explore.out/NAME.schedule.txt
+  raft-explore replay NAME.schedule.txt --defect none
+      The same run without the planted bug, as far as it is the same.
+  raft-explore replay old.schedule.txt --tolerant
+      After a change of the code: leaves out what cannot happen any more.
+  raft-explore replay NAME.full.schedule.txt --minimize -o NAME.schedule.txt
+
+With --json the last line of standard output is
+  {\"event\":\"summary\",\"scenario\":…,\"verdict\":\"reproduced\" or \"clean\" or \"not-reproducible\",
+  \"property\":…,\"message\":…,\"events\":…,\"skipped\":…,\"error\":…}
+
+Exit codes: 0 it runs clean, 2 the bug shows again, 1 the schedule cannot be read or followed.")]
+pub(crate) struct ReplayArgs {
+    /// The schedule.
+    file: PathBuf,
+    /// Leave out what cannot happen, and see what becomes of it.
+    #[arg(long)]
+    tolerant: bool,
+    /// Leave out what the bug does not need.
+    #[arg(long, conflicts_with = "tolerant")]
+    minimize: bool,
+    /// Write the schedule that was really followed into this file.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Run with another planted bug, or with `none`.
+    #[arg(long, value_name = "NAME")]
+    defect: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a replay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Verdict {
+    /// The run breaks a property.
+    Reproduced,
+    /// It does not.
+    Clean,
+    /// It cannot be followed, or leads elsewhere.
+    NotReproducible,
+}
+
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    event: &'static str,
+    scenario: &'a str,
+    verdict: Verdict,
+    property: Option<&'a str>,
+    message: Option<&'a str>,
+    events: usize,
+    /// How many events of the schedule were left out.
+    skipped: usize,
+    error: Option<String>,
+    trace: Option<String>,
+}
+
+pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<Exit> {
+    let name = args.file.display();
+    let mut schedule = read(&args.file)?;
+    let overridden = args.defect.as_deref().map(scenario::defect).transpose()?;
+    if let Some(defect) = overridden {
+        schedule = schedule.with_defect(defect);
+    }
+    let replayed = if args.minimize {
+        minimize(&mut explorer(&schedule, schedule.property())?, &schedule)
+    } else if args.tolerant {
+        explorer(&schedule, schedule.property())?.replay_tolerant(&schedule)
+    } else if overridden.is_some() {
+        explorer(&schedule, None)?.replay_open(&schedule)
+    } else {
+        strictly(&schedule)
+    };
+    let recording = match replayed {
+        Ok(recording) => recording,
+        Err(error) => {
+            if args.json {
+                say(&Summary::of_error(&schedule, &error).json()?)?;
+            }
+            let hint = match error {
+                ReplayError::Schedule(_) | ReplayError::Start(_) => "",
+                _ => "; --tolerant follows it as far as it can",
+            };
+            bail!("{name}: {error}{hint}");
+        }
+    };
+    if let Some(path) = &args.output {
+        fs::write(path, recording.schedule().to_string())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let summary = Summary::new(&schedule, &recording, args.output.as_deref());
+    let said = if args.json { summary.json()? } else { text(args, &summary, &recording) };
+    say(&said)?;
+    Ok(match summary.verdict {
+        Verdict::Reproduced => Exit::Broken,
+        Verdict::Clean => Exit::Holds,
+        Verdict::NotReproducible => Exit::Unusable,
+    })
+}
+
+/// A schedule of a scenario that is known here.
+pub(crate) fn read(file: &Path) -> anyhow::Result<Schedule> {
+    let name = file.display();
+    let bytes = fs::read(file).with_context(|| format!("cannot read {name}"))?;
+    let text = String::from_utf8(bytes).map_err(|_| anyhow!("{name}: not a schedule: no text"))?;
+    let schedule: Schedule = text.parse().with_context(|| name.to_string())?;
+    scenario::scenario(schedule.model()).with_context(|| name.to_string())?;
+    schedule.scenario().with_context(|| name.to_string())?;
+    Ok(schedule)
+}
+
+/// Replays as it was found. Whoever watched for few properties has found what others call by another
+/// name, or before: the schedule's own property decides.
+pub(crate) fn strictly(schedule: &Schedule) -> Result<Recording, ReplayError> {
+    let replayed = Explorer::new(schedule.scenario()?).replay_watched(schedule);
+    let (Err(error), Some(property)) = (&replayed, schedule.property()) else { return replayed };
+    let may_be_other =
+        matches!(error, ReplayError::OtherProperty { .. } | ReplayError::OtherLength { .. });
+    let only = Explorer::new(schedule.scenario()?);
+    match scenario::watch(only, &[property.to_owned()]) {
+        Ok(mut only) if may_be_other => only.replay_watched(schedule).or(replayed),
+        _ => replayed,
+    }
+}
+
+/// Whoever watches for what this schedule may break.
+fn explorer(schedule: &Schedule, property: Option<&str>) -> anyhow::Result<Explorer> {
+    let explorer = Explorer::new(schedule.scenario()?);
+    let is_standard = |name: &str| {
+        scenario::PROPERTIES.iter().any(|property| property.name == name && property.is_standard)
+    };
+    match property {
+        Some(name) if !is_standard(name) => scenario::watch(explorer, &[name.to_owned()]),
+        _ => Ok(explorer),
+    }
+}
+
+fn minimize(explorer: &mut Explorer, schedule: &Schedule) -> Result<Recording, ReplayError> {
+    match explorer.minimize(schedule)? {
+        Some(minimized) => Ok(minimized),
+        None => explorer.replay_tolerant(schedule),
+    }
+}
+
+impl<'a> Summary<'a> {
+    fn new(schedule: &'a Schedule, recording: &'a Recording, output: Option<&Path>) -> Self {
+        let violation = recording.violation();
+        let events = recording.schedule().events();
+        Self {
+            event: "summary",
+            scenario: schedule.model(),
+            verdict: if violation.is_some() { Verdict::Reproduced } else { Verdict::Clean },
+            property: violation.map(|violation| &*violation.property),
+            message: violation.map(|violation| &*violation.message),
+            events,
+            skipped: schedule.events().saturating_sub(events),
+            error: None,
+            trace: output.map(|path| path.display().to_string()),
+        }
+    }
+
+    fn of_error(schedule: &'a Schedule, error: &ReplayError) -> Self {
+        Self {
+            event: "summary",
+            scenario: schedule.model(),
+            verdict: Verdict::NotReproducible,
+            property: None,
+            message: None,
+            events: schedule.events(),
+            skipped: 0,
+            error: Some(error.to_string()),
+            trace: None,
+        }
+    }
+
+    fn json(&self) -> anyhow::Result<String> {
+        Ok(serde_json::to_string(self)? + "\n")
+    }
+}
+
+fn text(args: &ReplayArgs, summary: &Summary<'_>, recording: &Recording) -> String {
+    let mut text = output::readable(recording);
+    let (left_out, events) = (summary.skipped as u64, count(summary.events as u64, "event"));
+    if left_out > 0 {
+        text += &format!("\n... {} of the schedule left out\n", count(left_out, "event"));
+    }
+    text += &match recording.violation() {
+        Some(violation) => format!("\n... The bug shows after {events}: {violation}\n"),
+        None => format!("\n... {events}, and no property is broken\n"),
+    };
+    match &args.output {
+        Some(path) => text += &format!("... Wrote {}\n", path.display()),
+        None if args.minimize => text += &format!("\n{}", recording.schedule()),
+        None => {}
+    }
+    text
+}

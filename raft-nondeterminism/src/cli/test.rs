@@ -1,0 +1,302 @@
+//! `raft-explore test`: many runs of a scenario, until one breaks a property.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use raft_nondeterminism::{ExploreError, Explorer, Recording, Report, Scenario, strategy};
+use serde_json::json;
+
+use super::interrupt::Interrupt;
+use super::output::{self, Written};
+use super::progress::{Goal, Progress};
+use super::summary::{Counted, Summary};
+use super::{Exit, count, say, scenario};
+
+/// Which runs have to come to rest, if nothing is said: each so many-th. It doubles the time of these.
+const SETTLES: u64 = 4;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  raft-explore test sample-with-failure
+      A thousand runs of the clean core; ends with 0.
+  raft-explore test sample-with-failure --defect vote-counted-twice
+      Finds the planted bug, shrinks the run, writes its schedule, and ends with 2.
+  raft-explore test everything --time 60 --workers 2 --max-steps 1000 --settle
+  raft-explore test restarts --defect vote-not-saved --explore --json | tail -n 1
+
+Nothing is written unless a bug is found or --coverage asks for it. A bug leaves NAME.schedule.txt
+(shrunk), NAME.full.schedule.txt (as found), NAME.txt (for people), NAME.html (plays it), graphs and
+logs; NAME says scenario, property, seed and iteration. Iterations are counted from 0, as in schedules.
+
+With --json the last line of standard output is
+  {\"event\":\"summary\",\"scenario\":…,\"strategy\":…,\"seed\":…,\"iterations\":…,\"steps\":…,\"bug\":null or
+  {\"property\":…,\"iteration\":…,\"events\":…,\"shrunk_events\":…,\"trace\":…},\"faults\":{…},\"sometimes\":{…},
+  \"elapsed_ms\":…,\"steps_per_second\":…} and more fields after these; `replay` takes the trace.
+
+Ctrl-C ends with the runs that are under way and says what there is so far; with 1, if nothing was found.
+
+Exit codes: 0 no bug, 2 a bug, 1 wrong usage or interrupted, 3 a bug of this program.")]
+pub(crate) struct TestArgs {
+    /// What is explored: see `raft-explore list`.
+    scenario: String,
+    /// How many runs.
+    #[arg(short, long, value_name = "N", default_value_t = 1_000)]
+    iterations: u64,
+    /// For how many seconds, whatever the number of runs.
+    #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS")]
+    time: Option<f64>,
+    /// Who chooses, perhaps with its bound, as in `pct:3`: see `raft-explore list`.
+    #[arg(short, long, value_name = "NAME", default_value = "portfolio")]
+    strategy: String,
+    /// What the strategy takes as its bound, if it has one; -sv as well.
+    #[arg(long, visible_alias = "sv", value_name = "N")]
+    strategy_bound: Option<u32>,
+    /// The number from which everything follows.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// How many events a run has at most; -ms as well.
+    #[arg(long, visible_alias = "ms", value_name = "N", default_value_t = 200)]
+    max_steps: usize,
+    /// How many threads share the runs; what is found does not depend on it.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    workers: usize,
+    /// Plant a bug in the servers: see `raft-explore list`.
+    #[arg(long, value_name = "NAME")]
+    defect: Option<String>,
+    /// How many servers the cluster has, instead of what the scenario says.
+    #[arg(long, value_name = "N")]
+    servers: Option<usize>,
+    /// Watch for this property only, or for these: see `raft-explore list`.
+    #[arg(short, long, value_name = "NAME")]
+    property: Vec<String>,
+    /// Do not compare each step with the Raft specification: faster, and finds less.
+    #[arg(long, conflicts_with = "property")]
+    no_refinement: bool,
+    /// Go on until a bug is found, for ever if need be.
+    #[arg(long, conflicts_with_all = ["iterations", "explore"])]
+    until_bug: bool,
+    /// Go on after a bug, and count how many runs have one.
+    #[arg(long)]
+    explore: bool,
+    /// Let nothing go wrong after each run, and demand that everything comes to rest; without this, after
+    /// every fourth.
+    #[arg(long, visible_alias = "liveness")]
+    settle: bool,
+    /// Never do that.
+    #[arg(long, conflicts_with = "settle")]
+    no_settle: bool,
+    /// Take a run that reaches --max-steps for a bug.
+    #[arg(long)]
+    fail_on_max_steps: bool,
+    /// Leave a failing run as long as it was found.
+    #[arg(long)]
+    no_shrink: bool,
+    /// Where files go.
+    #[arg(short, long, value_name = "FOLDER", default_value = output::FOLDER)]
+    out: PathBuf,
+    /// Say which message was met in which state, as text, page, graph and JSON.
+    #[arg(short, long)]
+    coverage: bool,
+    /// Print the shrunk run as well.
+    #[arg(short, long)]
+    verbose: bool,
+    /// Print one JSON object per line, a summary as the last.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
+    let (scenario, mut explorer) = args.explorer()?;
+    let goal = args.goal()?;
+    if args.out != *output::FOLDER {
+        output::check(&args.out)?;
+    }
+    if !args.json {
+        say(&args.heading(&scenario))?;
+    }
+    let interrupt = Interrupt::listen();
+    let mut progress = Progress::new(goal, args.json);
+    let explored = explorer.run_watched(|report| {
+        progress.show(report);
+        if interrupt.is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    progress.end();
+    let report = match explored {
+        Ok(report) => report,
+        // Nothing but the oracle may choose; these systems are ours.
+        Err(error @ ExploreError::Nondeterminism { .. }) => {
+            eprintln!("error: {error}");
+            return Ok(Exit::Internal);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // Whatever cannot be written, what was found is told.
+    let written = report.bug().map(|bug| output::write(&args.out, bug)).transpose();
+    let covered = output::write_coverage(&args.out, &report);
+    let files = written.as_ref().ok().and_then(Option::as_ref);
+    let coverage = covered.as_deref().unwrap_or_default();
+    let summary = Summary::new(&report, &scenario, files, coverage, interrupt.is_asked());
+    if args.json {
+        say(&format!("{}{}", bug_line(&report), summary.json()))?;
+    } else {
+        say(&format!(
+            "{}{}{}",
+            args.bug_text(&report),
+            summary.text(),
+            files_text(&report, files, coverage)
+        ))?;
+    }
+    let not_kept = "what was found is not kept: --out names another folder";
+    written.map(drop).and(covered.map(drop)).context(not_kept)?;
+    Ok(match report.bug() {
+        Some(_) => Exit::Broken,
+        None if interrupt.is_asked() => Exit::Unusable,
+        None => Exit::Holds,
+    })
+}
+
+impl TestArgs {
+    fn explorer(&self) -> anyhow::Result<(Scenario, Explorer)> {
+        let sizes = [
+            ("--iterations", self.iterations as usize),
+            ("--max-steps", self.max_steps),
+            ("--workers", self.workers),
+            ("--servers", self.servers.unwrap_or(1)),
+        ];
+        if let Some((option, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
+            bail!("{option} must be more than zero");
+        }
+        let mut scenario = scenario::scenario(&self.scenario)?;
+        if let Some(servers) = self.servers {
+            scenario = scenario.servers(servers);
+        }
+        let defect = self.defect.as_deref().map(scenario::defect).transpose()?.flatten();
+        let workers = NonZeroUsize::new(self.workers).unwrap_or(NonZeroUsize::MIN);
+        let iterations = if self.until_bug { u64::MAX } else { self.iterations };
+        let mut explorer = Explorer::new(scenario.clone())
+            .boxed_strategy(strategy(&self.strategy, self.strategy_bound)?)
+            .seed(self.seed)
+            .iterations(iterations)
+            .time(self.time()?)
+            .max_steps(self.max_steps)
+            .workers(workers)
+            .defect(defect);
+        explorer = scenario::watch(explorer, &self.property)?;
+        if self.no_refinement {
+            explorer = explorer.without_refinement();
+        }
+        explorer = explorer.settle_every(match (self.settle, self.no_settle) {
+            (true, _) => 1,
+            (false, false) => SETTLES,
+            (false, true) => 0,
+        });
+        if self.fail_on_max_steps {
+            explorer = explorer.fail_at_max_steps();
+        }
+        if self.no_shrink {
+            explorer = explorer.without_shrinking();
+        }
+        if self.coverage {
+            explorer = explorer.cover();
+        }
+        if self.explore {
+            explorer = explorer.count_bugs();
+        }
+        Ok((scenario, explorer))
+    }
+
+    fn time(&self) -> anyhow::Result<Option<Duration>> {
+        let Some(seconds) = self.time else { return Ok(None) };
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(time) if !time.is_zero() => Ok(Some(time)),
+            _ => bail!("--time must be more than zero seconds, not {seconds}"),
+        }
+    }
+
+    fn goal(&self) -> anyhow::Result<Goal> {
+        Ok(match self.time()? {
+            Some(time) => Goal::Time(time),
+            None if self.until_bug => Goal::Bug,
+            None => Goal::Iterations(self.iterations),
+        })
+    }
+
+    /// What is about to be explored.
+    fn heading(&self, scenario: &Scenario) -> String {
+        use raft_nondeterminism::{Model, Raft};
+
+        let model = Raft::new(scenario.clone());
+        let (name, description, what) = (scenario.name(), scenario.description(), model.describe());
+        let faults = Counted::budgets(&model.faults()).list();
+        let defect = match self.defect.as_deref() {
+            None | Some("none") => String::new(),
+            Some(defect) => format!("..... Planted the bug {defect}.\n"),
+        };
+        let Self { strategy, seed, .. } = self;
+        format!(
+            "... Setting up the test:\n\
+             ..... Exploring {name} ({what}): {description}.\n\
+             ..... Faults in each run, at most: {faults}.\n\
+             {defect}\
+             ..... Using the {strategy} exploration strategy (seed:{seed}).\n"
+        )
+    }
+
+    /// The bug as soon as it is known.
+    fn bug_text(&self, report: &Report) -> String {
+        let Some(bug) = report.bug() else { return String::new() };
+        let (iteration, violation) = (bug.iteration(), bug.violation());
+        let trace = match self.verbose {
+            true => format!("\n{}\n", bug.shrunk().trace()),
+            false => String::new(),
+        };
+        format!("..... Iteration #{iteration} found bug #1\n..... {violation}\n{trace}")
+    }
+}
+
+fn bug_line(report: &Report) -> String {
+    let Some(bug) = report.bug() else { return String::new() };
+    let line = json!({
+        "event": "bug",
+        "property": bug.property(),
+        "message": bug.violation().message,
+        "iteration": bug.iteration(),
+    });
+    format!("{line}\n")
+}
+
+/// Where everything is, and what to do with it.
+fn files_text(report: &Report, written: Option<&Written>, coverage: &[PathBuf]) -> String {
+    let mut text = String::new();
+    if !coverage.is_empty() {
+        text += "... Writing what was met:\n";
+    }
+    for path in coverage {
+        text += &format!("..... {}\n", path.display());
+    }
+    let (Some(bug), Some(written)) = (report.bug(), written) else { return text };
+    text += "... Writing the bug:\n";
+    for path in written.paths() {
+        let what = if *path == written.schedule {
+            format!(": {}, shrunk", events(bug.shrunk()))
+        } else if *path == written.full {
+            format!(": {}, as found", events(bug.full()))
+        } else if *path == written.trace {
+            ": what happens, for people".to_owned()
+        } else if path.extension().is_some_and(|extension| extension == "html") {
+            ": a page that plays it".to_owned()
+        } else {
+            String::new()
+        };
+        text += &format!("..... {}{what}\n", path.display());
+    }
+    text + &format!("... Replay with: {}\n", output::replay_line(&written.schedule))
+}
+
+fn events(recording: &Recording) -> String {
+    count(recording.schedule().events() as u64, "event")
+}

@@ -1,0 +1,383 @@
+//! Everything that can happen, in a world so small that it ends.
+//!
+//! Guarantees: every state that any schedule reaches is visited once, and checked; what is called
+//!             exhausted was, but for states that servers nobody has heard of could have reached under
+//!             each other's names, and for one chance in `2^64` that two states were taken for one.
+//! Relies on:  [`World::fork`] and [`World::exact_state`]; a world in which only so much can happen.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::{Duration, Instant};
+
+use crate::coverage_map::{CoverageMap, Novelty};
+use crate::engine::{self, Record};
+use crate::event::{EnabledView, EventClass, Pick};
+use crate::explorer;
+use crate::model::{Model, ModelError, StartError, World};
+use crate::oracle::{Choice, Oracle};
+use crate::panic;
+use crate::report::Bug;
+use crate::strategy::{NotReproducible, Strategy, TapeReplay};
+use crate::watch::Watch;
+
+/// Explores everything that can happen in a model.
+///
+/// ```
+/// use raft_nondeterminism::{Exhaustive, Raft, Scenario};
+///
+/// let scenario = Scenario::small().timeouts_max(1);
+/// let exhausted = Exhaustive::new(&Raft::new(scenario)).run()?;
+/// assert!(exhausted.is_complete());
+/// assert_eq!(exhausted.bug(), None);
+/// # Ok::<(), raft_nondeterminism::ExhaustiveError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Exhaustive<M: Model> {
+    model: M,
+    states_max: u64,
+    is_depth_first: bool,
+}
+
+/// What an exhaustive exploration found.
+#[derive(Clone, Debug)]
+pub struct Exhausted {
+    states: u64,
+    transitions: u64,
+    depth: u32,
+    is_complete: bool,
+    bug: Option<Bug>,
+    elapsed: Duration,
+}
+
+impl<M: Model> Exhaustive<M> {
+    /// Explores breadth first, so that the first bug is one with the fewest events, and at most a hundred
+    /// million states.
+    #[must_use]
+    pub fn new(model: &M) -> Self {
+        Self { model: model.exhaustible(), states_max: 100_000_000, is_depth_first: false }
+    }
+
+    /// Changes after how many states the search gives up.
+    #[must_use]
+    pub fn states_max(mut self, states_max: u64) -> Self {
+        self.states_max = states_max;
+        self
+    }
+
+    /// Goes deep first, which takes less memory.
+    #[must_use]
+    pub fn depth_first(mut self) -> Self {
+        self.is_depth_first = true;
+        self
+    }
+
+    /// Explores.
+    ///
+    /// # Errors
+    ///
+    /// If the model does not start, or cannot be explored this way.
+    pub fn run(&self) -> Result<Exhausted, ExhaustiveError> {
+        self.run_watched(|_| {})
+    }
+
+    /// Explores, and tells now and then how far it is.
+    ///
+    /// # Errors
+    ///
+    /// If the model does not start, or cannot be explored this way.
+    pub fn run_watched(
+        &self,
+        progress: impl FnMut(&Exhausted),
+    ) -> Result<Exhausted, ExhaustiveError> {
+        self.model.validate()?;
+        if self.states_max == 0 {
+            return Err(ExhaustiveError::ZeroBound);
+        }
+        let mut script = Script::default();
+        let mut watch = Watch::new(false);
+        let mut oracle = Oracle::new(&mut script, false, Vec::new());
+        let world = self.model.start(&mut oracle, &mut watch)?;
+        let (start, _) = oracle.into_parts();
+        if world.exact_state().is_none() || world.fork().is_none() {
+            return Err(ExhaustiveError::Unknowable);
+        }
+        let mut search = Search::new(self, start);
+        search.explore(world, progress)?;
+        Ok(search.exhausted)
+    }
+}
+
+impl Exhausted {
+    /// How many different states there are.
+    #[must_use]
+    pub fn states(&self) -> u64 {
+        self.states
+    }
+
+    /// How many events led from one of them to one of them.
+    #[must_use]
+    pub fn transitions(&self) -> u64 {
+        self.transitions
+    }
+
+    /// How many events the longest of the shortest ways to a state has; breadth first only.
+    #[must_use]
+    pub fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    /// True if nothing is left to explore.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// The first bug, at which the search ended.
+    #[must_use]
+    pub fn bug(&self) -> Option<&Bug> {
+        self.bug.as_ref()
+    }
+
+    /// How long it took.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+}
+
+/// Why there can be no exhaustive exploration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExhaustiveError {
+    /// The model makes no sense, or does not start.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The model makes no sense.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The model's worlds cannot be copied, or cannot tell their state.
+    #[error(
+        "this cannot be explored exhaustively: its states cannot be told apart (there are files, or a \
+         monitor that does not tell what it remembers)"
+    )]
+    Unknowable,
+    /// No state was to be visited.
+    #[error("the number of states must be more than zero")]
+    ZeroBound,
+}
+
+/// How one state was first reached.
+#[derive(Clone, Debug)]
+struct Origin {
+    /// The state before, by number.
+    from: u32,
+    depth: u32,
+    /// The event between the two.
+    event: Choice,
+    /// What was chosen meanwhile; mostly nothing.
+    chosen: Box<[Choice]>,
+}
+
+/// States are hashes already.
+#[derive(Debug, Default)]
+struct Unchanged(u64);
+
+impl Hasher for Unchanged {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.0 = self.0 << 8 | u64::from(byte));
+    }
+
+    fn write_u128(&mut self, state: u128) {
+        self.0 = state as u64;
+    }
+}
+
+struct Search<'a, M: Model> {
+    setting: &'a Exhaustive<M>,
+    /// What was chosen before the first event.
+    start: Vec<Choice>,
+    visited: HashSet<u128, BuildHasherDefault<Unchanged>>,
+    origins: Vec<Origin>,
+    exhausted: Exhausted,
+}
+
+impl<'a, M: Model> Search<'a, M> {
+    fn new(setting: &'a Exhaustive<M>, start: Vec<Choice>) -> Self {
+        let exhausted = Exhausted {
+            states: 0,
+            transitions: 0,
+            depth: 0,
+            is_complete: false,
+            bug: None,
+            elapsed: Duration::ZERO,
+        };
+        let visited = HashSet::default();
+        Self { setting, start, visited, origins: Vec::new(), exhausted }
+    }
+
+    fn explore(
+        &mut self,
+        world: M::World,
+        mut progress: impl FnMut(&Exhausted),
+    ) -> Result<(), ExhaustiveError> {
+        let started = Instant::now();
+        let root = Origin {
+            from: 0,
+            depth: 0,
+            event: Choice::Event { pick: Pick { class: EventClass::Deliver, index: 0 }, arity: 0 },
+            chosen: Box::default(),
+        };
+        let mut frontier = VecDeque::new();
+        self.visited.extend(world.exact_state());
+        self.origins.push(root);
+        frontier.push_back((0, world));
+        loop {
+            let next = if self.setting.is_depth_first {
+                frontier.pop_back()
+            } else {
+                frontier.pop_front()
+            };
+            let Some((number, world)) = next else {
+                self.exhausted.is_complete = true;
+                break;
+            };
+            if self.exhausted.states >= self.setting.states_max {
+                break;
+            }
+            self.exhausted.states += 1;
+            self.exhausted.depth = self.exhausted.depth.max(self.origins[number].depth);
+            if self.exhausted.states.is_multiple_of(1 << 16) {
+                self.exhausted.elapsed = started.elapsed();
+                progress(&self.exhausted);
+            }
+            if self.visit_successors(number, &world, &mut frontier)? {
+                break;
+            }
+        }
+        self.exhausted.elapsed = started.elapsed();
+        Ok(())
+    }
+
+    /// Puts what may come next into the frontier. True if a property is broken.
+    fn visit_successors(
+        &mut self,
+        number: usize,
+        world: &M::World,
+        frontier: &mut VecDeque<(usize, M::World)>,
+    ) -> Result<bool, ExhaustiveError> {
+        let enabled = world.enabled();
+        for pick in enabled.picks().filter(|&pick| !world.is_redundant(pick)) {
+            let mut script = Script::default();
+            loop {
+                let mut next = world.fork().ok_or(ExhaustiveError::Unknowable)?;
+                let mut watch = Watch::new(false);
+                let mut oracle = Oracle::new(&mut script, false, Vec::new());
+                let outcome = panic::catch(|| next.perform(pick, &mut oracle, &mut watch));
+                match outcome {
+                    Ok(outcome) => outcome.map_err(ModelError::from)?,
+                    Err(message) => watch.panicked(message),
+                }
+                self.exhausted.transitions += 1;
+                let depth = self.origins[number].depth + 1;
+                let from = u32::try_from(number).expect("so many states do not fit into memory");
+                let (chosen, _) = oracle.into_parts();
+                let chosen = chosen.into_boxed_slice();
+                let event = Choice::Event { pick, arity: enabled.total() };
+                let origin = Origin { from, depth, event, chosen };
+                if watch.is_broken() {
+                    self.origins.push(origin);
+                    self.exhausted.bug = Some(self.bug(self.origins.len() - 1)?);
+                    return Ok(true);
+                }
+                let state = next.exact_state().ok_or(ExhaustiveError::Unknowable)?;
+                if self.visited.insert(state) {
+                    self.origins.push(origin);
+                    frontier.push_back((self.origins.len() - 1, next));
+                }
+                if !script.advance() {
+                    break;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The run that leads to a state.
+    fn bug(&self, number: usize) -> Result<Bug, ExhaustiveError> {
+        let mut way = Vec::new();
+        let mut number = number;
+        while number > 0 {
+            let origin = &self.origins[number];
+            way.push(origin);
+            number = origin.from as usize;
+        }
+        let mut tape = self.start.clone();
+        for Origin { event, chosen, .. } in way.into_iter().rev() {
+            tape.push(*event);
+            tape.extend_from_slice(chosen);
+        }
+        let model = &self.setting.model;
+        let setting = engine::Setting {
+            model,
+            max_steps: usize::MAX,
+            fails_at_max_steps: false,
+            settles: false,
+            record: Record::Trace,
+            coverage: None,
+        };
+        let map = CoverageMap::empty();
+        let mut replay = TapeReplay::new(&tape);
+        let run = engine::run(&setting, &mut replay, Vec::new(), &mut Novelty::new(&map))?;
+        let name = if self.setting.is_depth_first { "dfs" } else { "bfs" };
+        let full = explorer::recording(model, false, name.to_owned(), (0, 0), run);
+        let shrunk = explorer::shrunk(model, &full);
+        Ok(Bug::new(full, shrunk))
+    }
+}
+
+/// Answers with what was chosen last time, but for the last number that can be larger by one.
+#[derive(Clone, Debug, Default)]
+struct Script {
+    /// Each number, and what it was below.
+    chosen: Vec<(usize, usize)>,
+    next: usize,
+}
+
+impl Script {
+    /// Goes on to the next combination of numbers. False if there is none.
+    fn advance(&mut self) -> bool {
+        self.next = 0;
+        while let Some((value, arity)) = self.chosen.last_mut() {
+            if *value + 1 < *arity {
+                *value += 1;
+                return true;
+            }
+            self.chosen.pop();
+        }
+        false
+    }
+}
+
+impl Strategy for Script {
+    fn begin(&mut self, _seed: u64) {}
+
+    fn pick(&mut self, _enabled: &EnabledView<'_>) -> Result<Option<Pick>, NotReproducible> {
+        unreachable!("the search picks every event itself")
+    }
+
+    fn choose(&mut self, arity: usize, _label: &str) -> Result<usize, NotReproducible> {
+        if self.next == self.chosen.len() {
+            self.chosen.push((0, arity));
+        }
+        self.next += 1;
+        Ok(self.chosen[self.next - 1].0)
+    }
+
+    fn describe(&self) -> String {
+        "exhaustive".to_owned()
+    }
+}

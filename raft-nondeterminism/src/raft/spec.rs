@@ -1,0 +1,261 @@
+//! Refinement: every step of the real servers is one of the Raft specification (Ongaro's TLA+
+//! specification `raft.tla`, transcribed as a relation, with extensions for what it leaves out).
+//!
+//! Guarantees: a step that no short list of the specification's actions explains is found when it is
+//!             made, and the message names the action that comes closest and the guard or effect that
+//!             failed.
+//! Relies on:  nothing that a server concludes: votes, acknowledgements, rounds, configurations and what
+//!             is durable are known here from the messages delivered and the saves confirmed.
+//! Elsewhere:  the actions are in `spec/actions.rs`; pre-vote, snapshots, membership, reads and transfer
+//!             each in a file of their own; how a step is taken apart in `spec/explain.rs`; what may be
+//!             sent, saved and applied in `spec/sends.rs`.
+
+mod actions;
+mod broken;
+mod compare;
+mod disk;
+mod explain;
+mod membership;
+#[cfg(test)]
+mod model;
+mod pre_vote;
+mod reads;
+mod sends;
+mod sent;
+mod servers;
+mod snapshots;
+mod state;
+mod terms;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use std::sync::Arc;
+
+use raft_core::{Effect, Envelope, Index, Input, LogId, Payload, Server, ServerId, Timestamp};
+
+use broken::{Action, Broken};
+use disk::Image;
+use explain::{Heard, Hints, Observed, Step};
+use sends::Outcome;
+use sent::Sent;
+use snapshots::Snapshots;
+use state::{ConfigurationId, Configurations, Settings, State};
+
+/// The name of the property that a step without an explanation breaks.
+pub(crate) const PROPERTY: &str = "refinement";
+
+/// The state of the specification beside a running cluster.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refinement {
+    servers: Vec<State>,
+    /// The configuration that each server was first started with.
+    initial: Vec<Option<ConfigurationId>>,
+    configurations: Configurations,
+    snapshots: Snapshots,
+    sent: Sent,
+    /// A message that arrived and that nobody sent.
+    forged: Option<String>,
+    /// Buffers, of use only during a step.
+    heard: Vec<Heard>,
+    hints: Hints,
+    replies: Vec<(ServerId, actions::Reply)>,
+}
+
+impl Refinement {
+    /// Servers that were never started.
+    pub(crate) fn new(servers: usize) -> Self {
+        let state = |_| State {
+            matched: vec![Index::ZERO; servers + 1],
+            reads: reads::Reads::of(servers),
+            ..State::default()
+        };
+        let mut this = Self { initial: vec![None; servers], ..Self::default() };
+        this.servers = (0..servers).map(state).collect();
+        this
+    }
+
+    /// A message was put on its way.
+    pub(crate) fn sent(&mut self, envelope: &Envelope) {
+        self.sent.insert(envelope);
+    }
+
+    /// A server is about to take an input, in the same step as those since the last step.
+    pub(crate) fn hear(&mut self, input: &Input) {
+        if let Input::Message(envelope) = input
+            && !self.sent.contains(envelope)
+        {
+            self.forged.get_or_insert_with(|| envelope.to_string());
+        }
+        self.heard.push(Heard::of(input));
+    }
+
+    /// A server was created from what its disk holds, for the first time or again.
+    ///
+    /// # Errors
+    ///
+    /// Why Restart does not allow the state that it is in, as a sentence.
+    pub(crate) fn start(
+        &mut self,
+        place: usize,
+        now: Timestamp,
+        server: &Server,
+    ) -> Result<(), String> {
+        let Self { servers, initial, configurations, .. } = self;
+        let (state, initial) = (&mut servers[place], &mut initial[place]);
+        state.id = server.id();
+        state.settings = Settings::from(server.config());
+        let initial = *initial
+            .get_or_insert_with(|| configurations.id(&Arc::new(server.configuration().clone())));
+        state
+            .start(server, initial, now, configurations)
+            .map_err(|broken| format!("{} {broken}", server.id()))
+    }
+
+    /// A server made a step: it took what was heard, and asks for these effects.
+    ///
+    /// # Errors
+    ///
+    /// Why no actions explain the step, as a sentence.
+    pub(crate) fn step(
+        &mut self,
+        place: usize,
+        now: Timestamp,
+        server: &Server,
+        effects: &[Effect],
+    ) -> Result<(), String> {
+        let heard = std::mem::take(&mut self.heard);
+        let result = self.explain(place, now, server, effects, &heard);
+        self.heard = heard;
+        self.heard.clear();
+        result.map_err(|broken| format!("{} {broken}", server.id()))
+    }
+
+    fn explain(
+        &mut self,
+        place: usize,
+        now: Timestamp,
+        server: &Server,
+        effects: &[Effect],
+        heard: &[Heard],
+    ) -> Result<(), Broken> {
+        if let Some(forged) = self.forged.take() {
+            return Err(Broken::new(
+                Action::Receive,
+                format!("received {forged}"),
+                "nobody sent it",
+            ));
+        }
+        let Self { servers, configurations, snapshots, sent, hints, replies, .. } = self;
+        let state = &mut servers[place];
+        let observed = Observed::of(server);
+        state.take_saves(effects, now, configurations, snapshots)?;
+        hints.take(effects);
+        let mut step = Step::new(now, observed, hints, configurations, snapshots, replies);
+        state.explain(&mut step, heard)?;
+        state.check_persistence()?;
+        let configuration = state.configuration(configurations);
+        let outcome = Outcome { now, observed, configuration, snapshots, replies };
+        for effect in effects {
+            state.check_effect(&outcome, effect)?;
+            if let Effect::Send(envelope) = effect {
+                sent.insert(envelope);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Restart, from the disk as some of its last saves left it.
+    fn start(
+        &mut self,
+        server: &Server,
+        initial: ConfigurationId,
+        now: Timestamp,
+        configurations: &mut Configurations,
+    ) -> Result<(), Broken> {
+        let log = server.log();
+        let snapshot = server.snapshot().map_or(LogId::ZERO, |snapshot| snapshot.last());
+        let is_found = |image: &Image| {
+            image.hard_state == server.hard_state()
+                && image.snapshot == snapshot
+                && image.log.start() == log.start()
+                && image.log.first_difference(log, log.start().index).is_none()
+        };
+        if !self.disk.recover(is_found) {
+            let did = format!(
+                "started with {} and {} as its last entry",
+                server.hard_state(),
+                log.last()
+            );
+            let Image { hard_state, log, .. } = &self.disk.durable;
+            let but = format!("its disk held {hard_state} and {} at least", log.last());
+            return Err(Broken::new(Action::Restart, did, but));
+        }
+        self.restart(now);
+        self.members.clear();
+        self.members.push(match server.snapshot() {
+            Some(snapshot) => {
+                let configuration = Arc::new(snapshot.configuration().clone());
+                (snapshot.last().index, configurations.id(&configuration))
+            }
+            None => (Index::ZERO, initial),
+        });
+        let first = self.members[0].0.next();
+        for entry in log.from(first) {
+            if let Payload::Configuration(configuration) = &entry.payload {
+                self.members.push((entry.index, configurations.id(configuration)));
+            }
+        }
+        let latest = self.configuration(configurations);
+        if latest != server.configuration() || self.commit != server.commit_index() {
+            let did = format!(
+                "started with {}, and everything up to {} committed",
+                server.configuration(),
+                server.commit_index()
+            );
+            let but = format!("its disk held {latest}, and a snapshot of entry {}", self.commit);
+            return Err(Broken::new(Action::Restart, did, but));
+        }
+        Ok(())
+    }
+
+    /// Takes the saves that a step asks for.
+    fn take_saves(
+        &mut self,
+        effects: &[Effect],
+        now: Timestamp,
+        configurations: &mut Configurations,
+        snapshots: &mut Snapshots,
+    ) -> Result<(), Broken> {
+        for effect in effects {
+            let Effect::Save(save) = effect else { continue };
+            if let Some(snapshot) = &save.snapshot
+                && snapshots.configuration(snapshot.id()).is_none()
+            {
+                self.take_snapshot(snapshot, configurations, snapshots)?;
+            }
+            self.disk.issue(now, save);
+        }
+        Ok(())
+    }
+
+    /// What changed is on its way to the disk: once all saves are done, it holds what the server
+    /// remembers.
+    fn check_persistence(&self) -> Result<(), Broken> {
+        let Image { hard_state, log, .. } = &self.disk.issued;
+        if (hard_state.current_term, hard_state.voted_for) != (self.term, self.voted_for) {
+            let did = format!("saves {hard_state} in term {}", self.term);
+            let vote = self.voted_for.map_or("nobody".to_owned(), |vote| vote.to_string());
+            let but = format!("it must not forget this term and its vote for {vote}");
+            return Err(Broken::new(Action::Persist, did, but));
+        }
+        if log.last() != self.log.last() || log.last_common(&self.log) != self.log.last_index() {
+            let did = format!("saves a log that ends with {}", log.last());
+            let but = format!("its log ends with {}", self.log.last());
+            return Err(Broken::new(Action::Persist, did, but));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! What of a server survives a crash: in the specification, `currentTerm`, `votedFor` and `log` are
+//! persistent as soon as they change (Raft, Fig. 2), while a real save takes its time.
+//!
+//! Guarantees: what is durable is what was confirmed to the server, and nothing it only asked for.
+//! Elsewhere:  that every change is on its way to the disk is checked at the end of each step.
+
+use std::collections::VecDeque;
+
+use raft_core::{HardState, Index, LogId, Save, SaveNumber, Timestamp};
+
+use super::terms::Terms;
+
+/// What a disk holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Image {
+    pub(super) hard_state: HardState,
+    /// The last entry that the saved snapshot stands for.
+    pub(super) snapshot: LogId,
+    pub(super) log: Terms,
+}
+
+impl Image {
+    /// Carries out a save.
+    pub(super) fn write(&mut self, save: &Save) {
+        if let Some(hard_state) = save.hard_state {
+            self.hard_state = hard_state;
+        }
+        if let Some(snapshot) = &save.snapshot {
+            self.snapshot = snapshot.last();
+        }
+        match save.compacted {
+            Some(to) if self.log.matches(to) => self.log.compact(to.index),
+            // An installed snapshot takes the place of a log that goes on otherwise.
+            Some(to) => self.log.restart_at(to),
+            None => {}
+        }
+        if let Some(first) = save.entries.first() {
+            self.log.truncate(first.index.previous());
+            save.entries.iter().for_each(|entry| self.log.push(entry.term));
+        }
+    }
+}
+
+/// A disk, and the saves on their way to it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Disk {
+    pub(super) durable: Image,
+    /// What it will hold when all saves are done.
+    pub(super) issued: Image,
+    /// Each save with the time when it was asked for, oldest first.
+    pending: VecDeque<(Timestamp, Save)>,
+}
+
+impl Disk {
+    /// A save was asked for.
+    pub(super) fn issue(&mut self, now: Timestamp, save: &Save) {
+        self.issued.write(save);
+        self.pending.push_back((now, save.clone()));
+    }
+
+    /// Everything up to this save is done.
+    pub(super) fn confirm(&mut self, number: SaveNumber) {
+        while let Some((_, save)) = self.pending.front().filter(|(_, save)| save.number <= number) {
+            self.durable.write(save);
+            self.pending.pop_front();
+        }
+    }
+
+    /// All saves are done.
+    pub(super) fn confirm_all(&mut self) {
+        while let Some((_, save)) = self.pending.pop_front() {
+            self.durable.write(&save);
+        }
+    }
+
+    /// Since when the oldest save is under way.
+    pub(super) fn pending_since(&self) -> Option<Timestamp> {
+        self.pending.front().map(|&(since, _)| since)
+    }
+
+    /// How much of a log is durable.
+    pub(super) fn durable_index(&self, log: &Terms) -> Index {
+        if self.pending.is_empty() { log.last_index() } else { log.last_common(&self.durable.log) }
+    }
+
+    /// The server crashed and found `is_found` on its disk again: as many saves, from the oldest on,
+    /// as explain that, were done, and the others are lost. False if there is no such number.
+    pub(super) fn recover(&mut self, is_found: impl Fn(&Image) -> bool) -> bool {
+        let mut is_explained = is_found(&self.durable);
+        while !is_explained && let Some((_, save)) = self.pending.pop_front() {
+            self.durable.write(&save);
+            is_explained = is_found(&self.durable);
+        }
+        self.pending.clear();
+        self.issued.clone_from(&self.durable);
+        is_explained
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raft_core::{Entry, Payload, ServerId, Term};
+
+    fn save(number: u64, first: u64, terms: &[u64]) -> Save {
+        let entry = |(&term, index)| Entry {
+            term: Term(term),
+            index: Index(index),
+            payload: Payload::Noop,
+        };
+        let entries = terms.iter().zip(first..).map(entry).collect();
+        Save { number: SaveNumber(number), entries, ..Save::default() }
+    }
+
+    #[test]
+    fn nothing_is_durable_before_its_save_is_confirmed() {
+        let mut disk = Disk::default();
+        disk.issue(Timestamp::ZERO, &save(1, 1, &[1, 1]));
+        disk.issue(Timestamp::ZERO, &save(2, 2, &[2]));
+        let log = disk.issued.log.clone();
+        assert_eq!(log.last(), LogId::new(Term(2), Index(2)));
+        assert_eq!(disk.durable_index(&log), Index(0));
+        disk.confirm(SaveNumber(1));
+        assert_eq!(disk.durable_index(&log), Index(1), "entry 2 was replaced meanwhile");
+        disk.confirm(SaveNumber(2));
+        assert_eq!(disk.durable_index(&log), Index(2));
+    }
+
+    #[test]
+    fn a_crash_loses_the_last_saves_and_no_others() {
+        for kept in 0..=2 {
+            let vote = HardState { current_term: Term(1), voted_for: Some(ServerId(2)) };
+            let mut disk = Disk::default();
+            disk.issue(Timestamp::ZERO, &Save { hard_state: Some(vote), ..save(1, 1, &[1]) });
+            disk.issue(Timestamp::ZERO, &save(2, 2, &[1]));
+            let is_found = |image: &Image| image.log.last_index() == Index(kept);
+            assert!(disk.recover(is_found));
+            assert_eq!(disk.durable.hard_state.voted_for.is_some(), kept > 0);
+            assert_eq!(disk.issued, disk.durable);
+            assert!(!disk.recover(|image| image.log.last_index() == Index(3)));
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! Which actions explain a step: what was delivered determines most of them, and where the
+//! specification leaves a choice, what the server did shows which one it took.
+//!
+//! Guarantees: a step is accepted only if the actions, taken one after the other with their guards,
+//!             lead to the state in which the server is now.
+//! Relies on:  of several inputs in one step, only the last being no message.
+
+use raft_core::{
+    Configuration, Effect, Envelope, Index, Input, Log, Message, Payload, ReadId, ReadMode,
+    SaveNumber, Server, ServerId, Term, Timestamp, VoteResponse,
+};
+
+use super::actions::Reply;
+use super::broken::{Action, Broken};
+use super::snapshots::Snapshots;
+use super::state::{Configurations, Role, State};
+
+/// What a server takes in, as far as the specification knows of it.
+#[derive(Clone, Debug)]
+pub(super) enum Heard {
+    Message(ServerId, Message),
+    Timer,
+    Saved(SaveNumber),
+    Read(ReadId, ReadMode),
+    /// Something that concerns only the server itself, or a client.
+    Nothing,
+}
+
+impl Heard {
+    pub(super) fn of(input: &Input) -> Self {
+        match input {
+            Input::Message(Envelope {
+                from: raft_core::Address::Server(from), message, ..
+            }) => Self::Message(*from, message.clone()),
+            Input::TimerElapsed => Self::Timer,
+            Input::Saved(number) => Self::Saved(*number),
+            &Input::Read { id, mode } => Self::Read(id, mode),
+            Input::Message(_)
+            | Input::NotifyJoinedService
+            | Input::Applied { .. }
+            | Input::Propose(_)
+            | Input::ChangeMembership(_)
+            | Input::TransferLeadership { .. }
+            | Input::TakeSnapshot
+            | Input::SnapshotTaken { .. } => Self::Nothing,
+        }
+    }
+}
+
+/// A server after its step, as anyone can see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Observed<'a> {
+    pub(super) term: Term,
+    pub(super) voted_for: Option<ServerId>,
+    pub(super) role: Role,
+    pub(super) leader: Option<ServerId>,
+    pub(super) commit: Index,
+    pub(super) applied: Index,
+    pub(super) log: &'a Log,
+    pub(super) configuration: &'a Configuration,
+    /// What only its role remembers: whom a candidate counts, and what a leader knows of its followers.
+    pub(super) memory: &'a raft_core::Role,
+}
+
+impl<'a> Observed<'a> {
+    pub(super) fn of(server: &'a Server) -> Self {
+        let hard_state = server.hard_state();
+        let role = match server.role() {
+            raft_core::Role::Follower(_) => Role::Follower,
+            raft_core::Role::PreCandidate(_) => Role::PreCandidate,
+            raft_core::Role::Candidate(_) => Role::Candidate,
+            raft_core::Role::Leader(_) => Role::Leader,
+        };
+        Self {
+            term: hard_state.current_term,
+            voted_for: hard_state.voted_for,
+            role,
+            leader: server.leader_hint(),
+            commit: server.commit_index(),
+            applied: server.last_applied(),
+            log: server.log(),
+            configuration: server.configuration(),
+            memory: server.role(),
+        }
+    }
+}
+
+/// What a step's effects tell of the choices that the specification leaves open.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hints {
+    /// In which terms the server says it was elected.
+    elected: Vec<Term>,
+    /// Up to where it says that entries are committed.
+    commits: Vec<Index>,
+    /// It asks who would vote for it.
+    asks_for_pre_votes: bool,
+}
+
+impl Hints {
+    pub(super) fn take(&mut self, effects: &[Effect]) {
+        self.elected.clear();
+        self.commits.clear();
+        self.asks_for_pre_votes = false;
+        for effect in effects {
+            match effect {
+                Effect::NotifyElectedLeader { term } => self.elected.push(*term),
+                Effect::NotifyCommit { index } => self.commits.push(*index),
+                Effect::Send(envelope) => {
+                    let is_question = matches!(envelope.message, Message::PreVoteRequest(_));
+                    self.asks_for_pre_votes |= is_question;
+                }
+                Effect::Save(_)
+                | Effect::Apply(_)
+                | Effect::TakeSnapshot { .. }
+                | Effect::RestoreSnapshot(_)
+                | Effect::NotifyConfiguration { .. }
+                | Effect::ReadReady { .. }
+                | Effect::ReadFailed { .. }
+                | Effect::NotifyTransferAborted { .. } => {}
+            }
+        }
+    }
+}
+
+/// What a step is explained by, besides the state before it.
+#[derive(Debug)]
+pub(super) struct Step<'a> {
+    pub(super) now: Timestamp,
+    pub(super) observed: Observed<'a>,
+    pub(super) hints: &'a Hints,
+    pub(super) configurations: &'a mut Configurations,
+    pub(super) snapshots: &'a Snapshots,
+    /// What the inputs are to be answered with.
+    pub(super) replies: &'a mut Vec<(ServerId, Reply)>,
+    /// How many of the elections that the server tells of are explained.
+    elections: usize,
+    /// The last input is the timer.
+    is_timed: bool,
+    /// From where on the log may have changed.
+    pub(super) changed_from: Index,
+    /// There are several inputs, so states in between are not seen.
+    is_batch: bool,
+    /// The server led earlier in this step, and may have had entries then that are gone.
+    pub(super) was_longer: bool,
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn new(
+        now: Timestamp,
+        observed: Observed<'a>,
+        hints: &'a Hints,
+        configurations: &'a mut Configurations,
+        snapshots: &'a Snapshots,
+        replies: &'a mut Vec<(ServerId, Reply)>,
+    ) -> Self {
+        replies.clear();
+        Self {
+            now,
+            observed,
+            hints,
+            configurations,
+            snapshots,
+            replies,
+            elections: 0,
+            is_timed: false,
+            changed_from: Index(u64::MAX),
+            is_batch: false,
+            was_longer: false,
+        }
+    }
+}
+
+impl State {
+    /// Explains a step.
+    pub(super) fn explain(&mut self, step: &mut Step<'_>, heard: &[Heard]) -> Result<(), Broken> {
+        step.is_batch = heard.len() > 1;
+        for (number, heard_now) in heard.iter().enumerate() {
+            match heard_now {
+                Heard::Message(from, message) => self.receive(step, *from, message)?,
+                Heard::Timer => self.elapse(step)?,
+                Heard::Saved(number) => self.disk.confirm(*number),
+                &Heard::Read(id, mode) => {
+                    let configuration = self.configuration(step.configurations);
+                    let is_lease_enough = mode == ReadMode::Lease;
+                    self.ask_read(id, self.id, is_lease_enough, step.now, configuration);
+                }
+                Heard::Nothing => {}
+            }
+            self.go_on(step, number + 1 == heard.len())?;
+        }
+        self.settle(step)?;
+        self.compare_memory(step, heard)
+    }
+
+    /// Receive: the term rule first, then the handler.
+    fn receive(
+        &mut self,
+        step: &mut Step<'_>,
+        from: ServerId,
+        message: &Message,
+    ) -> Result<(), Broken> {
+        let now = step.now;
+        if let Message::VoteRequest(request) = message
+            && self.must_ignore(request, now)
+        {
+            return Ok(());
+        }
+        if let Some(term) = message.term().filter(|&term| term > self.term) {
+            if self.may_refuse(step, from, message) && step.observed.term < term {
+                return Ok(());
+            }
+            // What it took as leader in this step may be gone again, and nobody sees it.
+            step.was_longer |= self.role == Role::Leader && step.is_batch;
+            self.update_term(term);
+        }
+        let reply = match message {
+            Message::PreVoteRequest(request) => {
+                if step.was_longer {
+                    let response = VoteResponse { term: self.term, vote_granted: false };
+                    step.replies.push((from, Reply::PreVote(response)));
+                }
+                self.handle_pre_vote_request(request, now)
+            }
+            Message::PreVoteResponse(response) => {
+                let configuration = self.configuration(step.configurations);
+                self.handle_pre_vote_response(from, response, configuration);
+                return Ok(());
+            }
+            Message::VoteRequest(request) => {
+                if step.was_longer && step.observed.voted_for != Some(request.candidate_id) {
+                    self.refused.insert(request.candidate_id);
+                    return Ok(());
+                }
+                self.handle_vote_request(request)
+            }
+            Message::VoteResponse(response) => {
+                self.handle_vote_response(from, response);
+                return Ok(());
+            }
+            Message::AppendEntriesRequest(request) => {
+                let before = self.log.last_index();
+                let mut reply =
+                    self.handle_append_entries_request(request, now, step.configurations)?;
+                if step.was_longer {
+                    reply = reply.without_hint();
+                }
+                self.forget_late_arrivals(self.commit);
+                let is_changed = self.log.last_index() != before;
+                if is_changed || request.entries.first().is_some_and(|entry| entry.index <= before)
+                {
+                    step.changed_from = step.changed_from.min(request.prev_log_index.next());
+                    self.check_payloads(step, &request.entries)?;
+                }
+                reply
+            }
+            Message::AppendEntriesResponse(response) => {
+                self.handle_append_entries_response(from, response);
+                self.confirm_reads(self.configuration(step.configurations));
+                return Ok(());
+            }
+            Message::InstallSnapshotRequest(request) => {
+                let reply = self.handle_install_snapshot_request(request, now, step.snapshots)?;
+                self.forget_late_arrivals(self.commit);
+                step.changed_from = step.changed_from.min(self.log.start().index);
+                reply
+            }
+            Message::InstallSnapshotResponse(response) => {
+                if self.role == Role::Leader && response.term == self.term {
+                    self.reads.answered(from, response.round);
+                    self.confirm_reads(self.configuration(step.configurations));
+                }
+                return Ok(());
+            }
+            Message::TimeoutNow(request) => {
+                let configuration = self.configuration(step.configurations);
+                self.handle_timeout_now(request, now, configuration);
+                return Ok(());
+            }
+            Message::ReadIndexRequest(request) => {
+                let configuration = self.configuration(step.configurations);
+                self.ask_read_for(from, request, now, configuration);
+                return Ok(());
+            }
+            Message::ReadIndexResponse(response) => {
+                if let Some(index) = response.index {
+                    self.reads.grant(response.id, index);
+                }
+                return Ok(());
+            }
+            Message::RegisterClient(_) | Message::ClientRequest(_) | Message::ClientResponse(_) => {
+                return Ok(());
+            }
+        };
+        step.replies.push((from, reply));
+        Ok(())
+    }
+
+    /// True if a server need not listen: it is no member of the cluster, as far as this one knows, and
+    /// what it holds is not counted.
+    fn may_refuse(&self, step: &Step<'_>, from: ServerId, message: &Message) -> bool {
+        let is_answer = matches!(
+            message,
+            Message::AppendEntriesResponse(_) | Message::InstallSnapshotResponse(_)
+        );
+        is_answer && !self.configuration(step.configurations).contains(from)
+    }
+
+    /// The entries that were taken over are those of the request, payloads and all.
+    fn check_payloads(&self, step: &Step<'_>, entries: &[raft_core::Entry]) -> Result<(), Broken> {
+        let log = step.observed.log;
+        let is_other = |entry: &&raft_core::Entry| {
+            log.entry(entry.index)
+                .is_some_and(|mine| mine.term == entry.term && mine.payload != entry.payload)
+        };
+        match entries.iter().find(is_other) {
+            None => Ok(()),
+            Some(entry) => {
+                let did = format!("has something else as entry {}", entry.log_id());
+                let but = format!("its leader sent {entry}");
+                Err(Broken::new(Action::HandleAppendEntriesRequest, did, but))
+            }
+        }
+    }
+
+    /// The timer of a leader lets it lead on or give up; of any other server, begin an election.
+    fn elapse(&mut self, step: &mut Step<'_>) -> Result<(), Broken> {
+        step.is_timed = true;
+        let observed = &step.observed;
+        if self.role == Role::Leader {
+            return Ok(());
+        }
+        let is_candidate = observed.term > self.term;
+        if !is_candidate && !step.hints.asks_for_pre_votes {
+            // A leader that was silent for so long is none; one that spoke in this very step is.
+            if self.role == Role::Follower && observed.leader.is_none() {
+                self.leader = None;
+            }
+            return Ok(());
+        }
+        let broken = |but: &str| {
+            let did = format!("called an election after term {}", self.term);
+            Err(Broken::new(Action::Timeout, did, but))
+        };
+        if !self.may_campaign(step.configurations) {
+            return broken("it is no voter");
+        }
+        if self.is_disk_stalled(step.now) {
+            return broken("its disk is stalled, so it could promise nothing");
+        }
+        if !is_candidate {
+            self.become_pre_candidate();
+            return Ok(());
+        }
+        let configuration = self.configuration(step.configurations);
+        if self.settings.pre_vote && !self.is_alone(configuration) {
+            let did = format!("called an election after term {}", self.term);
+            let but = "it has not asked first who would vote for it";
+            return Err(Broken::new(Action::RequestPreVote, did, but));
+        }
+        self.time_out(false);
+        Ok(())
+    }
+
+    /// What a server may do at any time, as far as it did: be elected, take entries, commit.
+    fn go_on(&mut self, step: &mut Step<'_>, is_last: bool) -> Result<(), Broken> {
+        if self.role == Role::Candidate {
+            self.count_own_vote();
+            if step.hints.elected.get(step.elections) == Some(&self.term)
+                && self.become_leader(self.configuration(step.configurations)).is_ok()
+            {
+                step.elections += 1;
+            }
+        }
+        if self.role != Role::Leader {
+            return Ok(());
+        }
+        loop {
+            let before = (self.commit, self.log.last_index());
+            self.commit_as_told(step);
+            if self.commit > before.0 && self.has_left(step.configurations) {
+                // "The leader steps down once it has committed the C_new log entry" (Raft §6).
+                (self.role, self.leader) = (Role::Follower, None);
+                return Ok(());
+            }
+            self.extend(step, is_last)?;
+            if before == (self.commit, self.log.last_index()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// AdvanceCommitIndex, as far as the server says so and the guard holds.
+    fn commit_as_told(&mut self, step: &Step<'_>) {
+        let configuration = self.configuration(step.configurations);
+        for &index in &step.hints.commits {
+            // If the guard does not hold yet, it may later; in the end it must.
+            let _ = self.advance_commit_index(index, configuration);
+        }
+        if self.has_committed && !step.hints.commits.is_empty() {
+            self.confirm_reads(configuration);
+        }
+    }
+
+    /// ClientRequest and ChangeConfiguration: the leader appends what is found at the end of its log.
+    fn extend(&mut self, step: &mut Step<'_>, is_last: bool) -> Result<(), Broken> {
+        let log = step.observed.log;
+        while log.term_at(self.log.last_index().next()) == Some(self.term) {
+            let index = self.log.last_index().next();
+            if let Some(Payload::Configuration(new)) = log.entry(index).map(|entry| &entry.payload)
+            {
+                let is_joint = self.configuration(step.configurations).is_joint();
+                if !is_last && !is_joint {
+                    return Ok(());
+                }
+                match self.check_change(index, new, step.configurations) {
+                    Ok(()) => {}
+                    Err(broken) if is_last => return Err(broken),
+                    Err(_) => return Ok(()),
+                }
+                let id = step.configurations.id(new);
+                self.members.push((index, id));
+            }
+            self.log.push(self.term);
+            step.changed_from = step.changed_from.min(index);
+        }
+        Ok(())
+    }
+
+    /// Compares where the actions lead with where the server is.
+    fn settle(&mut self, step: &mut Step<'_>) -> Result<(), Broken> {
+        if self.settings.is_synchronous {
+            // What a synchronous driver is asked to save, it has saved when the step ends.
+            self.disk.confirm_all();
+        }
+        self.go_on(step, true)?;
+        let observed = step.observed;
+        if let Some(&term) = step.hints.elected.get(step.elections) {
+            if self.role == Role::Candidate && self.term == term {
+                self.become_leader(self.configuration(step.configurations))?;
+            }
+            let did = format!("was elected in term {term}");
+            let but = format!("it is {} in term {}", self.role.name(), self.term);
+            return Err(Broken::new(Action::BecomeLeader, did, but));
+        }
+        if self.role == Role::Leader
+            && observed.role == Role::Follower
+            && observed.term == self.term
+        {
+            if !step.is_timed {
+                let did = format!("gave up leading term {}", self.term);
+                let but = "no heartbeat was due, and it has not left the cluster";
+                return Err(Broken::new(Action::StepDown, did, but));
+            }
+            (self.role, self.leader) = (Role::Follower, None);
+        }
+        self.confirm_reads(self.configuration(step.configurations));
+        self.compare(step)
+    }
+}

@@ -1,0 +1,73 @@
+//! Changes of the configuration (Raft §6; dissertation §4.2, §4.3), which the specification leaves out.
+//!
+//! Guarantees: voters change through a joint configuration only, one change at a time, each begun by a
+//!             leader that has committed an entry of its term (the flaw of 2015 in dissertation §4.1).
+//! Elsewhere:  both majorities are counted in `servers.rs`.
+
+use raft_core::{Configuration, Index};
+
+use super::broken::{Action, Broken};
+use super::state::{Configurations, State};
+
+impl State {
+    /// ChangeConfiguration: a leader may append this configuration after the last one in its log.
+    pub(super) fn check_change(
+        &self,
+        index: Index,
+        new: &Configuration,
+        configurations: &Configurations,
+    ) -> Result<(), Broken> {
+        let (from, _) = self.latest();
+        let old = self.configuration(configurations);
+        let broken = |but: &str| {
+            let did = format!("appended {new} as entry {index} after {old}");
+            Err(Broken::new(Action::ChangeConfiguration, did, but))
+        };
+        if from > self.commit {
+            return broken("the change before it is not committed");
+        }
+        if old.is_joint() {
+            let is_end = !new.is_joint()
+                && new.voters() == old.voters()
+                && new.learners().eq(old.learners());
+            return if is_end {
+                Ok(())
+            } else {
+                broken("C_new, and nothing else, follows C_old,new")
+            };
+        }
+        if !self.has_committed {
+            return broken("nothing of the leader's term is committed");
+        }
+        if new.voters().is_empty() {
+            return broken("nobody is left to decide");
+        }
+        match new.old_voters() {
+            None if new.voters() == old.voters() => {}
+            Some(old_voters) if old_voters == old.voters() => {}
+            None | Some(_) => return broken("voters change through C_old,new only"),
+        }
+        let is_ready = |voter| old.is_voter(voter) || old.is_learner(voter);
+        if !new.voters().iter().all(|&voter| is_ready(voter)) {
+            return broken("a new voter must have been a learner");
+        }
+        Ok(())
+    }
+
+    /// True if the server may be needed as leader: it is a voter, or it was one before a change that
+    /// it does not know to be committed (dissertation §4.2.2).
+    pub(super) fn may_campaign(&self, configurations: &Configurations) -> bool {
+        let is_voter = |&(_, id): &(Index, _)| configurations.get(id).is_voter(self.id);
+        let [.., last] = self.members.as_slice() else { return false };
+        let before = self.members.len().checked_sub(2).map(|place| &self.members[place]);
+        is_voter(last) || last.0 > self.commit && before.is_some_and(is_voter)
+    }
+
+    /// StepDown: a leader that is no voter any more leads until that is committed (Raft §6).
+    pub(super) fn has_left(&self, configurations: &Configurations) -> bool {
+        let configuration = self.configuration(configurations);
+        self.latest().0 <= self.commit
+            && !configuration.is_joint()
+            && !configuration.voters().contains(&self.id)
+    }
+}

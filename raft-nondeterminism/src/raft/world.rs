@@ -1,0 +1,683 @@
+//! The world of one run: real servers and clients, and pure models of everything around them.
+//!
+//! Guarantees: one event is one decision, carried out to its end; what an event does follows from the
+//!             world, the event and the oracle alone.
+//! Relies on:  [`Server`](raft_core::Server) being a function of its inputs.
+//! Elsewhere:  what a server runs on is in `world/host.rs`, messages in flight are in `network.rs`, who
+//!             decides in `oracle.rs`, who watches in `watch.rs`. Nothing but these files, `monitor.rs`
+//!             and `goal.rs` knows Raft.
+//!
+//! Timers are *free* unless the scenario says otherwise: each server has a clock of its own, which
+//! stands still until its timer fires and then jumps to the deadline. So any timer may fire at any
+//! time, as if every message could take for ever and every clock run at its own speed: all that safety
+//! may rely on.
+
+mod abstraction;
+mod client;
+mod covering;
+mod event;
+mod files;
+mod host;
+mod keys;
+mod lanes;
+mod names;
+mod post;
+mod settle;
+mod state;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+use std::ops::Range;
+
+use raft_core::{
+    Address, ClientId, Config, Defect, Effects, Envelope, Input, NewServerError, ReadId, ReadMode,
+    ServerId,
+};
+
+use crate::event::{EventClass, Pick};
+use crate::fault::{Fault, FaultCounts};
+use crate::links::Cut;
+use crate::network::{InFlight, Network, Slot};
+use crate::operation::{Operation, OperationCounts};
+use crate::oracle::Oracle;
+use crate::raft::changes::{Changes, possible_changes};
+use crate::raft::monitor::Fact;
+use crate::raft::scenario::{Clocks, Delivery, SaveMode, Scenario};
+use crate::raft::watch::{Observers, Watch};
+use crate::raft::world::client::ClientHost;
+use crate::raft::world::event::Event;
+use crate::raft::world::host::{Host, SPEED};
+use crate::shared::Shared;
+use crate::strategy::NotReproducible;
+use crate::trace::Lane;
+use crate::watch;
+
+/// A cluster with everything around it.
+#[derive(Debug)]
+pub struct World {
+    scenario: Scenario,
+    defect: Option<Defect>,
+    variant: Variant,
+    hosts: Vec<Shared<Host>>,
+    clients: Vec<ClientHost>,
+    network: Network<Envelope>,
+    faults: FaultCounts,
+    operations: OperationCounts,
+    /// Which links are cut.
+    cut: Option<Cut>,
+    /// Numbers the reads of all servers, so that none has the number of another.
+    last_read: ReadId,
+    /// Reads under way, and who was asked.
+    reads: BTreeMap<ReadId, ServerId>,
+    /// Buffers, empty between events.
+    effects: Effects,
+    inputs: VecDeque<Input>,
+    heard: Vec<usize>,
+    observers: Observers,
+    /// How often a timer has fired.
+    timeouts: u32,
+    /// Who was concerned by any event, a bit for each.
+    touched: u64,
+}
+
+/// The settings that differ from run to run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Variant {
+    /// How fast the clock of each server runs, in thousandths; empty if they all show the same.
+    speeds: Vec<u64>,
+    /// A leader sends one entry per request, and snapshots in small chunks.
+    is_one_by_one: bool,
+    /// How many entries stay in the log behind a snapshot.
+    keep_entries: u64,
+    /// Idle followers hear of commits at once.
+    announces_commits: bool,
+    /// Servers pass on to the leader what clients ask them.
+    forwards_requests: bool,
+    /// One server is to lead whenever it can.
+    has_priorities: bool,
+    /// Servers take what has arrived together, as busy hosts do.
+    is_batching: bool,
+    /// State machines take their time too.
+    applies_slowly: bool,
+    /// Saves and applications need no answer, because they are done before anything else happens.
+    is_synchronous: bool,
+}
+
+impl Variant {
+    /// Asks the oracle for what matters in this scenario; returns the scenario with everything in it that
+    /// varies chosen.
+    pub(super) fn choose(
+        scenario: &Scenario,
+        oracle: &mut Oracle<'_>,
+    ) -> Result<(Scenario, Self), NotReproducible> {
+        let mut scenario = scenario.clone();
+        let is_varied = scenario.vary(oracle)?;
+        let mut speeds = Vec::new();
+        if scenario.clocks == Clocks::Drifting {
+            let drift = u64::from(Config::new(ServerId(1), [ServerId(1)]).clock_drift_permille);
+            for _ in 0..scenario.servers + scenario.spares {
+                speeds.push([SPEED, SPEED - drift, SPEED + drift][oracle.choose(3, "speed")?]);
+            }
+        }
+        // Some bugs in committing show only if a leader cannot send all it has in one request.
+        let is_one_by_one = oracle.choose(2, "one_entry_per_request")? == 1;
+        let mut variant = Self { speeds, is_one_by_one, ..Self::default() };
+        if scenario.has_snapshots() {
+            variant.keep_entries = oracle.choose(3, "keep_entries")? as u64;
+        }
+        if scenario.has_operations() || is_varied {
+            variant.announces_commits = oracle.choose(2, "announce_commits")? == 1;
+            variant.forwards_requests = oracle.choose(2, "forward_requests")? == 1;
+            variant.has_priorities = oracle.choose(4, "priorities")? == 1;
+            variant.is_batching = oracle.choose(3, "batches")? == 1;
+            variant.applies_slowly = oracle.choose(3, "slow_state_machines")? == 1;
+            if scenario.saves == SaveMode::Immediate && !variant.applies_slowly {
+                variant.is_synchronous = oracle.choose(2, "synchronous_driver")? == 1;
+            }
+        }
+        Ok((scenario, variant))
+    }
+}
+
+/// How many messages of its subscription a receiver may handle at a time.
+const LOCKED_MAX: usize = 3;
+
+impl World {
+    /// A cluster whose servers have all just joined, with those that stand by.
+    pub(super) fn new(
+        scenario: Scenario,
+        defect: Option<Defect>,
+        variant: Variant,
+        observers: Observers,
+        notes: &mut watch::Watch,
+    ) -> Result<Self, NewServerError> {
+        let servers = scenario.servers_and_spares();
+        let ids: Vec<_> = (1..=servers as u64).map(ServerId).collect();
+        let client_ids: Vec<_> = (1..=scenario.clients as u64).map(ClientId).collect();
+        let registers = scenario.sessions_max > 0;
+        let client =
+            |&id: &ClientId| ClientHost::new(id, ids.iter().copied(), scenario.requests, registers);
+        let mut world = Self {
+            hosts: ids.iter().copied().map(Host::new).map(Shared::new).collect(),
+            clients: client_ids.iter().map(client).collect(),
+            network: Network::new(ids.len() + client_ids.len()),
+            faults: FaultCounts::default(),
+            operations: OperationCounts::default(),
+            cut: None,
+            last_read: ReadId(0),
+            reads: BTreeMap::new(),
+            effects: Effects::new(),
+            inputs: VecDeque::new(),
+            heard: Vec::new(),
+            observers: Observers::default(),
+            timeouts: 0,
+            touched: 0,
+            scenario,
+            defect,
+            variant,
+        };
+        let mut observers = observers;
+        let watch = &mut Watch { observers: &mut observers, notes };
+        for (host, &speed) in world.hosts.iter_mut().zip(&world.variant.speeds) {
+            host.speed = speed;
+        }
+        for place in world.places() {
+            world.start(place, watch)?;
+        }
+        world.observers = observers;
+        Ok(world)
+    }
+
+    fn count(&self, class: EventClass) -> usize {
+        let hosts = |is_enabled: fn(&Host) -> bool| {
+            self.hosts.iter().filter(|host| is_enabled(host)).count()
+        };
+        match class {
+            EventClass::Deliver if self.is_choosy() => {
+                self.network.count_where(|slot| self.is_deliverable(slot))
+                    + hosts(Host::has_arrivals)
+            }
+            EventClass::Deliver => {
+                let is_down = |&place: &usize| !self.hosts[place].runs();
+                let waiting = self.places().filter(is_down);
+                let waiting: usize = waiting.map(|place| self.network.in_flight_to(place)).sum();
+                self.network.in_flight() - waiting + hosts(Host::has_arrivals)
+            }
+            EventClass::Timeout if self.is_crowded() => 0,
+            EventClass::Timeout if self.timeouts_left() == 0 => 0,
+            EventClass::Timeout => self.due().count(),
+            EventClass::Client if self.is_crowded() => 0,
+            EventClass::Client => {
+                let count = |client: &ClientHost| {
+                    usize::from(client.can_request()) + usize::from(client.can_retry())
+                };
+                self.clients.iter().map(count).sum()
+            }
+            EventClass::Save => {
+                hosts(Host::may_save) + hosts(Host::is_taking) + hosts(Host::is_applying)
+            }
+            EventClass::Duplicate if self.is_crowded() => 0,
+            EventClass::Duplicate if !self.has_budget(Fault::Duplicate) => 0,
+            EventClass::Drop if !self.has_budget(Fault::Drop) => 0,
+            EventClass::Duplicate | EventClass::Drop => self.network.in_flight(),
+            EventClass::Crash => {
+                let crashes = if self.has_budget(Fault::Crash) { hosts(Host::is_up) } else { 0 };
+                let pauses = if self.has_budget(Fault::Pause) { hosts(Host::runs) } else { 0 };
+                crashes + pauses
+            }
+            EventClass::Restart => hosts(|host| !host.runs()),
+            EventClass::Snapshot if !self.may(Operation::TakeSnapshot) => 0,
+            EventClass::Snapshot => hosts(Host::runs),
+            EventClass::Change if !self.may(Operation::ChangeMembership) => 0,
+            EventClass::Change => self.places().map(|place| self.changes(place).len()).sum(),
+            EventClass::Transfer if !self.may(Operation::TransferLeadership) => 0,
+            EventClass::Transfer => self.places().map(|place| self.successors(place).len()).sum(),
+            EventClass::Propose if !self.may(Operation::Propose) => 0,
+            EventClass::Propose => hosts(Host::leads),
+            EventClass::Read if !self.may(Operation::Read) => 0,
+            EventClass::Read => hosts(Host::knows_leader),
+            EventClass::Partition if self.cut.is_some() => 1,
+            EventClass::Partition if !self.has_budget(Fault::Partition) => 0,
+            EventClass::Disk => {
+                let failing =
+                    if self.has_budget(Fault::DiskError) { hosts(Host::may_save) } else { 0 };
+                let stalling =
+                    if self.has_budget(Fault::DiskStall) { hosts(Host::may_save) } else { 0 };
+                failing + stalling + hosts(Host::is_stalled)
+            }
+            EventClass::Partition => Cut::count(self.hosts.len()),
+        }
+    }
+
+    /// What a pick stands for.
+    fn event(&self, pick: Pick) -> Event {
+        const ENABLED: &str = "the pick is enabled";
+        let Pick { class, index } = pick;
+        let hosts = |is_enabled: fn(&Host) -> bool| {
+            self.places().filter(move |&place| is_enabled(&self.hosts[place]))
+        };
+        let nth_host = |is_enabled| hosts(is_enabled).nth(index).expect(ENABLED);
+        match class {
+            EventClass::Deliver => {
+                let arrived = hosts(Host::has_arrivals).nth(index);
+                let rest = index.saturating_sub(hosts(Host::has_arrivals).count());
+                let is_up =
+                    |place| self.hosts.get(place).is_none_or(|host: &Shared<Host>| host.runs());
+                if arrived.is_none() && self.is_choosy() {
+                    let slot = self.network.nth_where(rest, |slot| self.is_deliverable(slot));
+                    return Event::Deliver(slot);
+                }
+                arrived.map_or_else(|| Event::Deliver(self.network.nth(rest, is_up)), Event::Take)
+            }
+            EventClass::Drop => Event::Drop(self.network.nth(index, |_| true)),
+            EventClass::Duplicate => Event::Duplicate(self.network.nth(index, |_| true)),
+            EventClass::Timeout => Event::Timeout(self.due().nth(index).expect(ENABLED)),
+            EventClass::Save => {
+                let saved = hosts(Host::may_save).map(Event::Saved);
+                let taken = hosts(Host::is_taking).map(Event::Taken);
+                let applied = hosts(Host::is_applying).map(Event::Applied);
+                saved.chain(taken).chain(applied).nth(index).expect(ENABLED)
+            }
+            EventClass::Crash => {
+                let may = |fault| if self.has_budget(fault) { usize::MAX } else { 0 };
+                let crashes = hosts(Host::is_up).take(may(Fault::Crash)).map(Event::Crash);
+                let pauses = hosts(Host::runs).take(may(Fault::Pause)).map(Event::Pause);
+                crashes.chain(pauses).nth(index).expect(ENABLED)
+            }
+            EventClass::Restart => match nth_host(|host| !host.runs()) {
+                place if self.hosts[place].is_up() => Event::Resume(place),
+                place => Event::Restart(place),
+            },
+            EventClass::Client => {
+                let events = self.clients.iter().enumerate().flat_map(|(place, client)| {
+                    let new = client.can_request().then_some(Event::Request(place));
+                    new.into_iter().chain(client.can_retry().then_some(Event::Retry(place)))
+                });
+                events.into_iter().nth(index).expect(ENABLED)
+            }
+            EventClass::Snapshot => Event::Snapshot(nth_host(Host::runs)),
+            EventClass::Change => {
+                let (place, which) = self.nth_of(index, |place| self.changes(place).len());
+                Event::Change(place, which)
+            }
+            EventClass::Transfer => {
+                let (place, which) = self.nth_of(index, |place| self.successors(place).len());
+                Event::Transfer(place, which)
+            }
+            EventClass::Read => Event::Read(nth_host(Host::knows_leader)),
+            EventClass::Propose => Event::Propose(nth_host(Host::leads)),
+            EventClass::Partition if self.cut.is_some() => Event::Heal,
+            EventClass::Partition => Event::Cut(Cut::nth(self.hosts.len(), index)),
+            EventClass::Disk => {
+                let may = |fault| if self.has_budget(fault) { usize::MAX } else { 0 };
+                let failing = hosts(Host::may_save).take(may(Fault::DiskError));
+                let stalling = hosts(Host::may_save).take(may(Fault::DiskStall));
+                let events = failing.map(Event::FailDisk).chain(stalling.map(Event::Stall));
+                let events = events.chain(hosts(Host::is_stalled).map(Event::Unstall));
+                events.into_iter().nth(index).expect(ENABLED)
+            }
+        }
+    }
+
+    /// Lets an event happen, to its end.
+    fn do_event(
+        &mut self,
+        event: Event,
+        oracle: &mut Oracle<'_>,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), NotReproducible> {
+        match event {
+            Event::Crash(place) => self.crash(place, oracle, watch)?,
+            Event::FailDisk(place) => self.fail_disk(place, oracle, watch)?,
+            event => self.happen(event, watch),
+        }
+        Ok(())
+    }
+
+    /// Lets an event happen that leaves nothing open.
+    fn happen(&mut self, event: Event, watch: &mut Watch<'_>) {
+        match event {
+            Event::Deliver(slot) => {
+                let slot = self.first_alike(slot);
+                let InFlight { number, message, .. } = self.network.take(slot);
+                watch.delivered(number);
+                self.arrive(slot.place, message, watch);
+            }
+            Event::Drop(slot) => {
+                let slot = self.first_alike(slot);
+                watch.lost(self.network.take(slot).number);
+                self.faults.happened(Fault::Drop);
+            }
+            Event::Duplicate(slot) => {
+                let slot = self.first_alike(slot);
+                let number = self.network.in_flight_at(slot).number;
+                watch.doubled(number, self.network.duplicate(slot));
+                self.faults.happened(Fault::Duplicate);
+            }
+            Event::Timeout(place) => {
+                self.timeouts += 1;
+                self.wait_for(place);
+                self.tell(place, Input::TimerElapsed, watch);
+            }
+            Event::Request(place) => {
+                let envelope = self.clients[place].request();
+                self.send(envelope, watch);
+            }
+            Event::Retry(place) => {
+                let envelope = self.clients[place].retry();
+                watch.fact(&Fact::Retried { client: self.clients[place].id() });
+                self.send(envelope, watch);
+            }
+            Event::Take(place) => {
+                let arrivals = mem::take(&mut self.hosts[place].arrivals);
+                let _ = self.step(place, arrivals, watch);
+            }
+            Event::Applied(place) => self.work(place, watch),
+            Event::Saved(place) => {
+                let number = self.hosts[place].write_oldest();
+                self.tell(place, Input::Saved(number), watch);
+            }
+            Event::Taken(place) => {
+                let taken = self.hosts[place].taking.take();
+                let (through, data) = taken.expect("the event was enabled");
+                self.tell(place, Input::SnapshotTaken { through, data }, watch);
+            }
+            Event::Crash(_) | Event::FailDisk(_) => {
+                unreachable!("how much is saved then is open")
+            }
+            Event::Restart(place) => {
+                // It has started from the same configuration before, so only its own saves can
+                // make it fail: then they were none a server of this kind ever saved.
+                self.start(place, watch).expect("what a server saved, it recovers from");
+                let (server, was_torn) = (self.hosts[place].id, self.hosts[place].was_torn());
+                watch.fact(&Fact::Restarted { server, was_torn });
+                self.cover_restart(place, watch);
+            }
+            Event::Snapshot(place) => {
+                self.operate(place, Operation::TakeSnapshot, Input::TakeSnapshot, watch);
+            }
+            Event::Change(place, which) => {
+                let Changes(changes) = self.changes(place).swap_remove(which);
+                let input = Input::ChangeMembership(changes);
+                self.operate(place, Operation::ChangeMembership, input, watch);
+            }
+            Event::Transfer(place, which) => {
+                let to = self.successors(place)[which];
+                let input = Input::TransferLeadership { to };
+                self.operate(place, Operation::TransferLeadership, input, watch);
+            }
+            Event::Read(place) => self.read(place, watch),
+            Event::Propose(place) => {
+                let number = self.operations.count(Operation::Propose) + 1;
+                let input = Input::Propose(format!("p-{number}").into());
+                self.operate(place, Operation::Propose, input, watch);
+            }
+            Event::Cut(cut) => {
+                self.cut = Some(cut);
+                self.faults.happened(Fault::Partition);
+            }
+            Event::Heal => self.cut = None,
+            Event::Pause(place) => {
+                self.hosts[place].is_paused = true;
+                self.faults.happened(Fault::Pause);
+            }
+            Event::Resume(place) => self.hosts[place].is_paused = false,
+            Event::Stall(place) => {
+                self.hosts[place].stall(true);
+                self.faults.happened(Fault::DiskStall);
+            }
+            Event::Unstall(place) => self.hosts[place].stall(false),
+        }
+    }
+
+    /// A message is there: servers take it, now or with others, and clients do.
+    fn arrive(&mut self, place: usize, envelope: Envelope, watch: &mut Watch<'_>) {
+        match place.checked_sub(self.hosts.len()) {
+            None if self.variant.is_batching => {
+                self.hosts[place].arrivals.push(Input::Message(envelope));
+            }
+            None => self.tell(place, Input::Message(envelope), watch),
+            Some(place) => self.answer(place, envelope, watch),
+        }
+    }
+
+    /// Takes into a fingerprint what an event did. It leaves out which of several equal messages it
+    /// was about: they are kept in no order.
+    fn mix_into(&self, fingerprint: &mut watch::Watch, event: Event) {
+        let place = event.place();
+        fingerprint.mix(place as u64);
+        fingerprint.mix(self.network.in_flight() as u64);
+        let Some(host) = self.hosts.get(place) else { return };
+        let Some(server) = &host.server else { return };
+        let hard_state = server.hard_state();
+        fingerprint.mix(hard_state.current_term.0);
+        fingerprint.mix(hard_state.voted_for.map_or(0, |server| server.0));
+        fingerprint.mix(server.log().last_index().0);
+        fingerprint.mix(server.log().last_term().0);
+        fingerprint.mix(server.commit_index().0);
+        fingerprint.mix(server.durable_index().0);
+        fingerprint.mix(host.machine.applied);
+        fingerprint.mix(server.role().name().len() as u64);
+    }
+
+    /// True while so much is in flight that nothing new is started. What cannot arrive counts less.
+    fn is_crowded(&self) -> bool {
+        let in_flight = self.network.in_flight();
+        let least = if self.cut.is_none() { 1 } else { 4 };
+        in_flight >= least * self.scenario.in_flight_max
+    }
+
+    /// True if not every message for a server that runs may arrive next.
+    fn is_choosy(&self) -> bool {
+        self.cut.is_some() || self.scenario.delivery != Delivery::Unordered
+    }
+
+    /// True if its receiver runs and hears the sender, and it is the message's turn.
+    fn is_deliverable(&self, slot: Slot) -> bool {
+        let message = self.network.message(slot);
+        if let Some(host) = self.hosts.get(slot.place) {
+            // Server `n` is at place `n - 1`.
+            let is_heard = match (self.cut, message.from) {
+                (Some(cut), Address::Server(from)) => cut.hears(slot.place, from.0 as usize - 1),
+                (None, _) | (_, Address::Client(_) | Address::AllServers) => true,
+            };
+            if !is_heard || !host.runs() {
+                return false;
+            }
+        }
+        match self.scenario.delivery {
+            Delivery::Unordered => true,
+            Delivery::Fifo => self.network.before(slot, |other| other.from == message.from) == 0,
+            Delivery::Bus => self.network.before(slot, |_| true) < LOCKED_MAX,
+        }
+    }
+
+    /// The first of the messages for the same receiver that say the same. Where order matters, which of
+    /// them goes matters too, and their names do not tell.
+    fn first_alike(&self, slot: Slot) -> Slot {
+        if self.scenario.delivery == Delivery::Unordered {
+            return slot;
+        }
+        self.network.first_alike(slot)
+    }
+
+    /// Lets time pass until the timer of the server at this place fires.
+    fn wait_for(&mut self, place: usize) {
+        let deadline = self.hosts[place].deadline().expect("a server that has joined waits");
+        if self.scenario.clocks != Clocks::Free {
+            let time = self.hosts[place].due_in().unwrap_or_default();
+            self.hosts.iter_mut().for_each(|host| host.pass(time));
+        }
+        let clock = &mut self.hosts[place].clock;
+        *clock = (*clock).max(deadline);
+    }
+
+    fn has_budget(&self, fault: Fault) -> bool {
+        self.faults.is_below(&self.scenario.faults, fault)
+    }
+
+    fn may(&self, operation: Operation) -> bool {
+        !self.is_crowded() && self.operations.is_below(&self.scenario.operations, operation)
+    }
+
+    fn places(&self) -> Range<usize> {
+        0..self.hosts.len()
+    }
+
+    /// The `index`-th of all choices, if each place has so many: the place, and which of its own.
+    fn nth_of(&self, index: usize, count: impl Fn(usize) -> usize) -> (usize, usize) {
+        let mut which = index;
+        for place in self.places() {
+            let here = count(place);
+            if which < here {
+                return (place, which);
+            }
+            which -= here;
+        }
+        panic!("there are fewer than {index} choices")
+    }
+
+    /// Whose timer may fire next.
+    fn due(&self) -> impl Iterator<Item = usize> + '_ {
+        let is_free = self.scenario.clocks == Clocks::Free;
+        let earliest =
+            if is_free { None } else { self.hosts.iter().filter_map(|host| host.due_in()).min() };
+        self.places().filter(move |&place| {
+            let due_in = self.hosts[place].due_in();
+            let is_due = due_in.is_some() && (is_free || due_in == earliest);
+            is_due && self.may_time_out(place)
+        })
+    }
+
+    /// What the leader at this place may be asked to change.
+    fn changes(&self, place: usize) -> Vec<Changes> {
+        match self.hosts[place].leader() {
+            Some(leader) if !leader.configuration().is_joint() => {
+                let everyone = self.hosts.iter().map(|host| host.id);
+                possible_changes(leader.configuration(), everyone)
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    /// Whom the leader at this place may be asked to make leader; `None` is anyone.
+    fn successors(&self, place: usize) -> Vec<Option<ServerId>> {
+        let Some(leader) = self.hosts[place].leader() else { return Vec::new() };
+        let voters = leader.configuration().voters().iter().copied();
+        [None].into_iter().chain(voters.filter(|&id| id != leader.id()).map(Some)).collect()
+    }
+
+    /// Gives a server an input that it may refuse, after what has arrived.
+    fn tell(&mut self, place: usize, input: Input, watch: &mut Watch<'_>) {
+        let arrivals = mem::take(&mut self.hosts[place].arrivals);
+        // What it refuses is in the trace, and what is fatal was told to the monitors.
+        let _ = self.step(place, arrivals.into_iter().chain([input]), watch);
+    }
+
+    /// Asks a server for something that counts only if it takes it. True if it does.
+    fn operate(
+        &mut self,
+        place: usize,
+        operation: Operation,
+        input: Input,
+        watch: &mut Watch<'_>,
+    ) -> bool {
+        let is_taken = self.step(place, [input], watch).is_ok();
+        if is_taken {
+            self.operations.happened(operation);
+        }
+        is_taken
+    }
+
+    /// Asks a server for a read; every other one may be served by the leader's clock.
+    fn read(&mut self, place: usize, watch: &mut Watch<'_>) {
+        let id = ReadId(self.last_read.0 + 1);
+        self.last_read = id;
+        let mode = if id.0.is_multiple_of(2) { ReadMode::Lease } else { ReadMode::ReadIndex };
+        let server = self.hosts[place].id;
+        watch.fact(&Fact::ReadAsked { server, id });
+        self.reads.insert(id, server);
+        if !self.operate(place, Operation::Read, Input::Read { id, mode }, watch) {
+            self.reads.remove(&id);
+            watch.fact(&Fact::ReadFailed { server, id });
+        }
+    }
+}
+
+impl crate::model::World for World {
+    fn counts(&self) -> [usize; EventClass::COUNT] {
+        EventClass::ALL.map(|class| self.count(class))
+    }
+
+    fn place(&self, pick: Pick) -> usize {
+        self.place_among_all(self.event(pick))
+    }
+
+    fn place_name(&self, place: usize) -> Option<String> {
+        let client = || self.clients.get(place.checked_sub(self.hosts.len())?);
+        let server = self.hosts.get(place).map(|host| host.id.to_string());
+        server.or_else(|| Some(client()?.id().to_string()))
+    }
+
+    fn key(&self, pick: Pick) -> u64 {
+        self.event_key(self.event(pick))
+    }
+
+    fn survey(&self, class: EventClass, visit: &mut dyn FnMut(usize, u64)) {
+        self.survey_class(class, visit);
+    }
+
+    fn perform(
+        &mut self,
+        pick: Pick,
+        oracle: &mut Oracle<'_>,
+        notes: &mut watch::Watch,
+    ) -> Result<(), NotReproducible> {
+        let event = self.event(pick);
+        let mut observers = mem::take(&mut self.observers);
+        let outcome = self.do_event(event, oracle, &mut Watch { observers: &mut observers, notes });
+        self.observers = observers;
+        self.touched |= 1u64.checked_shl(event.place().min(64) as u32).unwrap_or_default();
+        self.mix_into(notes, event);
+        outcome
+    }
+
+    fn settle(&mut self, notes: &mut watch::Watch) -> Result<(), String> {
+        let mut observers = mem::take(&mut self.observers);
+        let outcome = self.come_to_rest(&mut Watch { observers: &mut observers, notes });
+        self.observers = observers;
+        outcome
+    }
+
+    fn faults(&self) -> FaultCounts {
+        self.faults
+    }
+
+    fn operations(&self) -> OperationCounts {
+        self.operations
+    }
+
+    fn goals(&self) -> u64 {
+        self.observers.goals.reached()
+    }
+
+    fn lanes(&self) -> Vec<Lane> {
+        self.all_lanes()
+    }
+
+    fn exact_state(&self) -> Option<u128> {
+        self.hash_state()
+    }
+
+    fn is_redundant(&self, pick: Pick) -> bool {
+        self.has_twin_below(self.event(pick).place())
+    }
+
+    fn fork(&self) -> Option<Self> {
+        self.copy()
+    }
+
+    fn abstract_state(&self) -> u64 {
+        abstraction::of(&self.hosts, &self.network)
+    }
+}

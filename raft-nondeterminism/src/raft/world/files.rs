@@ -1,0 +1,131 @@
+//! The files of one server: the storage code itself, on a simulated disk.
+//!
+//! Guarantees: what the storage reads back is what the model of the disk says; where a crash leaves it
+//!             open whether the last write is there, the model follows the files.
+
+use std::fmt;
+
+use raft_core::{ClusterId, Config, FileStorage, Recovered, Save, ServerId, Storage, StorageError};
+
+use crate::oracle::Oracle;
+use crate::raft::disk::{DiskFault, SimulatedDisk};
+use crate::strategy::NotReproducible;
+
+/// Segments so short that a run has several.
+const SEGMENT_BYTES: u64 = 2048;
+/// More than a write with everything around it takes; few enough to hit each of them.
+const OPERATIONS_MAX: usize = 12;
+const SEEDS: usize = 64;
+
+/// The files of one server.
+pub(super) struct Files {
+    disk: SimulatedDisk,
+    owner: (ClusterId, ServerId, Vec<ServerId>),
+    /// `None` while the server is down.
+    storage: Option<FileStorage<SimulatedDisk>>,
+    /// What was being written when the server stopped, all in one: it is there, or it is not.
+    under_way: Vec<Save>,
+}
+
+impl Files {
+    pub(super) fn new(config: &Config) -> Self {
+        let owner = (config.cluster_id, config.server_id, config.voters.clone());
+        let disk = SimulatedDisk::new(config.server_id.0);
+        Self { disk, owner, storage: None, under_way: Vec::new() }
+    }
+
+    pub(super) fn save(&mut self, saves: &[Save]) -> Result<(), StorageError> {
+        self.storage.as_mut().expect("only running servers save").save(saves)
+    }
+
+    /// Counts a stall of the disk.
+    pub(super) fn stalled(&self) {
+        self.disk.stalled();
+    }
+
+    pub(super) fn was_torn(&self) -> bool {
+        let report = self.storage.as_ref().map(FileStorage::recovery_report);
+        report.is_some_and(|report| report.torn.is_some())
+    }
+
+    /// Opens and reads the files, and brings the model up to what was under way.
+    pub(super) fn read_into(&mut self, model: &mut Recovered) {
+        let (cluster_id, server_id, voters) = &self.owner;
+        let disk = self.disk.clone();
+        let opened = FileStorage::open_in(disk, "/data", *cluster_id, *server_id, voters);
+        let mut storage = opened
+            .unwrap_or_else(|error| panic!("{server_id} cannot open its files: {error}"))
+            .with_segment_bytes_max(SEGMENT_BYTES);
+        let found = storage
+            .load()
+            .unwrap_or_else(|error| panic!("{server_id} cannot read its files: {error}"));
+        if found != *model {
+            for save in self.under_way.drain(..) {
+                model.replay(save).expect("a server saves entries without a gap");
+            }
+        }
+        self.under_way.clear();
+        let brief = |it: &Recovered| (it.hard_state, it.start, it.last_index());
+        assert!(
+            found == *model,
+            "{server_id} finds {:?} in its files, and saved {:?}",
+            brief(&found),
+            brief(model)
+        );
+        self.storage = Some(storage);
+    }
+
+    /// The server stops, perhaps in the middle of writing these saves; and perhaps with its machine.
+    pub(super) fn crash(
+        &mut self,
+        saves: &[Save],
+        oracle: &mut Oracle<'_>,
+    ) -> Result<(), NotReproducible> {
+        if !saves.is_empty() && oracle.choose(3, "is_writing")? > 0 {
+            let done = oracle.choose(OPERATIONS_MAX, "disk_operations")?;
+            self.disk.stop_before(self.disk.operations() + done as u64);
+            // Nobody hears of it, however it ends.
+            let _ = self.save(saves);
+            self.under_way = saves.to_vec();
+        }
+        self.stop(oracle)
+    }
+
+    /// Writes these saves on a disk that has a fault. True if they are durable all the same; the server
+    /// stops otherwise.
+    pub(super) fn fail(
+        &mut self,
+        saves: &[Save],
+        oracle: &mut Oracle<'_>,
+    ) -> Result<bool, NotReproducible> {
+        let faults =
+            [DiskFault::FailedSync, DiskFault::Full, DiskFault::Error, DiskFault::ShortWrite];
+        let fault = faults[oracle.choose(faults.len(), "disk_fault")?];
+        let after = oracle.choose(3, "disk_operations")? as u64;
+        self.disk.plan(fault, self.disk.operations() + after);
+        if self.save(saves).is_ok() {
+            self.disk.plan_nothing();
+            return Ok(true);
+        }
+        self.under_way = saves.to_vec();
+        self.stop(oracle)?;
+        Ok(false)
+    }
+
+    fn stop(&mut self, oracle: &mut Oracle<'_>) -> Result<(), NotReproducible> {
+        if oracle.choose(4, "power_stays")? == 0 {
+            self.disk.kill();
+        } else {
+            self.disk.reseed(oracle.choose(SEEDS, "disk_loss")? as u64);
+            self.disk.lose_power();
+        }
+        self.storage = None;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files").field("files", &self.disk.files()).finish_non_exhaustive()
+    }
+}

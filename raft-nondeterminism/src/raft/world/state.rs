@@ -1,0 +1,139 @@
+//! What exhaustive search asks of a cluster: its bounds, a copy of it, and whether it has been there before.
+//!
+//! Guarantees: two clusters with one state have the same future, but for the names of what they send.
+
+use std::collections::VecDeque;
+use std::hash::Hash as _;
+
+use raft_core::{Address, Effects, Envelope};
+
+use super::World;
+use crate::fingerprint::StateHasher;
+use crate::plan::Kind as _;
+
+impl World {
+    /// How often a timer may still fire.
+    pub(super) fn timeouts_left(&self) -> u32 {
+        match self.scenario.timeouts_max {
+            0 => u32::MAX,
+            most => most.saturating_sub(self.timeouts),
+        }
+    }
+
+    /// True unless the server at this place would campaign for a term that is out of bounds.
+    pub(super) fn may_time_out(&self, place: usize) -> bool {
+        let Some(server) = &self.hosts[place].server else { return false };
+        let term_max = self.scenario.term_max;
+        term_max == 0 || server.role().is_leader() || server.current_term().0 < term_max
+    }
+
+    pub(super) fn copy(&self) -> Option<Self> {
+        let has_files = self.hosts.iter().any(|host| host.has_files());
+        (!has_files).then(|| Self {
+            scenario: self.scenario.clone(),
+            defect: self.defect,
+            variant: self.variant.clone(),
+            hosts: self.hosts.clone(),
+            clients: self.clients.clone(),
+            network: self.network.clone(),
+            faults: self.faults,
+            operations: self.operations,
+            cut: self.cut,
+            last_read: self.last_read,
+            reads: self.reads.clone(),
+            effects: Effects::new(),
+            inputs: VecDeque::new(),
+            heard: Vec::new(),
+            observers: self.observers.clone(),
+            timeouts: self.timeouts,
+            touched: self.touched,
+        })
+    }
+
+    /// `None` if some monitor does not tell what it remembers.
+    pub(super) fn hash_state(&self) -> Option<u128> {
+        // Whoever adds a field decides here whether it is state.
+        let Self {
+            scenario: _,
+            defect: _,
+            variant: _,
+            hosts,
+            clients,
+            network,
+            faults,
+            operations,
+            cut,
+            last_read,
+            reads,
+            effects: _,
+            inputs: _,
+            heard: _,
+            observers,
+            timeouts,
+            touched: _,
+        } = self;
+        let mut state = StateHasher::new();
+        for host in hosts {
+            let of_host = host.hash_with(|host| {
+                let mut state = StateHasher::new();
+                host.hash_state(&mut state);
+                state.state()
+            });
+            of_host.hash(&mut state);
+        }
+        clients.hash(&mut state);
+        for inbox in network.hashes(|message| {
+            let mut state = StateHasher::new();
+            message.hash(&mut state);
+            state.state()
+        }) {
+            inbox.hash(&mut state);
+        }
+        crate::fault::Fault::ALL.iter().for_each(|&fault| faults.count(fault).hash(&mut state));
+        let all = crate::operation::Operation::ALL;
+        all.iter().for_each(|&operation| operations.count(operation).hash(&mut state));
+        cut.map(crate::links::Cut::number).hash(&mut state);
+        (last_read, reads, timeouts).hash(&mut state);
+        for monitor in &observers.monitors {
+            let mut is_known = true;
+            let of_monitor = monitor.hash_with(|monitor| {
+                let mut state = StateHasher::new();
+                is_known = monitor.hash_state(&mut state);
+                state.state()
+            });
+            if !is_known {
+                return None;
+            }
+            of_monitor.hash(&mut state);
+        }
+        Some(state.state())
+    }
+
+    /// True if a server with a smaller number has seen no event either, and the same is on its way to both:
+    /// then the two are one but for their names.
+    pub(super) fn has_twin_below(&self, place: usize) -> bool {
+        let is_fresh = |place: usize| place < self.hosts.len() && self.touched >> place & 1 == 0;
+        let members = self.scenario.servers;
+        // Those that stand by are no twins of members.
+        is_fresh(place)
+            && (0..place).any(|twin| {
+                let is_alike = (twin < members) == (place < members);
+                is_fresh(twin) && is_alike && self.hears_the_same(twin, place)
+            })
+    }
+
+    fn hears_the_same(&self, one: usize, two: usize) -> bool {
+        let of = |place| {
+            let messages = self.network.messages_to(place);
+            let unaddressed = messages.map(|it| Envelope { to: Address::AllServers, ..it.clone() });
+            unaddressed.collect::<Vec<_>>()
+        };
+        let (mut one, two) = (of(one), of(two));
+        // Neither has an order.
+        one.len() == two.len()
+            && two.iter().all(|message| {
+                let same = one.iter().position(|other| other == message);
+                same.map(|position| one.swap_remove(position)).is_some()
+            })
+    }
+}

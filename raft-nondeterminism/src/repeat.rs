@@ -1,0 +1,120 @@
+//! Making a run again: whether the same answers give the same run, and if not, where the two part.
+//!
+//! Guarantees: what is found is something the oracle does not determine: a clock, random numbers, the
+//!             order of a hash map, or a strategy that remembers. Whose code it is in is named if it
+//!             shows again.
+
+use std::fmt;
+
+use crate::engine::{Record, Run};
+use crate::explorer::{ExploreError, Explorer};
+use crate::fingerprint::Fingerprint;
+use crate::model::{Model, ModelError};
+use crate::schedule::Line;
+use crate::strategy::{NotReproducible, TapeReplay};
+
+/// Every so many runs, one is made again.
+const ITERATIONS: u64 = 64;
+/// How many more runs it takes at most to see where two of them part.
+const TRIES: usize = 8;
+
+/// One event of a run: everything up to it, and whose state it changed.
+pub(crate) type Print = (Fingerprint, Option<String>);
+
+/// Where two runs part that should be the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parting {
+    /// The number of the event that did not do the same again, from 1.
+    pub event: usize,
+    /// Its name.
+    pub name: String,
+    /// Who handled it.
+    pub who: Option<String>,
+}
+
+impl fmt::Display for Parting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { event, name, who } = self;
+        let who = who.as_deref().unwrap_or("somebody");
+        write!(f, "in event {event}, {name:?}, {who} does not do the same again: ")?;
+        f.write_str("look for a clock, random numbers, threads, or the order of a hash map")
+    }
+}
+
+impl<M: Model> Explorer<M> {
+    /// Makes a run again, if it is its turn.
+    pub(crate) fn assert_repeats(&self, iteration: u64, run: &Run) -> Result<(), ExploreError> {
+        if iteration == 0 {
+            // Twice and by one copy of the strategy: neither the system nor the strategy may remember
+            // anything.
+            let mut strategy = self.fresh_strategy();
+            for _ in 0..2 {
+                strategy.begin(self.seed_of(0));
+                let again = self.run_once(&mut *strategy, 0, Record::Lines)?;
+                self.assert_repeated(0, run, &again)?;
+            }
+        } else if iteration.is_multiple_of(ITERATIONS) {
+            self.make_again(iteration, run, Record::Tape)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a run again from its tape.
+    pub(crate) fn make_again(
+        &self,
+        iteration: u64,
+        run: &Run,
+        record: Record,
+    ) -> Result<Run, ExploreError> {
+        let mut replay = TapeReplay::new(&run.tape);
+        let again = self.run_once(&mut replay, iteration, record).map_err(|error| match error {
+            ModelError::NotReproducible(NotReproducible { step, .. }) => {
+                self.nondeterminism(iteration, step, String::new())
+            }
+            error => error.into(),
+        })?;
+        self.assert_repeated(iteration, run, &again)?;
+        Ok(again)
+    }
+
+    /// Compares a run with the same one again.
+    fn assert_repeated(&self, iteration: u64, run: &Run, again: &Run) -> Result<(), ExploreError> {
+        let length = run.tape.len().max(again.tape.len());
+        let different = (0..length).find(|&place| run.tape.get(place) != again.tape.get(place));
+        let is_same = (run.fingerprint, &run.violation) == (again.fingerprint, &again.violation);
+        if different.is_none() && is_same {
+            return Ok(());
+        }
+        let place = different.unwrap_or(length);
+        let before = again.lines[..place.min(again.lines.len())].last();
+        let after = before.map(ToString::to_string).unwrap_or_default();
+        Err(self.nondeterminism(iteration, place + 1, after))
+    }
+
+    fn nondeterminism(&self, iteration: u64, choice: usize, after: String) -> ExploreError {
+        let parting = self.parting(iteration).map(Box::new);
+        ExploreError::Nondeterminism { iteration, choice, after, parting }
+    }
+
+    /// Makes a run several times, and finds out where two of them part.
+    fn parting(&self, iteration: u64) -> Option<Parting> {
+        let make = || {
+            let mut strategy = self.fresh_strategy();
+            strategy.begin(self.seed_of(iteration));
+            self.run_once(&mut *strategy, iteration, Record::Trace).ok()
+        };
+        let first = make()?;
+        (0..TRIES).find_map(|_| parted(&first, &make()?))
+    }
+}
+
+fn parted(one: &Run, other: &Run) -> Option<Parting> {
+    let mut pairs = one.prints.iter().zip(&other.prints);
+    let place = pairs.position(|((one, _), (other, _))| one != other)?;
+    let mut events = one.lines.iter().filter_map(|line| match line {
+        Line::Event(name) => Some(name),
+        Line::Choose { .. } => None,
+    });
+    let (name, who) = (events.nth(place)?.clone(), one.prints[place].1.clone());
+    Some(Parting { event: place + 1, name, who })
+}

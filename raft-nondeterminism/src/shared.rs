@@ -1,0 +1,67 @@
+//! A value that copies of a world share until one of them changes it.
+//!
+//! Guarantees: a copy costs a counter; a change concerns nobody else, and forgets the hash that stood for
+//!             the value before.
+
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+/// A value, shared until it is changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared<T> {
+    value: Arc<T>,
+    /// What was last asked about the value as it is.
+    hash: Cell<Option<u128>>,
+}
+
+impl<T> Shared<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { value: Arc::new(value), hash: Cell::new(None) }
+    }
+
+    /// The hash of the value, which `hash` computes unless it is known.
+    pub(crate) fn hash_with(&self, hash: impl FnOnce(&T) -> u128) -> u128 {
+        let known = self.hash.get().unwrap_or_else(|| hash(&self.value));
+        self.hash.set(Some(known));
+        known
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: Clone> DerefMut for Shared<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.hash.set(None);
+        Arc::make_mut(&mut self.value)
+    }
+}
+
+impl<T: Default> Default for Shared<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_concerns_one_copy_and_forgets_its_hash() {
+        let mut one = Shared::new(vec![1, 2]);
+        let hash = |value: &Vec<i32>| value.iter().map(|&number| number as u128).sum();
+        assert_eq!(one.hash_with(hash), 3);
+        let other = one.clone();
+        one.push(4);
+        assert_eq!((one.len(), other.len()), (3, 2));
+        assert_eq!(one.hash_with(hash), 7);
+        assert_eq!(other.hash_with(|_| unreachable!("it is known")), 3);
+    }
+}

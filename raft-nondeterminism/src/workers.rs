@@ -1,0 +1,98 @@
+//! Sharing the iterations of an epoch out among workers.
+//!
+//! Guarantees: what an epoch comes to does not depend on how many workers there are, nor on which of
+//!             them ran what: each iteration starts from what was known when the epoch began, and its
+//!             results are taken in by number.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use crate::coverage_map::{CoverageMap, Novelty};
+use crate::engine::{self, Run, Setting};
+use crate::explorer::ExploreError;
+use crate::model::Model;
+use crate::strategy::Strategy;
+
+/// What one iteration came to.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) iteration: u64,
+    pub(crate) seed: u64,
+    /// Who chose.
+    pub(crate) member: String,
+    /// Nothing was left out for ever.
+    pub(crate) is_fair: bool,
+    pub(crate) run: Run,
+    /// What the strategy wants to remember of it.
+    pub(crate) notes: Vec<u64>,
+    /// The abstract states that were new to this epoch.
+    pub(crate) states: Vec<u64>,
+}
+
+/// What is the same for all runs of an epoch.
+pub(crate) struct Epoch<'a, M> {
+    pub(crate) setting: Setting<'a, M>,
+    pub(crate) settles_at: &'a (dyn Fn(u64) -> bool + Sync),
+    pub(crate) map: &'a CoverageMap,
+    pub(crate) stops_at_bug: bool,
+    pub(crate) seed_of: &'a (dyn Fn(u64) -> u64 + Sync),
+}
+
+/// Runs some iterations, one worker per strategy, and returns what they came to, in order: all of them,
+/// or those up to the first bug.
+pub(crate) fn run_epoch<M: Model>(
+    epoch: &Epoch<'_, M>,
+    mut strategies: Vec<Box<dyn Strategy>>,
+    iterations: Range<u64>,
+) -> Result<Vec<Finished>, ExploreError> {
+    let next = AtomicU64::new(iterations.start);
+    // Nothing behind the first bug counts.
+    let end = AtomicU64::new(iterations.end);
+    let work = |mut strategy: Box<dyn Strategy>| {
+        let mut finished = Vec::new();
+        loop {
+            let iteration = next.fetch_add(1, Ordering::Relaxed);
+            if iteration >= end.load(Ordering::Relaxed) {
+                return finished;
+            }
+            let outcome = run(epoch, iteration, &mut *strategy);
+            let is_buggy = outcome.as_ref().is_ok_and(|it| it.run.violation.is_some());
+            if outcome.is_err() || is_buggy && epoch.stops_at_bug {
+                end.fetch_min(iteration + 1, Ordering::Relaxed);
+            }
+            finished.push((iteration, outcome));
+        }
+    };
+    let own = strategies.pop().expect("there is one for each worker");
+    let work = &work;
+    let mut finished = thread::scope(|scope| {
+        let helpers = strategies.into_iter().map(|strategy| scope.spawn(move || work(strategy)));
+        let helpers: Vec<_> = helpers.collect();
+        let mut finished = work(own);
+        for helper in helpers {
+            // A panic of the system under test is a violation; this one is ours.
+            finished.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        finished
+    });
+    finished.sort_unstable_by_key(|(iteration, _)| *iteration);
+    let end = end.into_inner();
+    let counted = finished.into_iter().take_while(|(iteration, _)| *iteration < end);
+    counted.map(|(_, outcome)| outcome).collect()
+}
+
+fn run<M: Model>(
+    epoch: &Epoch<'_, M>,
+    iteration: u64,
+    strategy: &mut dyn Strategy,
+) -> Result<Finished, ExploreError> {
+    let seed = (epoch.seed_of)(iteration);
+    strategy.begin(seed);
+    let setting = Setting { settles: (epoch.settles_at)(iteration), ..epoch.setting };
+    let mut novelty = Novelty::new(epoch.map);
+    let run = engine::run(&setting, strategy, Vec::new(), &mut novelty)?;
+    let (member, is_fair, notes) = (strategy.member(), strategy.is_fair(), strategy.notes());
+    let states = novelty.into_states();
+    Ok(Finished { iteration, seed, member, is_fair, run, notes, states })
+}
