@@ -60,7 +60,7 @@ pub use self::event::{Event, Happening};
 pub use self::fault::{FaultCounts, Faults};
 pub use self::filter::{CorrelationFilter, Filter, Rule};
 pub use self::message::{
-    BusMessage, Lock, LockToken, MessageState, PropertyValue, ReceiveMode, ReceivedMessage,
+    BusMessage, Lock, LockToken, MessageState, PropertyValue, ReceiveMode, ReceivedMessage, Unpack,
 };
 pub use self::meter::{Meter, OperationKind, Tally};
 pub use self::send::Published;

@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::error::BrokerError;
-use super::message::{BusMessage, Lock, LockToken, MessageState, ReceivedMessage};
+use super::message::{BusMessage, Lock, LockToken, MessageState, ReceivedMessage, Unpack};
 use super::session::Sessions;
 
 /// Messages of one queue: ready, locked, deferred or late.
@@ -51,7 +53,70 @@ pub(super) struct Stored {
     pub(super) hops: u8,
     /// Where it was before, if it was elsewhere.
     pub(super) origin: Option<Arc<Origin>>,
-    pub(super) message: Arc<BusMessage>,
+    pub(super) message: Resting,
+}
+
+/// A message that waits: as it is, or, in a long line, as the bytes it came in.
+#[derive(Debug, Clone)]
+pub(super) enum Resting {
+    Whole(Arc<BusMessage>),
+    Packed(Box<Packed>),
+}
+
+/// All that is needed to read a message again.
+#[derive(Debug, Clone)]
+pub(super) struct Packed {
+    encoded: Bytes,
+    time_to_live: Option<Duration>,
+    unpack: Unpack,
+}
+
+/// Lines longer than this hold their messages packed: memory counts for more than speed there.
+const PACKED_FROM: usize = 10_000;
+
+impl Resting {
+    /// The message, read again if it was packed.
+    pub(super) fn whole(&self) -> Arc<BusMessage> {
+        match self {
+            Self::Whole(message) => Arc::clone(message),
+            Self::Packed(packed) => {
+                let Packed { encoded, time_to_live, unpack } = &**packed;
+                let message = (unpack.0)(encoded.clone());
+                Arc::new(BusMessage { time_to_live: *time_to_live, ..message })
+            }
+        }
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Whole(message) => message.size_bytes(),
+            Self::Packed(packed) => packed.encoded.len() as u64,
+        }
+    }
+
+    pub(super) fn session_id(&self) -> Option<&str> {
+        match self {
+            Self::Whole(message) => message.session_id.as_deref(),
+            // Messages of sessions are never packed.
+            Self::Packed(_) => None,
+        }
+    }
+
+    /// The message packed, if all that it is can be read again.
+    fn packed(self) -> Self {
+        let Self::Whole(message) = &self else { return self };
+        let is_all = !message.is_changed
+            && message.session_id.is_none()
+            && message.scheduled_at.is_none()
+            && message.annotations.is_empty();
+        match (&message.encoded, message.unpack) {
+            (Some(encoded), Some(unpack)) if is_all => {
+                let (encoded, time_to_live) = (encoded.clone(), message.time_to_live);
+                Self::Packed(Box::new(Packed { encoded, time_to_live, unpack }))
+            }
+            _ => self,
+        }
+    }
 }
 
 /// Where a message was before it came here.
@@ -90,7 +155,7 @@ impl Stored {
     pub(super) fn received(&self, lock: Option<Lock>, state: MessageState) -> ReceivedMessage {
         let origin = self.origin.as_deref();
         ReceivedMessage {
-            message: Arc::clone(&self.message),
+            message: self.message.whole(),
             sequence_number: self.sequence_number,
             enqueued_sequence_number: origin.map_or(0, |origin| origin.sequence_number),
             enqueued_time: self.enqueued_time,
@@ -205,17 +270,22 @@ impl MessageQueue {
             delivery_count: 0,
             hops,
             origin,
-            message,
+            message: Resting::Whole(message),
         }
     }
 
-    fn line_up(&mut self, now: Duration, stored: Stored) {
-        match &stored.message.session_id {
+    fn line_up(&mut self, now: Duration, mut stored: Stored) {
+        match stored.message.session_id() {
             Some(id) if self.sessions.is_required => {
-                let id = id.clone();
+                let id = id.to_owned();
                 self.sessions.push(now, &id, stored);
             }
-            _ => self.ready.push(stored),
+            _ => {
+                if self.ready.len() >= PACKED_FROM {
+                    stored.message = stored.message.packed();
+                }
+                self.ready.push(stored);
+            }
         }
     }
 
@@ -293,7 +363,7 @@ impl MessageQueue {
     ) -> Option<Stored> {
         self.expire_locks(now);
         let is_theirs = |stored: &Stored| {
-            !self.sessions.is_required || stored.message.session_id.as_deref() == session
+            !self.sessions.is_required || stored.message.session_id() == session
         };
         self.deferred.get(&sequence_number).filter(|stored| is_theirs(stored))?;
         let stored = self.deferred.remove(&sequence_number)?;
@@ -391,7 +461,7 @@ impl MessageQueue {
     pub(super) fn end_session(&mut self, id: &str, is_counted: bool) {
         self.sessions.unlock(id);
         let is_theirs = |locked: &Locked| {
-            locked.until.is_none() && locked.stored.message.session_id.as_deref() == Some(id)
+            locked.until.is_none() && locked.stored.message.session_id() == Some(id)
         };
         let tokens: Vec<_> = self
             .locked
@@ -448,7 +518,7 @@ impl MessageQueue {
     ) -> Vec<ReceivedMessage> {
         let is_wanted = |stored: &&Stored| {
             !stored.is_expired(now)
-                && session.is_none_or(|id| stored.message.session_id.as_deref() == Some(id))
+                && session.is_none_or(|id| stored.message.session_id() == Some(id))
         };
         let active = |stored: &Stored| stored.received(None, MessageState::Active);
         let mut found: Vec<ReceivedMessage> =
@@ -496,9 +566,9 @@ impl MessageQueue {
 
     fn put_back(&mut self, stored: Stored) {
         self.note_expiry(stored.expires_at);
-        match &stored.message.session_id {
+        match stored.message.session_id() {
             Some(id) if self.sessions.is_required => {
-                let id = id.clone();
+                let id = id.to_owned();
                 self.sessions.put_back(&id, stored);
             }
             _ => self.ready.put_back(stored),

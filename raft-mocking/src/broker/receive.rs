@@ -91,7 +91,7 @@ impl Broker {
             entry.queue.deferred.get(*number).is_some_and(|stored| {
                 !stored.is_expired(now)
                     && (!entry.options.requires_session
-                        || stored.message.session_id.as_deref() == session)
+                        || stored.message.session_id() == session)
             })
         };
         if let Some(&missing) = sequence_numbers.iter().find(|number| !is_there(number)) {

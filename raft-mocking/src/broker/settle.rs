@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::BrokerError;
 use super::message::{BusMessage, LockToken, PropertyValue};
 use super::meter::OperationKind;
-use super::queue::{Arrival, Fall, Fallen, Locked, Origin, Stored};
+use super::queue::{Arrival, Fall, Fallen, Locked, Origin, Resting, Stored};
 use super::{Broker, Happening, QueueId};
 
 /// Application properties to set when a message is given back, deferred or dead-lettered.
@@ -227,7 +227,8 @@ impl Broker {
         let Some(dead_letter) = entry.dead_letter else { return };
         let path = entry.path.clone();
         let forward_to = entry.options.forward_dead_letters_to.clone();
-        stored.message = Arc::new(explained(&stored.message, reason, description));
+        let message = explained(&stored.message.whole(), reason, description);
+        stored.message = Resting::Whole(Arc::new(message));
         stored.origin = Some(Arc::new(Origin {
             dead_letter_source: Some(path.clone()),
             sequence_number: stored.sequence_number,
@@ -236,6 +237,7 @@ impl Broker {
         stored.expires_at = None;
         if let Some(target) = forward_to {
             let Stored { sequence_number, hops, origin, message, .. } = stored;
+            let message = message.whole();
             let arrival = Arrival { time_to_live: None, hops, origin, message };
             return self.forward(now, dead_letter, &path, &target, sequence_number, arrival);
         }
@@ -265,7 +267,11 @@ impl Broker {
             delivery_count: 0,
             hops: 0,
             origin: Some(Arc::new(Origin { dead_letter_source: Some(path), sequence_number })),
-            message: Arc::new(explained(&message, Some(reason), Some(description))),
+            message: Resting::Whole(Arc::new(explained(
+                &message,
+                Some(reason),
+                Some(description),
+            ))),
         };
         if let Some(entry) = self.queues.get_mut(&dead_letter) {
             entry.queue.push_moved(stored);
@@ -303,9 +309,9 @@ fn set_properties(bytes: &mut u64, stored: &mut Stored, properties: Properties) 
     if properties.is_empty() {
         return;
     }
-    let mut message = (*stored.message).clone();
+    let mut message = BusMessage::clone(&stored.message.whole());
     message.application_properties.extend(properties);
     message.is_changed = true;
     *bytes = *bytes - stored.message.size_bytes() + message.size_bytes();
-    stored.message = Arc::new(message);
+    stored.message = Resting::Whole(Arc::new(message));
 }

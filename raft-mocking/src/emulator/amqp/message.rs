@@ -12,7 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::DecodeError;
 use super::performative::descriptor_code;
 use super::value::{self, Decoder, Value};
-use crate::broker::{BusMessage, MessageState, PropertyValue, ReceivedMessage};
+use crate::broker::{BusMessage, MessageState, PropertyValue, ReceivedMessage, Unpack};
 
 /// The message format of a batch: each data section is an encoded message.
 pub(crate) const BATCH_FORMAT: u32 = 0x8001_3700;
@@ -55,7 +55,7 @@ fn decode_within(
     encoded: Bytes,
     fresh_id: impl FnOnce() -> String,
 ) -> Result<BusMessage, DecodeError> {
-    let mut message = BusMessage::default();
+    let mut message = BusMessage { unpack: Some(Unpack(unpack)), ..BusMessage::default() };
     let mut decoder = Decoder::new(encoded);
     let mut properties = Vec::new();
     // Where the bare message starts, and where its properties end.
@@ -152,6 +152,12 @@ pub(crate) fn time_of(value: &Value) -> Option<Duration> {
         Value::Timestamp(ms) => Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
         _ => None,
     }
+}
+
+/// Reads a bare message that was read before.
+fn unpack(encoded: Bytes) -> BusMessage {
+    // It was read without an error, and bytes do not change.
+    decode(encoded, String::new).unwrap_or_default()
 }
 
 /// Reads the messages of a batch.
