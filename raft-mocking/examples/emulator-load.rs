@@ -26,7 +26,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let usage = || io::Error::other("usage: emulator-load ADDRESS fan-out|paced|pile|connections NUMBER");
+    let usage =
+        || io::Error::other("usage: emulator-load ADDRESS fan-out|paced|pile|connections NUMBER");
     let [_, address, what, number] = &arguments[..] else { return Err(usage()) };
     let address: SocketAddr = address.parse().map_err(|_| usage())?;
     let number: u64 = number.parse().map_err(|_| usage())?;
@@ -67,7 +68,8 @@ fn fan_out(address: SocketAddr, time: Duration, pace: u64) -> io::Result<()> {
         let sent = send(&mut sender, "load", started, is_due, 64);
         let elapsed = begun.elapsed();
         is_over.store(true, Ordering::Relaxed);
-        let (received, mut latencies) = receiving.join().map_err(|_| io::Error::other("panic"))??;
+        let (received, mut latencies) =
+            receiving.join().map_err(|_| io::Error::other("panic"))??;
         let sent = sent?;
         latencies.sort_unstable();
         let percentile = |share: f64| {
@@ -187,11 +189,7 @@ fn send(
 }
 
 /// Receives until it is over and nothing more comes; returns how many came, and latencies in µs.
-fn receive(
-    peer: &mut Peer,
-    started: Instant,
-    is_over: &AtomicBool,
-) -> io::Result<(u64, Vec<u32>)> {
+fn receive(peer: &mut Peer, started: Instant, is_over: &AtomicBool) -> io::Result<(u64, Vec<u32>)> {
     let mut latencies = Vec::new();
     let mut counts = [0_u32; SUBSCRIPTIONS as usize];
     let mut granted = counts;
@@ -316,7 +314,9 @@ impl Peer {
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut peer = Self { stream, out: Vec::new(), input: vec![0; 64 * 1024], filled: 0 };
         peer.out.extend_from_slice(b"AMQP\x03\x01\x00\x00");
-        peer.put_frame(1, |out| out.extend_from_slice(b"\x00\x53\x41\xc0\x0c\x01\xa3\x09ANONYMOUS"));
+        peer.put_frame(1, |out| {
+            out.extend_from_slice(b"\x00\x53\x41\xc0\x0c\x01\xa3\x09ANONYMOUS")
+        });
         peer.out.extend_from_slice(b"AMQP\x00\x01\x00\x00");
         // open(container-id), begin(-, next-outgoing-id, incoming-window, outgoing-window)
         peer.put_frame(0, |out| out.extend_from_slice(b"\x00\x53\x10\xc0\x07\x01\xa1\x04load"));

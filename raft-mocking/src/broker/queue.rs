@@ -362,9 +362,8 @@ impl MessageQueue {
         session: Option<&str>,
     ) -> Option<Stored> {
         self.expire_locks(now);
-        let is_theirs = |stored: &Stored| {
-            !self.sessions.is_required || stored.message.session_id() == session
-        };
+        let is_theirs =
+            |stored: &Stored| !self.sessions.is_required || stored.message.session_id() == session;
         self.deferred.get(&sequence_number).filter(|stored| is_theirs(stored))?;
         let stored = self.deferred.remove(&sequence_number)?;
         if stored.is_expired(now) {

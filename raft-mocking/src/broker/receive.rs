@@ -90,8 +90,7 @@ impl Broker {
         let is_there = |number: &&u64| {
             entry.queue.deferred.get(*number).is_some_and(|stored| {
                 !stored.is_expired(now)
-                    && (!entry.options.requires_session
-                        || stored.message.session_id() == session)
+                    && (!entry.options.requires_session || stored.message.session_id() == session)
             })
         };
         if let Some(&missing) = sequence_numbers.iter().find(|number| !is_there(number)) {

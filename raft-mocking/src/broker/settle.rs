@@ -267,11 +267,7 @@ impl Broker {
             delivery_count: 0,
             hops: 0,
             origin: Some(Arc::new(Origin { dead_letter_source: Some(path), sequence_number })),
-            message: Resting::Whole(Arc::new(explained(
-                &message,
-                Some(reason),
-                Some(description),
-            ))),
+            message: Resting::Whole(Arc::new(explained(&message, Some(reason), Some(description)))),
         };
         if let Some(entry) = self.queues.get_mut(&dead_letter) {
             entry.queue.push_moved(stored);

@@ -172,7 +172,8 @@ impl Running<'_> {
     /// Memory that the process has, as Linux tells it.
     fn resident_mb(&self) -> Result<f64> {
         let path = format!("/proc/{}/status", self.child.0.id());
-        let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let status =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         Ok(kilobytes.context("the system tells no VmRSS")? / 1e3)
@@ -194,7 +195,8 @@ impl Running<'_> {
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;
         std::io::stdout().flush()?;
-        let result = serde_json::from_str(&line).with_context(|| format!("the load {what} failed"))?;
+        let result =
+            serde_json::from_str(&line).with_context(|| format!("the load {what} failed"))?;
         Ok(Held { result, _child: child })
     }
 }

@@ -11,6 +11,8 @@ mod error;
 mod incoming;
 mod link;
 mod outgoing;
+#[cfg(test)]
+mod random_tests;
 mod requests;
 mod rules;
 mod service;

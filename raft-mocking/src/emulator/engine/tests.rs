@@ -22,14 +22,14 @@ use crate::emulator::sas::tests::sign;
 use crate::emulator::sas::{DEFAULT_KEY, DEFAULT_KEY_NAME, Key, KeyRing};
 
 /// A peer that writes frames by hand, and the connection it talks to.
-struct Peer {
-    bus: Bus,
-    connection: Connection,
-    now: Duration,
+pub(super) struct Peer {
+    pub(super) bus: Bus,
+    pub(super) connection: Connection,
+    pub(super) now: Duration,
 }
 
 /// The start of the test's clock.
-const START: Duration = Duration::from_secs(1_000);
+pub(super) const START: Duration = Duration::from_secs(1_000);
 
 impl Peer {
     fn new(is_checking: bool) -> Self {
@@ -51,7 +51,7 @@ impl Peer {
     }
 
     /// A peer whose session on channel 0 has begun.
-    fn opened(is_checking: bool) -> Self {
+    pub(super) fn opened(is_checking: bool) -> Self {
         let mut peer = Self::new(is_checking);
         peer.open(&Open { container_id: "peer".to_owned(), ..Open::default() });
         peer.begin(0, 1_000);
@@ -84,7 +84,7 @@ impl Peer {
         self.connection.pump(self.now);
     }
 
-    fn send(&mut self, channel: u16, body: impl FnOnce(&mut BytesMut)) {
+    pub(super) fn send(&mut self, channel: u16, body: impl FnOnce(&mut BytesMut)) {
         let mut frame = BytesMut::new();
         put_frame(&mut frame, FrameKind::Amqp, channel, body);
         self.write(&frame);
@@ -145,7 +145,7 @@ impl Peer {
         self.send(0, |out| disposition.encode(out));
     }
 
-    fn take_output(&mut self) -> Bytes {
+    pub(super) fn take_output(&mut self) -> Bytes {
         self.connection.output().split().freeze()
     }
 
@@ -174,7 +174,7 @@ impl Peer {
         self.connection.pump(self.now);
     }
 
-    fn wait_until(&mut self, now: Duration) {
+    pub(super) fn wait_until(&mut self, now: Duration) {
         self.now = now;
         self.bus.with_broker(|broker, _| broker.expire(now));
         self.connection.handle_timeout(now);
