@@ -80,6 +80,9 @@ impl Link {
     /// When it was used last, and whether the peer sends, if it is one that may idle.
     pub(super) fn used_at(&self) -> Option<(Duration, bool)> {
         match self {
+            // Requests come seldom, and clients expect these links to stay.
+            Self::Incoming(Incoming { node: IncomingNode::Service(_), .. })
+            | Self::Outgoing(Outgoing { node: OutgoingNode::Replies { .. }, .. }) => None,
             Self::Incoming(incoming) => Some((incoming.used_at, true)),
             // A receiver that waits for a session has a time-out of its own.
             Self::Outgoing(Outgoing { node: OutgoingNode::Waiting { .. }, .. }) => None,
