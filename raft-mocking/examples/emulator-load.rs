@@ -211,7 +211,7 @@ fn receive(
                 counts[handle] += 1;
                 received += 1;
                 // One in sixteen: to look at all would cost more than to receive them.
-                if received % 16 == 0 {
+                if received.is_multiple_of(16) {
                     let body = &frame.body[frame.body.len() - BODY_BYTES..];
                     let stamp = body.first_chunk::<8>().copied().unwrap_or_default();
                     let sent_at = Duration::from_nanos(u64::from_be_bytes(stamp));

@@ -56,6 +56,9 @@ pub enum BusError {
     Closed,
 }
 
+/// Who is told of everything that happens.
+type Reader = dyn Fn(&Event) + Send + Sync;
+
 struct Shared {
     state: Mutex<State>,
     /// The broker's time at `started`.
@@ -64,7 +67,7 @@ struct Shared {
     /// Something will happen by itself sooner than was known.
     is_sooner: Notify,
     /// Who reads along.
-    reader: OnceLock<Box<dyn Fn(&Event) + Send + Sync>>,
+    reader: OnceLock<Box<Reader>>,
 }
 
 #[derive(Default)]
