@@ -107,6 +107,7 @@ mod server;
 mod server_manager;
 mod session;
 mod snapshot;
+mod state_hash;
 mod state_machine;
 mod status;
 mod storage;

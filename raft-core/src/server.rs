@@ -7,7 +7,6 @@
 //!             here are the doors, the term rule (Raft §5.1) and the dispatch.
 
 use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,8 +93,8 @@ pub struct Server {
     pub(crate) sticky_until: Timestamp,
     pub(crate) deferrals: Deferrals,
     /// Inputs that came before the server joined; `None` once it has.
-    deferred: Option<VecDeque<Input>>,
-    refusals: Refusals,
+    pub(crate) deferred: Option<VecDeque<Input>>,
+    pub(crate) refusals: Refusals,
 }
 
 impl Server {
@@ -184,43 +183,6 @@ impl Server {
             refusals: Refusals::new(),
             config,
         })
-    }
-
-    /// Takes into a hash everything that this server's future depends on, but for what its random
-    /// numbers will be: equal servers with equal inputs do the same, if `election_timeout_min` and
-    /// `election_timeout_max` are equal.
-    ///
-    /// For testers that must know whether they have been in a state before.
-    pub fn hash_state(&self, state: &mut impl Hasher) {
-        // Whoever adds a field decides here whether it is state.
-        let Self {
-            config: _,
-            members,
-            hard_state,
-            log,
-            durability,
-            role,
-            commit_index,
-            applying,
-            last_applied,
-            applies,
-            sessions,
-            snapshots,
-            reads,
-            now,
-            deadline,
-            election_timeout,
-            rng: _,
-            recovered_index,
-            sticky_until,
-            deferrals,
-            deferred,
-            refusals: _,
-        } = self;
-        (members, hard_state, log, durability, role).hash(state);
-        (commit_index, applying, last_applied, applies).hash(state);
-        (sessions, snapshots, reads, deferrals, deferred).hash(state);
-        (now, deadline, election_timeout, recovered_index, sticky_until).hash(state);
     }
 
     /// Takes one input at the time `now` and appends what it asks for to `effects`.

@@ -4,6 +4,7 @@
 //!             options and exit codes are Coyote's wherever it has the same thing.
 
 mod check_history;
+mod exhaust;
 mod interrupt;
 mod list;
 mod names;

@@ -7,13 +7,16 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::coverage_map::{CoverageMap, Novelty};
 use crate::engine::{self, Record};
 use crate::event::{EnabledView, EventClass, Pick};
 use crate::explorer;
+use crate::fault::FaultCounts;
 use crate::model::{Model, ModelError, StartError, World};
+use crate::operation::OperationCounts;
 use crate::oracle::{Choice, Oracle};
 use crate::panic;
 use crate::report::Bug;
@@ -46,6 +49,9 @@ pub struct Exhausted {
     depth: u32,
     is_complete: bool,
     bug: Option<Bug>,
+    faults: FaultCounts,
+    operations: OperationCounts,
+    goals: u64,
     elapsed: Duration,
 }
 
@@ -77,17 +83,17 @@ impl<M: Model> Exhaustive<M> {
     ///
     /// If the model does not start, or cannot be explored this way.
     pub fn run(&self) -> Result<Exhausted, ExhaustiveError> {
-        self.run_watched(|_| {})
+        self.run_watched(|_| ControlFlow::Continue(()))
     }
 
-    /// Explores, and tells now and then how far it is.
+    /// Explores, and asks now and then whether to go on: see [`Exhaustive::run`].
     ///
     /// # Errors
     ///
     /// If the model does not start, or cannot be explored this way.
     pub fn run_watched(
         &self,
-        progress: impl FnMut(&Exhausted),
+        progress: impl FnMut(&Exhausted) -> ControlFlow<()>,
     ) -> Result<Exhausted, ExhaustiveError> {
         self.model.validate()?;
         if self.states_max == 0 {
@@ -136,6 +142,24 @@ impl Exhausted {
     #[must_use]
     pub fn bug(&self) -> Option<&Bug> {
         self.bug.as_ref()
+    }
+
+    /// How often each fault happened, on all the ways from a state to a next one.
+    #[must_use]
+    pub fn faults(&self) -> &FaultCounts {
+        &self.faults
+    }
+
+    /// How often each operation was taken, likewise.
+    #[must_use]
+    pub fn operations(&self) -> &OperationCounts {
+        &self.operations
+    }
+
+    /// Which of the model's goals were reached, a bit for each.
+    #[must_use]
+    pub fn goals(&self) -> u64 {
+        self.goals
     }
 
     /// How long it took.
@@ -213,6 +237,9 @@ impl<'a, M: Model> Search<'a, M> {
             depth: 0,
             is_complete: false,
             bug: None,
+            faults: FaultCounts::default(),
+            operations: OperationCounts::default(),
+            goals: 0,
             elapsed: Duration::ZERO,
         };
         let visited = HashSet::default();
@@ -222,7 +249,7 @@ impl<'a, M: Model> Search<'a, M> {
     fn explore(
         &mut self,
         world: M::World,
-        mut progress: impl FnMut(&Exhausted),
+        mut progress: impl FnMut(&Exhausted) -> ControlFlow<()>,
     ) -> Result<(), ExhaustiveError> {
         let started = Instant::now();
         let root = Origin {
@@ -250,9 +277,11 @@ impl<'a, M: Model> Search<'a, M> {
             }
             self.exhausted.states += 1;
             self.exhausted.depth = self.exhausted.depth.max(self.origins[number].depth);
-            if self.exhausted.states.is_multiple_of(1 << 16) {
+            if self.exhausted.states.is_multiple_of(1 << 12) {
                 self.exhausted.elapsed = started.elapsed();
-                progress(&self.exhausted);
+                if progress(&self.exhausted).is_break() {
+                    break;
+                }
             }
             if self.visit_successors(number, &world, &mut frontier)? {
                 break;
@@ -282,6 +311,9 @@ impl<'a, M: Model> Search<'a, M> {
                     Err(message) => watch.panicked(message),
                 }
                 self.exhausted.transitions += 1;
+                self.exhausted.faults.add_new(&world.faults(), &next.faults());
+                self.exhausted.operations.add_new(&world.operations(), &next.operations());
+                self.exhausted.goals |= next.goals();
                 let depth = self.origins[number].depth + 1;
                 let from = u32::try_from(number).expect("so many states do not fit into memory");
                 let (chosen, _) = oracle.into_parts();

@@ -88,6 +88,12 @@ impl<M: Model> Explorer<M> {
         }
     }
 
+    /// What is explored.
+    #[must_use]
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+
     /// Changes the seed from which everything follows.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {

@@ -141,6 +141,12 @@ impl<K: Kind> Counts<K> {
         }
     }
 
+    /// Adds what happened between two counts of the same run.
+    pub(crate) fn add_new(&mut self, before: &Self, after: &Self) {
+        let counts = self.counts.iter_mut().zip(before.counts).zip(after.counts);
+        counts.for_each(|((count, before), after)| *count += after - before);
+    }
+
     /// The first kind that was allowed and never happened.
     pub(crate) fn missing(&self, plan: &Plan<K>) -> Option<K> {
         let is_missing = |&kind: &K| plan.budget(kind) > 0 && self.count(kind) == 0;

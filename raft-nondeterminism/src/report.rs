@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::coverage::Coverage;
 use crate::engine::Run;
+use crate::exhaustive::Exhausted;
 use crate::explorer::Recording;
 use crate::fault::{Fault, FaultCounts, FaultPlan};
 use crate::model::Model;
@@ -138,6 +139,24 @@ impl Report {
             coverage: None,
             shrinking: Duration::ZERO,
         }
+    }
+
+    /// What an exhaustive exploration found, as if it had been one run over and over.
+    #[must_use]
+    pub fn of_exhausted(model: &impl Model, strategy: &str, exhausted: &Exhausted) -> Self {
+        let mut report = Self::new(model, strategy.to_owned(), 0);
+        report.iterations = 1;
+        report.unique_paths = 1;
+        report.steps = exhausted.transitions();
+        report.step_bounds = (exhausted.depth() as usize, exhausted.depth() as usize);
+        report.buggy_iterations = u64::from(exhausted.bug().is_some());
+        report.bug = exhausted.bug().cloned();
+        report.faults = *exhausted.faults();
+        report.operations = *exhausted.operations();
+        report.goals.add(exhausted.goals());
+        report.unique_states = exhausted.states();
+        report.elapsed = exhausted.elapsed();
+        report
     }
 
     pub(crate) fn add(&mut self, member: &str, run: &Run, new_states: u64) {

@@ -13,11 +13,18 @@ pub(crate) struct Shared<T> {
     value: Arc<T>,
     /// What was last asked about the value as it is.
     hash: Cell<Option<u128>>,
+    /// It may have changed since somebody looked.
+    is_changed: bool,
 }
 
 impl<T> Shared<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { value: Arc::new(value), hash: Cell::new(None) }
+        Self { value: Arc::new(value), hash: Cell::new(None), is_changed: true }
+    }
+
+    /// True if it may have changed since this was last asked.
+    pub(crate) fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
     }
 
     /// The hash of the value, which `hash` computes unless it is known.
@@ -39,6 +46,7 @@ impl<T> Deref for Shared<T> {
 impl<T: Clone> DerefMut for Shared<T> {
     fn deref_mut(&mut self) -> &mut T {
         self.hash.set(None);
+        self.is_changed = true;
         Arc::make_mut(&mut self.value)
     }
 }

@@ -5,6 +5,7 @@ use raft_core::Defect;
 use raft_nondeterminism::{Goal, Model, Raft, Scenario, StrategyInfo, strategies};
 use serde::Serialize;
 
+use super::exhaust;
 use super::scenario::PROPERTIES;
 use super::summary::Counted;
 use super::{Exit, say};
@@ -132,7 +133,14 @@ fn listed_strategies() -> Vec<ListedStrategy> {
         bound: info.default_bound(),
         is_default: place == 0,
     };
-    strategies().iter().enumerate().map(listed).collect()
+    let orders = exhaust::ORDERS.iter().map(|&(name, description)| ListedStrategy {
+        name,
+        description,
+        aliases: &[],
+        bound: Some(exhaust::STATES_MAX),
+        is_default: false,
+    });
+    strategies().iter().enumerate().map(listed).chain(orders).collect()
 }
 
 fn properties() -> Vec<ListedProperty> {

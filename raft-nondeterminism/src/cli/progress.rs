@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use raft_nondeterminism::Report;
+use raft_nondeterminism::{Exhausted, Report};
 
 /// How wide the bar is.
 const COLUMNS: usize = 30;
@@ -54,6 +54,16 @@ impl Progress {
         while self.next <= report.iterations() {
             eprintln!("..... Iteration #{}", self.next);
             self.next = milestone_after(self.next);
+        }
+    }
+
+    /// The same for an exhaustive search, which has no end that is known before.
+    pub(crate) fn show_states(&mut self, exhausted: &Exhausted) {
+        let is_due = self.shown.is_none_or(|shown| shown.elapsed() >= PAUSE);
+        if self.is_terminal && is_due {
+            self.shown = Some(Instant::now());
+            let (states, depth) = (exhausted.states(), exhausted.depth());
+            draw(&format!("\r\x1b[K{states} states, depth {depth}"));
         }
     }
 

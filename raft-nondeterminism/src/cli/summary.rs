@@ -4,10 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
-use raft_nondeterminism::{Bug, Goal, Kind, MemberCounts, Model, Plan, Raft, Report, Scenario};
+use raft_nondeterminism::{
+    Bug, Exhausted, Goal, Kind, MemberCounts, Model, Plan, Raft, Report, Scenario,
+};
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::count;
+use super::exhaust;
 use super::output::Written;
 
 /// Names with numbers, in their order.
@@ -64,6 +68,11 @@ pub(crate) struct Summary<'a> {
     is_interrupted: bool,
     /// The files that say what was met, if that was asked for.
     coverage: Vec<String>,
+    /// What an exhaustive search came to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exhaustive: Option<Value>,
+    #[serde(skip)]
+    exhausted: String,
     /// In Coyote's lines.
     #[serde(skip)]
     statistics: String,
@@ -127,8 +136,17 @@ impl<'a> Summary<'a> {
             unique_states: report.unique_states(),
             is_interrupted,
             coverage: coverage.iter().map(|path| path.display().to_string()).collect(),
+            exhaustive: None,
+            exhausted: String::new(),
             statistics: report.statistics().to_string(),
         }
+    }
+
+    /// Says what an exhaustive search came to.
+    pub(crate) fn with_exhausted(mut self, exhausted: Option<&Exhausted>) -> Self {
+        self.exhaustive = exhausted.map(exhaust::json);
+        self.exhausted = exhausted.map(exhaust::text).unwrap_or_default();
+        self
     }
 
     /// One line of JSON.
@@ -144,6 +162,9 @@ impl<'a> Summary<'a> {
             text += &said;
             text.push('\n');
         };
+        if !self.exhausted.is_empty() {
+            line(self.exhausted.trim_end().to_owned());
+        }
         if self.is_interrupted {
             line("..... Interrupted before the end.".to_owned());
         }

@@ -10,6 +10,7 @@ use clap::Args;
 use raft_nondeterminism::{ExploreError, Explorer, Recording, Report, Scenario, strategy};
 use serde_json::json;
 
+use super::exhaust;
 use super::interrupt::Interrupt;
 use super::output::{self, Written};
 use super::progress::{Goal, Progress};
@@ -27,6 +28,8 @@ const SETTLES: u64 = 4;
       Finds the planted bug, shrinks the run, writes its schedule, and ends with 2.
   raft-explore test everything --time 60 --workers 2 --max-steps 1000 --settle
   raft-explore test restarts --defect vote-not-saved --explore --json | tail -n 1
+  raft-explore test small --strategy bfs
+      Everything that can happen in a cluster of three, up to the second term.
 
 Nothing is written unless a bug is found or --coverage asks for it. A bug leaves NAME.schedule.txt
 (shrunk), NAME.full.schedule.txt (as found), NAME.txt (for people), NAME.html (plays it), graphs and
@@ -120,10 +123,21 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
     }
     let interrupt = Interrupt::listen();
     let mut progress = Progress::new(goal, args.json);
-    let explored = explorer.run_watched(|report| {
-        progress.show(report);
-        if interrupt.is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    let mut exhausted = None;
+    let explored = match exhaust::parse(&args.strategy, args.strategy_bound)? {
+        Some((is_depth_first, states_max)) => {
+            let order = (args.strategy.as_str(), is_depth_first, states_max);
+            let time = args.time()?;
+            let model = explorer.model();
+            let (report, found) = exhaust::run(model, order, time, &mut progress, &interrupt)?;
+            exhausted = Some(found);
+            Ok(report)
+        }
+        None => explorer.run_watched(|report| {
+            progress.show(report);
+            if interrupt.is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }),
+    };
     progress.end();
     let report = match explored {
         Ok(report) => report,
@@ -140,6 +154,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
     let files = written.as_ref().ok().and_then(Option::as_ref);
     let coverage = covered.as_deref().unwrap_or_default();
     let summary = Summary::new(&report, &scenario, files, coverage, interrupt.is_asked());
+    let summary = summary.with_exhausted(exhausted.as_ref());
     if args.json {
         say(&format!("{}{}", bug_line(&report), summary.json()))?;
     } else {
@@ -178,7 +193,10 @@ impl TestArgs {
         let workers = NonZeroUsize::new(self.workers).unwrap_or(NonZeroUsize::MIN);
         let iterations = if self.until_bug { u64::MAX } else { self.iterations };
         let mut explorer = Explorer::new(scenario.clone())
-            .boxed_strategy(strategy(&self.strategy, self.strategy_bound)?)
+            .boxed_strategy(match exhaust::parse(&self.strategy, self.strategy_bound)? {
+                Some(_) => strategy("random", None)?,
+                None => strategy(&self.strategy, self.strategy_bound)?,
+            })
             .seed(self.seed)
             .iterations(iterations)
             .time(self.time()?)

@@ -14,6 +14,7 @@
 
 mod abstraction;
 mod client;
+mod counts;
 mod covering;
 mod event;
 mod files;
@@ -24,6 +25,7 @@ mod names;
 mod post;
 mod settle;
 mod state;
+mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -47,6 +49,7 @@ use crate::raft::watch::{Observers, Watch};
 use crate::raft::world::client::ClientHost;
 use crate::raft::world::event::Event;
 use crate::raft::world::host::{Host, SPEED};
+use crate::raft::world::view::{Trait, Traits, View};
 use crate::shared::Shared;
 use crate::strategy::NotReproducible;
 use crate::trace::Lane;
@@ -78,6 +81,9 @@ pub struct World {
     timeouts: u32,
     /// Who was concerned by any event, a bit for each.
     touched: u64,
+    /// What each host is like, and how many are.
+    views: Vec<View>,
+    traits: Traits,
 }
 
 /// The settings that differ from run to run.
@@ -172,6 +178,8 @@ impl World {
             observers: Observers::default(),
             timeouts: 0,
             touched: 0,
+            views: vec![View::default(); ids.len()],
+            traits: Traits::default(),
             scenario,
             defect,
             variant,
@@ -185,68 +193,8 @@ impl World {
             world.start(place, watch)?;
         }
         world.observers = observers;
+        world.look();
         Ok(world)
-    }
-
-    fn count(&self, class: EventClass) -> usize {
-        let hosts = |is_enabled: fn(&Host) -> bool| {
-            self.hosts.iter().filter(|host| is_enabled(host)).count()
-        };
-        match class {
-            EventClass::Deliver if self.is_choosy() => {
-                self.network.count_where(|slot| self.is_deliverable(slot))
-                    + hosts(Host::has_arrivals)
-            }
-            EventClass::Deliver => {
-                let is_down = |&place: &usize| !self.hosts[place].runs();
-                let waiting = self.places().filter(is_down);
-                let waiting: usize = waiting.map(|place| self.network.in_flight_to(place)).sum();
-                self.network.in_flight() - waiting + hosts(Host::has_arrivals)
-            }
-            EventClass::Timeout if self.is_crowded() => 0,
-            EventClass::Timeout if self.timeouts_left() == 0 => 0,
-            EventClass::Timeout => self.due().count(),
-            EventClass::Client if self.is_crowded() => 0,
-            EventClass::Client => {
-                let count = |client: &ClientHost| {
-                    usize::from(client.can_request()) + usize::from(client.can_retry())
-                };
-                self.clients.iter().map(count).sum()
-            }
-            EventClass::Save => {
-                hosts(Host::may_save) + hosts(Host::is_taking) + hosts(Host::is_applying)
-            }
-            EventClass::Duplicate if self.is_crowded() => 0,
-            EventClass::Duplicate if !self.has_budget(Fault::Duplicate) => 0,
-            EventClass::Drop if !self.has_budget(Fault::Drop) => 0,
-            EventClass::Duplicate | EventClass::Drop => self.network.in_flight(),
-            EventClass::Crash => {
-                let crashes = if self.has_budget(Fault::Crash) { hosts(Host::is_up) } else { 0 };
-                let pauses = if self.has_budget(Fault::Pause) { hosts(Host::runs) } else { 0 };
-                crashes + pauses
-            }
-            EventClass::Restart => hosts(|host| !host.runs()),
-            EventClass::Snapshot if !self.may(Operation::TakeSnapshot) => 0,
-            EventClass::Snapshot => hosts(Host::runs),
-            EventClass::Change if !self.may(Operation::ChangeMembership) => 0,
-            EventClass::Change => self.places().map(|place| self.changes(place).len()).sum(),
-            EventClass::Transfer if !self.may(Operation::TransferLeadership) => 0,
-            EventClass::Transfer => self.places().map(|place| self.successors(place).len()).sum(),
-            EventClass::Propose if !self.may(Operation::Propose) => 0,
-            EventClass::Propose => hosts(Host::leads),
-            EventClass::Read if !self.may(Operation::Read) => 0,
-            EventClass::Read => hosts(Host::knows_leader),
-            EventClass::Partition if self.cut.is_some() => 1,
-            EventClass::Partition if !self.has_budget(Fault::Partition) => 0,
-            EventClass::Disk => {
-                let failing =
-                    if self.has_budget(Fault::DiskError) { hosts(Host::may_save) } else { 0 };
-                let stalling =
-                    if self.has_budget(Fault::DiskStall) { hosts(Host::may_save) } else { 0 };
-                failing + stalling + hosts(Host::is_stalled)
-            }
-            EventClass::Partition => Cut::count(self.hosts.len()),
-        }
     }
 
     /// What a pick stands for.
@@ -259,8 +207,12 @@ impl World {
         let nth_host = |is_enabled| hosts(is_enabled).nth(index).expect(ENABLED);
         match class {
             EventClass::Deliver => {
-                let arrived = hosts(Host::has_arrivals).nth(index);
-                let rest = index.saturating_sub(hosts(Host::has_arrivals).count());
+                let arrivals = self.traits.count(Trait::HasArrivals);
+                let arrived = match arrivals {
+                    0 => None,
+                    _ => hosts(Host::has_arrivals).nth(index),
+                };
+                let rest = index.saturating_sub(arrivals);
                 let is_up =
                     |place| self.hosts.get(place).is_none_or(|host: &Shared<Host>| host.runs());
                 if arrived.is_none() && self.is_choosy() {
@@ -513,11 +465,10 @@ impl World {
     }
 
     fn has_budget(&self, fault: Fault) -> bool {
-        self.faults.is_below(&self.scenario.faults, fault)
-    }
-
-    fn may(&self, operation: Operation) -> bool {
-        !self.is_crowded() && self.operations.is_below(&self.scenario.operations, operation)
+        // Only disks with files fail.
+        let is_of_disk = matches!(fault, Fault::DiskError | Fault::DiskStall);
+        let is_possible = !is_of_disk || self.scenario.saves == SaveMode::Files;
+        is_possible && self.faults.is_below(&self.scenario.faults, fault)
     }
 
     fn places(&self) -> Range<usize> {
@@ -606,7 +557,7 @@ impl World {
 
 impl crate::model::World for World {
     fn counts(&self) -> [usize; EventClass::COUNT] {
-        EventClass::ALL.map(|class| self.count(class))
+        self.counts_by_class()
     }
 
     fn place(&self, pick: Pick) -> usize {
@@ -639,6 +590,7 @@ impl crate::model::World for World {
         self.observers = observers;
         self.touched |= 1u64.checked_shl(event.place().min(64) as u32).unwrap_or_default();
         self.mix_into(notes, event);
+        self.look();
         outcome
     }
 
@@ -678,6 +630,6 @@ impl crate::model::World for World {
     }
 
     fn abstract_state(&self) -> u64 {
-        abstraction::of(&self.hosts, &self.network)
+        abstraction::of(&self.views, self.network.in_flight())
     }
 }

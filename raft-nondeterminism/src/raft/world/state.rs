@@ -47,6 +47,8 @@ impl World {
             observers: self.observers.clone(),
             timeouts: self.timeouts,
             touched: self.touched,
+            views: self.views.clone(),
+            traits: self.traits,
         })
     }
 
@@ -71,6 +73,8 @@ impl World {
             observers,
             timeouts,
             touched: _,
+            views: _,
+            traits: _,
         } = self;
         let mut state = StateHasher::new();
         for host in hosts {
