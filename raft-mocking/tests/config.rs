@@ -1,6 +1,5 @@
 //! `Config.json`: every setting that the file of Microsoft's emulator knows comes to an entity.
 #![cfg(feature = "emulator")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
