@@ -272,7 +272,12 @@ struct Frame<'a> {
 impl Frame<'_> {
     /// Nothing is to be detached, ended or closed, and nothing rejected.
     fn refuse_errors(&self) -> io::Result<()> {
-        let is_rejected = self.code == 0x15 && self.body.windows(3).any(|w| w == b"\x00\x53\x25");
+        // disposition(role, first, last, settled, state): 0x25 is rejected.
+        let mut fields = Fields::of(self.body);
+        fields.skip();
+        _ = (fields.uint(), fields.uint());
+        fields.skip();
+        let is_rejected = self.code == 0x15 && fields.0.starts_with(b"\x00\x53\x25");
         if is_rejected || matches!(self.code, 0x16..=0x18) {
             let text = String::from_utf8_lossy(self.body).into_owned();
             return Err(io::Error::other(format!("performative {:x}: {text}", self.code)));

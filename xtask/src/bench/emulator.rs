@@ -22,6 +22,9 @@ pub(crate) struct EmulatorArgs {
     seconds: u64,
 }
 
+/// How often the latency is measured.
+const PACED_RUNS: usize = 5;
+
 /// A figure with its goal.
 struct Figure {
     name: &'static str,
@@ -62,8 +65,12 @@ pub(crate) fn run(args: &EmulatorArgs) -> Result<()> {
     drop(emulator);
 
     let emulator = programs.start()?;
-    let paced = emulator.load("paced", args.seconds)?;
-    add("the same at 100,000 in/s: p99, ms", number(&paced, "p99_us")? / 1e3, 3.0, true);
+    // What else the machine does shows in the slowest hundredth first: the median of some runs.
+    let mut p99s = (0..PACED_RUNS)
+        .map(|_| number(&emulator.load("paced", args.seconds)?, "p99_us"))
+        .collect::<Result<Vec<_>>>()?;
+    p99s.sort_by(f64::total_cmp);
+    add("the same at 100,000 in/s: p99, ms", p99s[PACED_RUNS / 2] / 1e3, 3.0, true);
     drop(emulator);
 
     let emulator = programs.start()?;
