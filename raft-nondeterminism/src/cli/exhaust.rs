@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use raft_nondeterminism::{Exhausted, Exhaustive, Raft, Report};
+use raft_nondeterminism::{Exhausted, Exhaustive, Raft, Report, Scenario};
 use serde_json::{Value, json};
 
 use super::interrupt::Interrupt;
@@ -15,10 +15,15 @@ pub(crate) const ORDERS: [(&str, &str); 2] = [
     ("dfs", "everything that can happen, one way to its end first; BOUND is the most states"),
 ];
 /// How many states are visited at most, if nothing is said: they fit into some gigabytes.
-pub(crate) const STATES_MAX: u32 = 2_000_000;
+pub(crate) const STATES_MAX: u32 = 1_000_000;
 
-/// An order, and how many states are visited at most; `None` if the strategy is another one.
-pub(crate) fn parse(strategy: &str, bound: Option<u32>) -> anyhow::Result<Option<(bool, u64)>> {
+/// An order, and how many states are visited at most; `None` if the strategy is another one. In a scenario
+/// without an end somebody must say where to stop.
+pub(crate) fn parse(
+    strategy: &str,
+    bound: Option<u32>,
+    scenario: &Scenario,
+) -> anyhow::Result<Option<(bool, u64)>> {
     let (name, suffix) = match strategy.split_once(':') {
         Some((name, suffix)) => (name, Some(suffix)),
         None => (strategy, None),
@@ -29,7 +34,15 @@ pub(crate) fn parse(strategy: &str, bound: Option<u32>) -> anyhow::Result<Option
     let own = suffix.map(|suffix| suffix.parse::<u32>()).transpose();
     let own =
         own.map_err(|_| anyhow::anyhow!("{strategy:?} does not end in a number of states"))?;
-    Ok(Some((name == "dfs", bound.or(own).unwrap_or(STATES_MAX).into())))
+    let bound = bound.or(own);
+    if bound.is_none() && !scenario.is_bounded() {
+        let scenario = scenario.name();
+        anyhow::bail!(
+            "{scenario} has no end, so it cannot be exhausted: `small` can, or say after how many states \
+             to stop: --strategy {name}:100000"
+        );
+    }
+    Ok(Some((name == "dfs", bound.unwrap_or(STATES_MAX).into())))
 }
 
 /// Explores everything, as far as there are states and time.

@@ -124,7 +124,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::listen();
     let mut progress = Progress::new(goal, args.json);
     let mut exhausted = None;
-    let explored = match exhaust::parse(&args.strategy, args.strategy_bound)? {
+    let explored = match exhaust::parse(&args.strategy, args.strategy_bound, &scenario)? {
         Some((is_depth_first, states_max)) => {
             let order = (args.strategy.as_str(), is_depth_first, states_max);
             let time = args.time()?;
@@ -193,7 +193,7 @@ impl TestArgs {
         let workers = NonZeroUsize::new(self.workers).unwrap_or(NonZeroUsize::MIN);
         let iterations = if self.until_bug { u64::MAX } else { self.iterations };
         let mut explorer = Explorer::new(scenario.clone())
-            .boxed_strategy(match exhaust::parse(&self.strategy, self.strategy_bound)? {
+            .boxed_strategy(match exhaust::parse(&self.strategy, self.strategy_bound, &scenario)? {
                 Some(_) => strategy("random", None)?,
                 None => strategy(&self.strategy, self.strategy_bound)?,
             })
@@ -207,10 +207,12 @@ impl TestArgs {
         if self.no_refinement {
             explorer = explorer.without_refinement();
         }
+        let is_of_interest =
+            |name| self.property.is_empty() || self.property.iter().any(|it| it == name);
         explorer = explorer.settle_every(match (self.settle, self.no_settle) {
             (true, _) => 1,
-            (false, false) => SETTLES,
-            (false, true) => 0,
+            (false, false) if is_of_interest("comes-to-rest") => SETTLES,
+            (false, _) => 0,
         });
         if self.fail_on_max_steps {
             explorer = explorer.fail_at_max_steps();

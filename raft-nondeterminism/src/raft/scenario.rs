@@ -462,14 +462,19 @@ impl Scenario {
     #[must_use]
     pub fn small() -> Self {
         let faults = FaultPlan::none().allow(Fault::Duplicate, 1).allow(Fault::Crash, 1);
-        let operations = OperationPlan::none().allow(Operation::Propose, 1);
         let scenario = Self::new("small", 3).protocol(Protocol::Plain).clients(0).faults(faults);
-        scenario.operations(operations).timeouts_max(2).term_max(2)
+        scenario.timeouts_max(2).term_max(2)
     }
 
     /// How many servers there are, members of the cluster or not.
     pub(crate) fn servers_and_spares(&self) -> usize {
         self.servers + self.spares
+    }
+
+    /// True if every run has an end, so that everything can be explored.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.timeouts_max > 0
     }
 
     /// True if the servers may compact their logs.

@@ -1,0 +1,88 @@
+//! Everything that can happen in small clusters, and nothing twice.
+
+use raft_core::Defect;
+use raft_nondeterminism::{
+    DurableMajority, Exhausted, Exhaustive, ExhaustiveError, Explorer, Fault, FaultPlan, Operation,
+    OperationPlan, Raft, SaveMode, Scenario,
+};
+
+fn faults(duplicates: u32, crashes: u32) -> FaultPlan {
+    FaultPlan::none().allow(Fault::Duplicate, duplicates).allow(Fault::Crash, crashes)
+}
+
+fn small(servers: usize, timeouts: u32, duplicates: u32, crashes: u32) -> Scenario {
+    Scenario::small().servers(servers).timeouts_max(timeouts).faults(faults(duplicates, crashes))
+}
+
+fn search(scenario: Scenario) -> Exhaustive<Raft> {
+    Exhaustive::new(&Raft::new(scenario))
+}
+
+fn exhausted(search: &Exhaustive<Raft>) -> Exhausted {
+    let exhausted = search.run().expect("it can be explored");
+    assert_eq!(exhausted.bug().map(|bug| bug.violation().to_string()), None);
+    assert!(exhausted.is_complete());
+    exhausted
+}
+
+/// The numbers change only with the protocol: whoever changes it looks at them.
+#[test]
+fn small_clusters_have_so_many_states_and_break_nothing_in_any() {
+    let golden = [
+        (small(2, 2, 0, 0), 96),
+        (small(3, 1, 0, 0), 52),
+        (small(3, 1, 1, 1), 5_774),
+        (small(2, 2, 1, 1), 7_389),
+    ];
+    for (scenario, states) in golden {
+        assert_eq!(exhausted(&search(scenario.clone())).states(), states, "{scenario:?}");
+    }
+    let proposing = OperationPlan::none().allow(Operation::Propose, 1);
+    let scenario = small(3, 1, 0, 0).operations(proposing);
+    let found = exhausted(&search(scenario));
+    assert_eq!((found.states(), found.transitions()), (228, 514));
+}
+
+#[test]
+fn both_orders_visit_the_same_states() {
+    let search = search(small(2, 2, 1, 1));
+    let (breadth, depth) = (exhausted(&search), exhausted(&search.clone().depth_first()));
+    assert_eq!(breadth.states(), depth.states());
+    assert_eq!(breadth.transitions(), depth.transitions());
+    assert!(breadth.depth() < depth.depth(), "the shortest ways are shorter");
+}
+
+/// A vote that comes twice elects a leader of four servers with two votes.
+#[test]
+fn the_shortest_way_to_a_bug_is_found_and_replays() {
+    let scenario = small(4, 1, 1, 0);
+    let explorer = Explorer::new(scenario).defect(Defect::VoteCountedTwice);
+    let mut explorer = explorer.monitor(DurableMajority);
+    let found = Exhaustive::new(explorer.model()).run().expect("it can be explored");
+    let bug = found.bug().expect("one duplicate is enough");
+    assert!(!found.is_complete(), "the search ends with it");
+    assert_eq!(
+        bug.schedule().events(),
+        bug.shrunk().schedule().events(),
+        "nothing can be left out"
+    );
+    explorer = explorer.without_refinement();
+    let again = explorer.replay_watched(bug.schedule()).expect("it replays");
+    assert_eq!(again.violation(), Some(bug.violation()));
+}
+
+#[test]
+fn a_search_that_gives_up_says_that_there_is_more() {
+    let found = search(small(3, 2, 0, 0)).states_max(100).run().expect("it can be explored");
+    assert_eq!((found.states(), found.is_complete()), (100, false));
+}
+
+#[test]
+fn what_cannot_be_told_apart_is_refused() {
+    let files = small(3, 1, 0, 0).saves(SaveMode::Files);
+    assert_eq!(search(files).run().unwrap_err(), ExhaustiveError::Unknowable);
+    let none = search(small(3, 1, 0, 0)).states_max(0).run().unwrap_err();
+    assert_eq!(none, ExhaustiveError::ZeroBound);
+    let nobody = search(Scenario::small().servers(0)).run().unwrap_err();
+    assert_eq!(nobody.to_string(), "servers must be more than zero");
+}
