@@ -3,21 +3,22 @@
 //! Guarantees: a receiver that waits is woken by the message that ends its wait; dropping a
 //! waiting [`Receiver::receive`] loses no message.
 //! Relies on:  tokio's clock, so that paused time works. It is read, never slept on: a message that is
-//! late wakes nobody, unless somebody runs `Bus::let_in_late`, as the emulator does.
+//! late, scheduled or locked wakes nobody by itself, unless somebody runs [`Bus::keep_time`], as the
+//! emulator does.
 //! Elsewhere:  what the entities do is in [`crate::broker`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::broker::{
-    Broker, BrokerConfig, BrokerError, BusMessage, Meter, Published, QueueId, ReceiveMode,
-    ReceivedMessage, Rule, SubscriptionOptions, TopicOptions,
+    Broker, BrokerConfig, BrokerError, BusMessage, Event, Meter, Published, QueueId, QueueOptions,
+    ReceiveMode, ReceivedMessage, Rule, SubscriptionOptions, TopicOptions,
 };
 
 /// A handle to a bus in this process. Clones share the bus.
@@ -55,13 +56,18 @@ pub enum BusError {
     Closed,
 }
 
+/// Who is told of everything that happens.
+type Reader = dyn Fn(&Event) + Send + Sync;
+
 struct Shared {
     state: Mutex<State>,
     /// The broker's time at `started`.
     epoch: Duration,
     started: Instant,
-    /// Some message is late.
-    is_late: Notify,
+    /// Something will happen by itself sooner than was known.
+    is_sooner: Notify,
+    /// Who reads along.
+    reader: OnceLock<Box<Reader>>,
 }
 
 #[derive(Default)]
@@ -93,13 +99,27 @@ impl Bus {
     pub fn with_config(config: BrokerConfig, epoch: Duration) -> Self {
         let state = State { broker: Broker::new(config), ..State::default() };
         let state = Mutex::new(state);
-        let shared = Shared { state, epoch, started: Instant::now(), is_late: Notify::new() };
+        let shared = Shared {
+            state,
+            epoch,
+            started: Instant::now(),
+            is_sooner: Notify::new(),
+            reader: OnceLock::new(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
     /// The broker's time now.
     pub fn now(&self) -> Duration {
         self.shared.epoch + self.shared.started.elapsed()
+    }
+
+    /// Creates a queue.
+    ///
+    /// # Errors
+    /// As [`Broker::create_queue`], or `Closed`.
+    pub fn create_queue(&self, name: &str, options: QueueOptions) -> Result<(), BusError> {
+        self.call(|broker, now| broker.create_queue(now, name, options)).map(drop)
     }
 
     /// Creates a topic.
@@ -144,9 +164,7 @@ impl Bus {
     /// # Errors
     /// `NotFound`, or `Closed`.
     pub fn delete_topic(&self, name: &str) -> Result<(), BusError> {
-        self.call(|broker, _| broker.delete_topic(name))?;
-        self.wake_all();
-        Ok(())
+        self.call(|broker, _| broker.delete_topic(name))
     }
 
     /// Deletes a subscription; its receivers get [`BrokerError::Deleted`].
@@ -154,9 +172,7 @@ impl Bus {
     /// # Errors
     /// `NotFound`, or `Closed`.
     pub fn delete_subscription(&self, topic: &str, name: &str) -> Result<(), BusError> {
-        self.call(|broker, _| broker.delete_subscription(topic, name))?;
-        self.wake_all();
-        Ok(())
+        self.call(|broker, _| broker.delete_subscription(topic, name))
     }
 
     /// Sends a message to a topic.
@@ -176,14 +192,7 @@ impl Bus {
         topic: &str,
         messages: Vec<BusMessage>,
     ) -> Result<Published, BusError> {
-        let now = self.now();
-        let mut state = self.open_state()?;
-        let published = state.broker.publish_batch(now, topic, messages)?;
-        state.wake(&published.queues);
-        if published.late > 0 {
-            self.shared.is_late.notify_one();
-        }
-        Ok(published)
+        self.call(|broker, now| broker.publish_batch(now, topic, messages))
     }
 
     /// A receiver of a subscription that deletes what it receives. Several share the messages.
@@ -191,7 +200,16 @@ impl Bus {
     /// # Errors
     /// `NotFound`, or `Closed`.
     pub fn receiver(&self, topic: &str, subscription: &str) -> Result<Receiver, BusError> {
-        let queue = self.call(|broker, _| broker.subscription(topic, subscription))?.queue;
+        self.receiver_at(&format!("{topic}/Subscriptions/{subscription}"))
+    }
+
+    /// A receiver of a queue, a subscription, or the dead-letter queue of either, by its address, that
+    /// deletes what it receives.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Closed`.
+    pub fn receiver_at(&self, address: &str) -> Result<Receiver, BusError> {
+        let queue = self.call(|broker, _| broker.queue_at(address))?;
         let listener = Arc::new(Listener::default());
         self.listen(queue, &listener);
         Ok(Receiver { bus: self.clone(), queue, listener })
@@ -208,29 +226,46 @@ impl Bus {
         self.state().broker.meter().clone()
     }
 
-    /// Runs `call` on the broker itself. What it publishes wakes nobody; use [`Bus::publish`].
+    /// Runs `call` on the broker itself, and wakes whoever waits for what it did.
     pub fn with_broker<R>(&self, call: impl FnOnce(&mut Broker, Duration) -> R) -> R {
         let now = self.now();
-        call(&mut self.state().broker, now)
+        self.shared.run(&mut self.state(), now, call)
     }
 
-    /// Wakes the receivers of late messages when these arrive, for ever.
-    #[cfg(feature = "emulator")]
-    pub(crate) async fn let_in_late(self) {
+    /// Has `reader` told of everything that happens from now on, in its order. There is one at most: a
+    /// second call changes nothing.
+    pub fn read_along(&self, reader: impl Fn(&Event) + Send + Sync + 'static) {
+        _ = self.shared.reader.set(Box::new(reader));
+        self.state().broker.keep_events(true);
+    }
+
+    /// Does what time does to the broker, when it does it, for ever: a task to spawn if messages are to
+    /// be scheduled, to expire into a dead-letter queue, or to come back when their locks end while
+    /// everybody waits. On paused time hours pass in no time.
+    pub async fn keep_time(self) {
         loop {
-            let (now, next) = self.with_broker(|broker, now| (now, broker.next_arrival()));
+            let (now, next) = self.with_broker(|broker, now| (now, broker.next_due()));
             match next {
-                Some(at) if at <= now => {
-                    let awake = self.with_broker(|broker, now| broker.expire(now));
-                    self.wake(&awake);
-                }
+                Some(at) if at <= now => self.expire(),
                 Some(at) => {
-                    // Another one may come sooner.
-                    _ = tokio::time::timeout(at - now, self.shared.is_late.notified()).await;
+                    // Something else may come sooner.
+                    _ = tokio::time::timeout(at - now, self.shared.is_sooner.notified()).await;
                 }
-                None => self.shared.is_late.notified().await,
+                None => self.shared.is_sooner.notified().await,
             }
         }
+    }
+
+    /// Does what time has done to the broker by now.
+    pub fn expire(&self) {
+        let now = self.now();
+        let mut state = self.state();
+        // An entity for which somebody waits is not idle.
+        let waiting: Vec<_> = state.listeners.keys().copied().collect();
+        waiting.into_iter().for_each(|queue| state.broker.touch(now, queue));
+        let awake = state.broker.expire(now);
+        self.shared.read_along(&mut state);
+        state.wake(&awake);
     }
 
     /// Has `listener` told whenever `queue` may have a message.
@@ -258,12 +293,6 @@ impl Bus {
         }
     }
 
-    /// Tells the listeners of `queues` that there may be messages.
-    #[cfg(feature = "emulator")]
-    pub(crate) fn wake(&self, queues: &[QueueId]) {
-        self.state().wake(queues);
-    }
-
     /// Tells every listener to look again, for instance because its queue is gone.
     pub(crate) fn wake_all(&self) {
         let mut state = self.state();
@@ -276,7 +305,7 @@ impl Bus {
         call: impl FnOnce(&mut Broker, Duration) -> Result<R, BrokerError>,
     ) -> Result<R, BusError> {
         let now = self.now();
-        Ok(call(&mut self.open_state()?.broker, now)?)
+        Ok(self.shared.run(&mut *self.open_state()?, now, call)?)
     }
 
     fn open_state(&self) -> Result<MutexGuard<'_, State>, BusError> {
@@ -290,8 +319,40 @@ impl Bus {
     }
 }
 
+impl Shared {
+    fn read_along(&self, state: &mut State) {
+        if let Some(reader) = self.reader.get() {
+            state.broker.take_events().iter().for_each(reader);
+        }
+    }
+
+    fn run<R>(
+        &self,
+        state: &mut State,
+        now: Duration,
+        call: impl FnOnce(&mut Broker, Duration) -> R,
+    ) -> R {
+        let due = state.broker.next_due();
+        let result = call(&mut state.broker, now);
+        self.read_along(state);
+        let woken = state.broker.take_woken();
+        if !woken.is_empty() {
+            state.wake(&woken);
+        }
+        let is_sooner = match (due, state.broker.next_due()) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(before), Some(after)) => after < before,
+        };
+        if is_sooner {
+            self.is_sooner.notify_one();
+        }
+        result
+    }
+}
+
 impl State {
-    fn wake(&mut self, queues: &[QueueId]) {
+    fn wake<'a>(&mut self, queues: impl IntoIterator<Item = &'a QueueId>) {
         for queue in queues {
             let listeners = self.listeners.get(queue).into_iter().flatten();
             listeners.filter_map(Weak::upgrade).for_each(|listener| listener.tell(*queue));
@@ -335,7 +396,9 @@ impl Receiver {
     pub fn try_receive(&mut self) -> Result<Option<ReceivedMessage>, BusError> {
         let now = self.bus.now();
         let mut state = self.bus.state();
-        let received = state.broker.receive(now, self.queue, ReceiveMode::ReceiveAndDelete)?;
+        let received = self.bus.shared.run(&mut state, now, |broker, now| {
+            broker.receive(now, self.queue, ReceiveMode::ReceiveAndDelete)
+        })?;
         if received.is_none() && state.is_closed {
             return Err(BusError::Closed);
         }

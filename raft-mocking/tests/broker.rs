@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use raft_mocking::broker::{
     Broker, BrokerConfig, BrokerError, BusMessage, CorrelationFilter, EntityKind, Filter,
-    OperationKind, QueueId, Quota, ReceiveMode, Rule, SubscriptionOptions, TopicOptions,
+    OperationKind, QueueId, Quota, ReceiveMode, Rule, SqlFilter, SubscriptionOptions, TopicOptions,
 };
 
 const NOW: Duration = Duration::from_secs(1_000);
@@ -166,10 +166,9 @@ fn limits_of_the_service_hold() {
         broker.create_subscription(NOW, "t", "r", Default::default()),
         Err(too_many(EntityKind::Subscription))
     );
-    assert_eq!(
-        broker.add_rule("t", "s", Rule::new("me", Filter::True)),
-        Err(too_many(EntityKind::Rule))
-    );
+    let sql = |name| Rule::new(name, SqlFilter::new("term = 1").unwrap());
+    broker.add_rule("t", "s", sql("one")).unwrap();
+    assert_eq!(broker.add_rule("t", "s", sql("two")), Err(too_many(EntityKind::Rule)));
 }
 
 #[test]

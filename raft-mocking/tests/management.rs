@@ -146,21 +146,28 @@ async fn bad_requests_are_refused_and_change_nothing() {
     let emulator = Emulator::start().await.unwrap();
     ask(&emulator, "PUT", "/t", TOPIC).await;
     ask(&emulator, "PUT", "/t/subscriptions/s", SUBSCRIPTION).await;
-    let sql = rule(r#"<Filter i:type="SqlFilter"><SqlExpression>a = 1</SqlExpression></Filter>"#);
+    let sql = rule(r#"<Filter i:type="SqlFilter"><SqlExpression>a =</SqlExpression></Filter>"#);
     let action = rule(r#"<Action i:type="SqlRuleAction"/>"#);
-    let session = SUBSCRIPTION
-        .replace("/>", "><RequiresSession>true</RequiresSession></SubscriptionDescription>");
+    let with =
+        |child: &str| SUBSCRIPTION.replace("/>", &format!(">{child}</SubscriptionDescription>"));
+    let session = with("<RequiresSession>perhaps</RequiresSession>");
+    let forward = with("<ForwardTo>nowhere</ForwardTo>");
+    let idle = with("<AutoDeleteOnIdle>PT1M</AutoDeleteOnIdle>");
+    let lock = with("<LockDuration>PT6M</LockDuration>");
     let huge = "x".repeat(300_000);
-    let steps: [(&str, &str, u16); 10] = [
+    let steps: [(&str, &str, u16); 13] = [
         ("/u", "not xml", 400),
         ("/u", "", 400),
         ("/u", SUBSCRIPTION, 400),
         ("/u", &TOPIC.replace("PT1M", "soon"), 400),
         ("/a%20b", TOPIC, 400),
         ("/u", &huge, 413),
-        ("/t/subscriptions/u", &session, 501),
-        ("/t/subscriptions/s/rules/u", &sql, 501),
-        ("/t/subscriptions/s/rules/u", &action, 501),
+        ("/t/subscriptions/u", &session, 400),
+        ("/t/subscriptions/u", &forward, 404),
+        ("/t/subscriptions/u", &idle, 400),
+        ("/t/subscriptions/u", &lock, 400),
+        ("/t/subscriptions/s/rules/u", &sql, 400),
+        ("/t/subscriptions/s/rules/u", &action, 400),
         ("/$Resources/topics", TOPIC, 405),
     ];
     for (path, body, status) in steps {
@@ -175,11 +182,35 @@ async fn bad_requests_are_refused_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn creating_a_queue_is_refused_as_not_implemented() {
+async fn queue_keeps_what_its_description_says() {
     let emulator = Emulator::start().await.unwrap();
-    let queue = TOPIC.replace("TopicDescription", "QueueDescription");
-    let (status, body) = ask(&emulator, "PUT", "/q", &queue).await;
-    assert!(status == 501 && body.contains("Queues are not implemented"), "{status} {body}");
+    let children = "<LockDuration>PT30S</LockDuration><RequiresSession>true</RequiresSession>\
+        <RequiresDuplicateDetection>true</RequiresDuplicateDetection>\
+        <MaxDeliveryCount>3</MaxDeliveryCount>\
+        <DeadLetteringOnMessageExpiration>true</DeadLetteringOnMessageExpiration>\
+        <AutoDeleteOnIdle>PT5M</AutoDeleteOnIdle><Status>SendDisabled</Status>";
+    let queue = format!(
+        "<entry><content><QueueDescription>{children}</QueueDescription></content></entry>"
+    );
+    assert_eq!(ask(&emulator, "PUT", "/q", &queue).await.0, 201);
+    assert_eq!(ask(&emulator, "PUT", "/q", TOPIC).await.0, 409, "queues and topics share names");
+    let (status, body) = ask(&emulator, "GET", "/Q", "").await;
+    assert_eq!(status, 200);
+    for part in [
+        "<LockDuration>PT30S<",
+        "<RequiresSession>true<",
+        "<RequiresDuplicateDetection>true<",
+        "<MaxDeliveryCount>3<",
+        "<DeadLetteringOnMessageExpiration>true<",
+        "<AutoDeleteOnIdle>PT5M",
+        "<Status>SendDisabled<",
+    ] {
+        assert!(body.contains(part), "{part} is not in {body}");
+    }
+    let (_, list) = ask(&emulator, "GET", "/$Resources/queues", "").await;
+    assert!(list.contains(">q</title>"), "{list}");
+    assert_eq!(ask(&emulator, "DELETE", "/q", "").await.0, 200);
+    assert_eq!(ask(&emulator, "GET", "/q", "").await.0, 404);
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ fn stop(
 
 #[test]
 fn wrong_usage_exits_with_2() {
-    let table: [&[&str]; 8] = [
+    let table: [&[&str]; 11] = [
         &["--bogus"],
         &["--amqp-port", "70000"],
         &["--max-message-size", "1"],
@@ -40,6 +40,9 @@ fn wrong_usage_exits_with_2() {
         &["--duplicate", "often"],
         &["--latency", "9..5"],
         &["--throttle", "premium"],
+        &["--key", "nameless"],
+        &["--key", "a=b:Write"],
+        &["--tls-cert", "without-its-key.pem"],
     ];
     for arguments in table {
         let output = output(arguments);
@@ -101,6 +104,65 @@ fn json_is_one_object_per_line() {
         assert!(ready.contains(field), "{ready}");
     }
     let (code, rest) = stop(child, "-TERM", out);
-    let stopped = r#"{"billable_operations":0,"delayed":0,"dropped":0,"duplicated":0,"event":"stopped","throttled":0}"#;
+    let stopped = r#"{"billable_operations":0,"delayed":0,"dropped":0,"duplicated":0,"event":"stopped","reordered":0,"throttled":0}"#;
     assert_eq!((code, rest.trim()), (Some(0), stopped));
+}
+
+#[test]
+fn malformed_config_is_refused_with_its_line() {
+    let folder = std::env::temp_dir().join(format!("emulator-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("Config.json");
+    let table = [
+        ("{\n \"UserConfig\": {\n  \"Namespaces\": [{]\n }}", "line 3"),
+        (
+            "{\"UserConfig\": {\"Namespaces\": [{\"Name\": \"n\",\n\"Queues\": [{\"Name\": \"q\",\n\
+             \"Properties\": {\"LockDuration\": \"soon\"}}]}]}}",
+            "line 3: 'soon' is no duration",
+        ),
+        (
+            "{\"UserConfig\": {\"Namespaces\": [{\"Name\": \"n\",\n\"Queues\": [{\"Name\": \"q\",\n\
+             \"Properties\": {\"Lock\": \"PT1M\"}}]}]}}",
+            "line 3: unknown field `Lock`",
+        ),
+        (
+            "{\"UserConfig\": {\"Namespaces\": [{\"Name\": \"n\",\n\"Queues\": [\n{\"Name\": \"a b\"}]}]}}",
+            "line 3: 'a b' cannot be created",
+        ),
+    ];
+    for (text, reason) in table {
+        std::fs::write(&path, text).unwrap();
+        let config = path.to_str().unwrap();
+        let output = output(&["--amqp-port", "0", "--admin-port", "0", "--config", config]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{error}");
+        assert!(error.contains(reason) && error.contains("Config.json"), "{error}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn bill_is_printed_at_the_end_and_every_flag_has_its_variable() {
+    let mut command = program(&[]);
+    for (name, value) in [
+        ("AMQP_PORT", "0"),
+        ("ADMIN_PORT", "0"),
+        ("QUEUES", "one;two"),
+        ("SEED", "7"),
+        ("DROP", "0.1"),
+        ("LATENCY", "1..2"),
+        ("BILL", "true"),
+    ] {
+        command.env(format!("SERVICE_BUS_EMULATOR_{name}"), value);
+    }
+    let mut child = command.spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut ready = String::new();
+    out.read_line(&mut ready).unwrap();
+    let (code, rest) = stop(child, "-TERM", out);
+    assert_eq!(code, Some(0));
+    let has_row = |entity: &str| {
+        rest.lines().any(|line| line.starts_with(entity) && line.contains("management"))
+    };
+    assert!(has_row("one ") && has_row("two ") && rest.contains("USD"), "{rest}");
 }

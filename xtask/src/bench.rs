@@ -1,9 +1,10 @@
-//! `cargo xtask bench`: what `raft-core` costs, beside its peers and our goals.
+//! `cargo xtask bench`: what `raft-core` and the emulator cost, beside peers and our goals.
 //!
 //! The packages `xtask/bench-*` measure one thing of one engine per run; here is what to run, how often, and
 //! what it should come to.
 
 mod core;
+mod emulator;
 mod measures;
 mod report;
 mod runner;
@@ -36,6 +37,11 @@ enum What {
   cargo xtask bench core --peers --json | tail -1
   cargo xtask bench core --peers --report xtask/bench-core/REPORT.md")]
     Core(Options),
+    /// The Service Bus emulator: messages a second, latency, connections, memory.
+    #[command(after_help = "Examples:
+  cargo xtask bench emulator
+  cargo xtask bench emulator --json | tail -1")]
+    Emulator(emulator::EmulatorArgs),
     /// The storage in files, on a disk of this machine.
     #[command(after_help = "Examples:
   cargo xtask bench storage --quick
@@ -71,6 +77,7 @@ struct Options {
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     match &args.what {
         What::Core(options) => measure(core::suite(), options, None),
+        What::Emulator(args) => emulator::run(args),
         What::Storage { options, dir } => {
             let target = package_target("bench-storage")?;
             let folder = dir.as_ref().unwrap_or(&target);

@@ -212,9 +212,7 @@ fn chaos() -> Result<()> {
     Ok(())
 }
 
-/// The official Python client against the emulator.
+/// The official Python clients against the emulator.
 fn python() -> Result<()> {
-    execute(
-        Command::new("bash").arg(root().join("raft-mocking/python/check.sh")).current_dir(root()),
-    )
+    crate::conformance::run_python()
 }

@@ -4,6 +4,7 @@
 mod bench;
 mod chaos;
 mod ci;
+mod conformance;
 mod demo;
 mod explore;
 mod fix;
@@ -33,6 +34,8 @@ enum Command {
     Chaos(chaos::ChaosArgs),
     /// Measure it: what the core and its storage cost, beside other libraries and our goals.
     Bench(bench::BenchArgs),
+    /// Have the official Service Bus clients try all they can on the emulator.
+    Conformance(conformance::ConformanceArgs),
     /// Feed the protocol and the codec what nobody would send, for a bounded time.
     Fuzz(fuzz::FuzzArgs),
     /// Explore a scenario: `raft-explore test`, with its options.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Chaos(args) => return exit(chaos::run(&args)),
         Command::Bench(args) => bench::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Explore(args) => return exit(explore::run("test", &args)),
         Command::Replay(args) => return exit(explore::run("replay", &args)),

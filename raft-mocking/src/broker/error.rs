@@ -63,10 +63,22 @@ pub enum BrokerError {
         /// The limit.
         length_max: usize,
     },
-    /// The topic is full: its receivers are slower than its senders, or gone.
-    #[error("the topic '{topic}' reached its quota of {quota}")]
+    /// A property of the service's own is longer than allowed.
+    #[error("a {name} of {length} characters exceeds the limit of {length_max}")]
+    PropertyTooLong {
+        /// Which property.
+        name: &'static str,
+        /// Characters in the refused value.
+        length: usize,
+        /// The limit.
+        length_max: usize,
+    },
+    /// The topic or queue is full: its receivers are slower than its senders, or gone.
+    #[error(
+        "the maximum entity size has been reached or exceeded: '{topic}' reached its quota of {quota}"
+    )]
     QuotaExceeded {
-        /// The full topic.
+        /// The full topic or queue.
         topic: String,
         /// Which quota.
         quota: Quota,
@@ -74,6 +86,71 @@ pub enum BrokerError {
     /// The namespace is throttled; try again after a while.
     #[error("the request was terminated because the namespace is being throttled")]
     ServerBusy,
+    /// Sending to the entity, or receiving from it, is switched off.
+    #[error("the messaging entity '{path}' is disabled")]
+    EntityDisabled {
+        /// The entity.
+        path: String,
+    },
+    /// A message without a session id was sent to a queue that wants one.
+    #[error(
+        "the SessionId was not set on a message, and it cannot be sent to the entity '{path}'; \
+         entities that have session support enabled can only receive messages that have the SessionId \
+         set to a valid value"
+    )]
+    SessionRequired {
+        /// The queue.
+        path: String,
+    },
+    /// The entity has sessions, and none was accepted.
+    #[error(
+        "it is not possible for an entity that requires sessions to create a non-sessionful message \
+         receiver: '{path}'"
+    )]
+    SessionReceiverRequired {
+        /// The queue or subscription.
+        path: String,
+    },
+    /// The entity has no sessions.
+    #[error(
+        "a sessionful message receiver cannot be created on an entity that does not require sessions: \
+         '{path}'"
+    )]
+    SessionsNotSupported {
+        /// The queue or subscription.
+        path: String,
+    },
+    /// Another receiver holds the session.
+    #[error(
+        "the requested session '{id}' cannot be accepted; it may be locked by another receiver"
+    )]
+    SessionCannotBeLocked {
+        /// The session.
+        id: String,
+    },
+    /// The lock of the session expired, or was given back.
+    #[error("the session lock has expired on the message session; accept a new one")]
+    SessionLockLost,
+    /// No message, deferred or scheduled, has this number.
+    #[error("the message with the sequence number {sequence_number} could not be found")]
+    MessageNotFound {
+        /// The number that was asked for.
+        sequence_number: u64,
+    },
+    /// The entity forwards what it gets, so nothing can be received from it.
+    #[error("cannot create a message receiver on the entity '{path}' with auto-forwarding enabled")]
+    ForwardingEnabled {
+        /// The queue or subscription.
+        path: String,
+    },
+    /// An option has a value that is not allowed, or that cannot be changed.
+    #[error("the value of '{name}' is not allowed: {reason}")]
+    InvalidOption {
+        /// The option.
+        name: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
     /// The lock expired, or the message was settled already.
     #[error("the lock supplied is invalid: it expired, or the message was settled already")]
     LockLost,
@@ -83,6 +160,8 @@ pub enum BrokerError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EntityKind {
+    /// A queue.
+    Queue,
     /// A topic.
     Topic,
     /// A subscription of a topic.
@@ -94,6 +173,7 @@ pub enum EntityKind {
 impl fmt::Display for EntityKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Queue => "queue",
             Self::Topic => "topic",
             Self::Subscription => "subscription",
             Self::Rule => "rule",

@@ -22,12 +22,19 @@ pub struct Faults {
     pub delay: f64,
     /// How late it comes then.
     pub delay_range: Range<Duration>,
+    /// The chance that a copy lets those pass that are sent within the next moment.
+    pub reorder: f64,
     /// Every send is refused because the broker is busy.
     pub is_busy: bool,
+    /// Every send is refused because its entity is full.
+    pub is_full: bool,
     /// Sends are refused while they would cost more than this per second, in the credits of the
     /// service: 1 per message and per copy, 1 per filter. Up to one second's credits may be saved up.
     pub credits_per_second: Option<u64>,
 }
+
+/// How long a copy is held back at most that lets others pass.
+const REORDER_MAX: Duration = Duration::from_millis(20);
 
 impl Faults {
     /// What the Standard tier allows a namespace.
@@ -43,6 +50,8 @@ pub struct FaultCounts {
     pub duplicated: u64,
     /// Copies that came late.
     pub delayed: u64,
+    /// Copies that let others pass.
+    pub reordered: u64,
     /// Sends that were refused because the broker was busy.
     pub throttled: u64,
     /// Connections that were cut; only an emulator has any.
@@ -95,6 +104,19 @@ impl FaultPlan {
     }
 
     fn lateness(&mut self) -> Lateness {
+        self.delay() + self.hold_back()
+    }
+
+    fn hold_back(&mut self) -> Lateness {
+        if !self.dice.chance(self.faults.reorder) {
+            return Duration::ZERO;
+        }
+        self.counts.reordered += 1;
+        let width = u64::try_from(REORDER_MAX.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(1 + self.dice.below(width))
+    }
+
+    fn delay(&mut self) -> Lateness {
         if !self.dice.chance(self.faults.delay) {
             return Duration::ZERO;
         }

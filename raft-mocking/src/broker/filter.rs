@@ -1,11 +1,13 @@
 //! Rules: which messages a subscription gets a copy of.
 //!
-//! Guarantees: a rule compares for equality only and with regard to case; all conditions of one
-//! filter must hold; several rules of one subscription are OR-ed into a single copy.
+//! Guarantees: a correlation filter compares for equality only and with regard to case; all its
+//! conditions must hold; the rules of one subscription that have no action are OR-ed into a single
+//! copy, and each rule with an action makes one of its own.
 
 use std::collections::BTreeMap;
 
 use super::message::{BusMessage, PropertyValue};
+use super::sql::{EvaluationError, SqlAction, SqlFilter};
 
 /// A named filter of a subscription.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +16,8 @@ pub struct Rule {
     pub name: String,
     /// What it lets through.
     pub filter: Filter,
+    /// What it changes in a copy of its own of what it lets through.
+    pub action: Option<SqlAction>,
 }
 
 impl Rule {
@@ -22,7 +26,14 @@ impl Rule {
 
     /// A rule with this name and filter.
     pub fn new(name: impl Into<String>, filter: impl Into<Filter>) -> Self {
-        Self { name: name.into(), filter: filter.into() }
+        Self { name: name.into(), filter: filter.into(), action: None }
+    }
+
+    /// The same rule with an action: its copy is another one than that of the rules without.
+    #[must_use]
+    pub fn with_action(mut self, action: SqlAction) -> Self {
+        self.action = Some(action);
+        self
     }
 }
 
@@ -36,16 +47,28 @@ pub enum Filter {
     False,
     /// Messages with given properties.
     Correlation(Box<CorrelationFilter>),
+    /// Messages for which a condition holds.
+    Sql(Box<SqlFilter>),
 }
 
 impl Filter {
     /// Whether a subscription with this filter gets a copy of `message`.
-    pub fn matches(&self, message: &BusMessage) -> bool {
+    ///
+    /// # Errors
+    /// A condition in SQL cannot be computed for the message.
+    pub fn matches(&self, message: &BusMessage) -> Result<bool, EvaluationError> {
         match self {
-            Self::True => true,
-            Self::False => false,
-            Self::Correlation(filter) => filter.matches(message),
+            Self::True => Ok(true),
+            Self::False => Ok(false),
+            Self::Correlation(filter) => Ok(filter.matches(message)),
+            Self::Sql(filter) => filter.matches(message),
         }
+    }
+}
+
+impl From<SqlFilter> for Filter {
+    fn from(filter: SqlFilter) -> Self {
+        Self::Sql(Box::new(filter))
     }
 }
 
@@ -100,11 +123,20 @@ impl CorrelationFilter {
             wanted.is_none() || wanted == found
         };
         pairs.into_iter().all(is_equal)
-            && self
-                .properties
-                .iter()
-                .all(|(name, value)| message.application_properties.get(name) == Some(value))
+            && self.properties.iter().all(|(name, value)| {
+                message.application_properties.get(name).is_some_and(|found| is_same(value, found))
+            })
     }
+}
+
+/// Equal, as far as the kinds of numbers go that clients write the same number as.
+fn is_same(left: &PropertyValue, right: &PropertyValue) -> bool {
+    let number = |value: &PropertyValue| match *value {
+        PropertyValue::Int(value) => Some(value as f64),
+        PropertyValue::Double(value) => Some(value),
+        _ => None,
+    };
+    left == right || (number(left).is_some() && number(left) == number(right))
 }
 
 #[cfg(test)]
@@ -153,6 +185,8 @@ mod tests {
             ..CorrelationFilter::default()
         };
         assert!(filter("term", 7_i64.into()).matches(&message));
+        assert!(filter("term", 7.0.into()).matches(&message));
+        assert!(!filter("term", 7.5.into()).matches(&message));
         assert!(!filter("term", "7".into()).matches(&message));
         assert!(!filter("Term", 7.into()).matches(&message));
         assert!(!filter("absent", PropertyValue::Null).matches(&message));

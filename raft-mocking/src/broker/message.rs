@@ -42,14 +42,39 @@ pub struct BusMessage {
     pub application_properties: BTreeMap<String, PropertyValue>,
     /// How long the message is worth delivering; `None` leaves it to the entity.
     pub time_to_live: Option<Duration>,
+    /// When the message is to be enqueued, if not at once.
+    pub scheduled_at: Option<Duration>,
+    /// The sender's own annotations; no rule sees them.
+    pub annotations: BTreeMap<String, PropertyValue>,
     /// The payload; shared, never copied.
     pub body: Bytes,
     /// The bare AMQP message as it arrived (properties, application properties, body), if it
     /// arrived over AMQP. The broker never reads it.
     pub encoded: Option<Bytes>,
+    /// The broker changed properties since then, so `encoded` holds old ones.
+    pub is_changed: bool,
+    /// How to read `encoded` again: a long line of messages keeps nothing but that.
+    pub unpack: Option<Unpack>,
 }
 
-/// The longest message id.
+/// Reads an encoded message, which was read before.
+#[derive(Clone, Copy)]
+pub struct Unpack(pub fn(Bytes) -> BusMessage);
+
+impl fmt::Debug for Unpack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unpack")
+    }
+}
+
+impl PartialEq for Unpack {
+    /// How a message is read makes no difference between two messages.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// The longest message id, session id, and so on.
 const MESSAGE_ID_LENGTH_MAX: usize = 128;
 /// The largest single property.
 const PROPERTY_BYTES_MAX: u64 = 32 * 1024;
@@ -94,6 +119,20 @@ impl BusMessage {
     #[must_use]
     pub fn with_time_to_live(mut self, time_to_live: Duration) -> Self {
         self.time_to_live = Some(time_to_live);
+        self
+    }
+
+    /// The same message, of a session.
+    #[must_use]
+    pub fn with_session_id(mut self, session_id: impl Into<String>) -> Self {
+        self.session_id = Some(session_id.into());
+        self
+    }
+
+    /// The same message, to be enqueued at a later time.
+    #[must_use]
+    pub fn with_scheduled_at(mut self, at: Duration) -> Self {
+        self.scheduled_at = Some(at);
         self
     }
 
@@ -148,6 +187,15 @@ impl BusMessage {
                 length,
                 length_max: MESSAGE_ID_LENGTH_MAX,
             });
+        }
+        for (name, id) in
+            [("session id", &self.session_id), ("reply-to session id", &self.reply_to_session_id)]
+        {
+            let length = id.as_ref().map_or(0, |id| id.chars().count());
+            if length > MESSAGE_ID_LENGTH_MAX {
+                let length_max = MESSAGE_ID_LENGTH_MAX;
+                return Err(BrokerError::PropertyTooLong { name, length, length_max });
+            }
         }
         let application = self.application_properties.values().map(PropertyValue::size_bytes);
         let fixed = self.fixed_properties().into_iter().flatten().map(|text| text.len() as u64);
@@ -253,16 +301,34 @@ impl From<f64> for PropertyValue {
 pub struct ReceivedMessage {
     /// What was sent; shared between the subscriptions.
     pub message: Arc<BusMessage>,
-    /// The broker's number for this copy: rising, per subscription, from 1.
+    /// The broker's number for this copy: rising, per queue or subscription, from 1.
     pub sequence_number: u64,
+    /// The number it had where it was sent to, if it was forwarded or dead-lettered since; else 0.
+    pub enqueued_sequence_number: u64,
     /// When the broker took the message.
     pub enqueued_time: Duration,
     /// From this moment on the message is not delivered any more.
     pub expires_at: Option<Duration>,
     /// How often this copy was handed out before.
     pub delivery_count: u32,
+    /// The queue or subscription that dead-lettered it.
+    pub dead_letter_source: Option<String>,
+    /// What it was doing.
+    pub state: MessageState,
     /// The lock, if the copy was received with [`ReceiveMode::PeekLock`].
     pub lock: Option<Lock>,
+}
+
+/// What a message does in its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MessageState {
+    /// It waits for a receiver, or is with one.
+    Active,
+    /// It waits to be asked for by its number.
+    Deferred,
+    /// It waits for its time.
+    Scheduled,
 }
 
 /// The right to settle one received message, for some time.

@@ -13,6 +13,10 @@ use std::fmt;
 /// A message is billed once for each block of this size that it starts.
 const BILLED_BLOCK_BYTES: u64 = 64 * 1024;
 
+/// The list price of a million operations from the 13 millionth to the 100 millionth of a month, before
+/// which they are included in the base fee of about USD 10.
+const USD_PER_MILLION: f64 = 0.80;
+
 /// What kind of call an operation was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -84,6 +88,17 @@ impl Meter {
         total
     }
 
+    /// What all operations would cost in US dollars at the first rate beyond those that the Standard
+    /// tier's base fee includes. An estimate from list prices: check them before you rely on it.
+    pub fn marginal_usd(&self) -> f64 {
+        self.operations() as f64 * USD_PER_MILLION / 1e6
+    }
+
+    /// How many filters were asked about messages.
+    pub fn filter_evaluations(&self) -> u64 {
+        self.filter_evaluations
+    }
+
     /// One row per entity path and kind, in a fixed order.
     pub fn rows(&self) -> impl Iterator<Item = (&str, OperationKind, Tally)> {
         self.entities.iter().flat_map(|(path, kinds)| {
@@ -109,10 +124,6 @@ impl Meter {
             None => self.entities.entry(path.to_owned()).or_default(),
         };
         kinds.entry(kind).or_default().add(tally);
-    }
-
-    pub(super) fn filter_evaluations(&self) -> u64 {
-        self.filter_evaluations
     }
 
     pub(super) fn record_filter_evaluations(&mut self, count: u64) {

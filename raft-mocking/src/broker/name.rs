@@ -35,7 +35,7 @@ pub(crate) fn validate(kind: EntityKind, name: &str) -> Result<(), BrokerError> 
 }
 
 fn problem_of(kind: EntityKind, name: &str) -> Option<NameProblem> {
-    let is_topic = kind == EntityKind::Topic;
+    let is_topic = matches!(kind, EntityKind::Topic | EntityKind::Queue);
     let length_max = if is_topic { TOPIC_LENGTH_MAX } else { NAME_LENGTH_MAX };
     if name.is_empty() {
         return Some(NameProblem::Empty);

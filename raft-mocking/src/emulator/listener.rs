@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::engine::{Connection, FRAME_BYTES_MAX, Settings};
 use super::management;
+use super::tls::{self, Tls};
 use crate::bus::Bus;
 
 /// How long a peer may take to show what it speaks.
@@ -49,6 +50,10 @@ pub(super) struct Control {
     pub(super) is_stopping: bool,
     /// Each increment cuts all connections.
     pub(super) blips: u64,
+    /// Each increment detaches all links.
+    pub(super) detaches: u64,
+    /// Each increment ends all tokens.
+    pub(super) expiries: u64,
 }
 
 /// What goes wrong with connections on purpose, and how often it did.
@@ -63,8 +68,10 @@ pub(super) struct ConnectionFaults {
 pub(super) struct Host {
     pub(super) bus: Bus,
     pub(super) settings: Arc<Settings>,
+    pub(super) faults: Arc<ConnectionFaults>,
+    pub(super) control: Arc<watch::Sender<Control>>,
     connections_max: usize,
-    faults: Arc<ConnectionFaults>,
+    tls: Arc<Tls>,
 }
 
 impl Host {
@@ -73,8 +80,10 @@ impl Host {
         settings: Arc<Settings>,
         connections_max: usize,
         faults: Arc<ConnectionFaults>,
+        control: Arc<watch::Sender<Control>>,
+        tls: Arc<Tls>,
     ) -> Self {
-        Self { bus, settings, connections_max, faults }
+        Self { bus, settings, faults, control, connections_max, tls }
     }
 }
 
@@ -141,23 +150,73 @@ async fn serve_until_told(
 ) {
     // Small frames must not wait for each other; without it everything merely is slower.
     _ = stream.set_nodelay(true);
-    let first = tokio::select! {
-        first = timeout(FIRST_BYTES_TIMEOUT, first_bytes(&mut stream)) => first,
-        _ = control.changed() => return,
-    };
-    let Ok(Ok(first)) = first else { return };
-    let result = if face == Face::Any && first.starts_with(b"AMQP") {
-        serve_amqp(stream, first, &host, control).await
+    let Some(first) = first_in_time(&mut stream, &mut control).await else { return };
+    let result = if first.first() == Some(&tls::FIRST_BYTE) {
+        let stream = Prefixed { first, stream };
+        serve_encrypted(stream, face, host, control).await
     } else {
-        management::serve(Prefixed { first, stream }, host, control).await
+        serve_plain(stream, first, face, host, control).await
     };
     if let Err(error) = result {
         tracing::debug!(%error, "connection lost");
     }
 }
 
+/// Serves what is under TLS.
+async fn serve_encrypted(
+    stream: Prefixed<TcpStream>,
+    face: Face,
+    host: Arc<Host>,
+    mut control: watch::Receiver<Control>,
+) -> io::Result<()> {
+    let acceptor = host.tls.acceptor().map_err(io::Error::other)?;
+    let accepted = tokio::select! {
+        accepted = timeout(FIRST_BYTES_TIMEOUT, acceptor.accept(stream)) => accepted,
+        () = cut(&mut control) => return Ok(()),
+    };
+    let mut stream = accepted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let Some(first) = first_in_time(&mut stream, &mut control).await else { return Ok(()) };
+    serve_plain(stream, first, face, host, control).await
+}
+
+async fn serve_plain<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    first: BytesMut,
+    face: Face,
+    host: Arc<Host>,
+    control: watch::Receiver<Control>,
+) -> io::Result<()> {
+    if face == Face::Any && first.starts_with(b"AMQP") {
+        return serve_amqp(stream, first, &host, control).await;
+    }
+    let stream = Prefixed { first, stream };
+    match management::serve(stream, Arc::clone(&host), control.clone()).await? {
+        // One that was upgraded carries AMQP.
+        Some(socket) => serve_amqp(socket, BytesMut::new(), &host, control).await,
+        None => Ok(()),
+    }
+}
+
+/// The first bytes of a peer that shows what it speaks in time.
+async fn first_in_time<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    control: &mut watch::Receiver<Control>,
+) -> Option<BytesMut> {
+    tokio::select! {
+        first = timeout(FIRST_BYTES_TIMEOUT, first_bytes(stream)) => first.ok()?.ok(),
+        () = cut(control) => None,
+    }
+}
+
+/// Waits until connections that have nothing to say goodbye to are to end.
+pub(super) async fn cut(control: &mut watch::Receiver<Control>) {
+    let blips = control.borrow().blips;
+    // An error means that the emulator is gone, which is as good a reason.
+    _ = control.wait_for(|told| told.is_stopping || told.blips > blips).await;
+}
+
 /// Reads until it is clear whether the peer speaks AMQP.
-async fn first_bytes(stream: &mut TcpStream) -> io::Result<BytesMut> {
+async fn first_bytes<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<BytesMut> {
     let mut first = BytesMut::with_capacity(READ_BYTES);
     while first.len() < 4 && b"AMQP".starts_with(&first) {
         if stream.read_buf(&mut first).await? == 0 {
@@ -177,6 +236,7 @@ async fn serve_amqp<S: AsyncRead + AsyncWrite>(
     let mut connection = Connection::new(bus.clone(), Arc::clone(&host.settings));
     let told = connection.listener();
     let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut known = *control.borrow_and_update();
     // When the rest of the output must have been written; known once nothing more is read.
     let mut write_until = None;
     loop {
@@ -202,7 +262,7 @@ async fn serve_amqp<S: AsyncRead + AsyncWrite>(
                     return Ok(());
                 }
             }
-            written = writer.write_buf(connection.output()), if has_output => {
+            written = write_out(&mut writer, connection.output()), if has_output => {
                 written?;
                 connection.note_written(bus.now());
             }
@@ -214,10 +274,20 @@ async fn serve_amqp<S: AsyncRead + AsyncWrite>(
                 connection.handle_timeout(bus.now());
             }
             changed = control.changed() => {
-                if changed.is_err() || !control.borrow_and_update().is_stopping {
+                let told = *control.borrow_and_update();
+                if changed.is_err() || (told.blips > known.blips && !told.is_stopping) {
                     return Ok(());
                 }
-                connection.close(bus.now());
+                if told.detaches > known.detaches {
+                    connection.detach_idle(bus.now());
+                }
+                if told.expiries > known.expiries {
+                    connection.expire_tokens(bus.now());
+                }
+                if told.is_stopping {
+                    connection.close(bus.now());
+                }
+                known = told;
             }
         }
     }
@@ -227,6 +297,12 @@ async fn serve_amqp<S: AsyncRead + AsyncWrite>(
     let drain = async { while reader.read(&mut discarded).await.is_ok_and(|count| count > 0) {} };
     _ = timeout(LINGER, drain).await;
     Ok(())
+}
+
+/// Writes some of the output; what is under it may hold back nothing once all was written.
+async fn write_out<W: AsyncWrite + Unpin>(writer: &mut W, out: &mut BytesMut) -> io::Result<()> {
+    writer.write_buf(out).await?;
+    if out.is_empty() { writer.flush().await } else { Ok(()) }
 }
 
 async fn sleep_or_never(deadline: Option<Instant>) {
@@ -286,17 +362,20 @@ mod tests {
     const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
     /// Control of a host, the host itself, and the two ends of a pipe that holds a few bytes.
-    fn parts() -> (watch::Sender<Control>, Arc<Host>, DuplexStream, DuplexStream) {
+    fn parts() -> (Arc<watch::Sender<Control>>, Arc<Host>, DuplexStream, DuplexStream) {
         let settings = Settings {
             keys: KeyRing { is_checking: false, keys: Vec::new() },
             idle_timeout: IDLE_TIMEOUT,
+            link_idle_timeout: 10 * IDLE_TIMEOUT,
             links_max: 8,
             counter: AtomicU64::new(1),
         };
         let bus = Bus::with_config(BrokerConfig::default(), Duration::from_secs(1_000));
         let (near, far) = duplex(32);
-        let host = Host::new(bus, Arc::new(settings), 8, Arc::default());
-        (watch::Sender::default(), Arc::new(host), near, far)
+        let control: Arc<watch::Sender<Control>> = Arc::default();
+        let (faults, tls) = (Arc::default(), Arc::default());
+        let host = Host::new(bus, Arc::new(settings), 8, faults, Arc::clone(&control), tls);
+        (control, Arc::new(host), near, far)
     }
 
     /// As far as Open, without reading a byte of the answers.

@@ -7,14 +7,20 @@
 //! face of the same broker without the network.
 
 mod amqp;
+mod config;
+mod control;
 mod engine;
 mod listener;
 mod management;
 mod sas;
+mod tls;
+mod trace;
+mod websocket;
 
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -23,9 +29,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use self::config::{Config, ConfigError};
 use self::engine::Settings;
 use self::listener::{ConnectionFaults, Control, Face, Host};
-use self::sas::{DEFAULT_KEY, DEFAULT_KEY_NAME, KeyRing};
+pub use self::sas::Rights;
+use self::sas::{DEFAULT_KEY, DEFAULT_KEY_NAME, Key, KeyRing};
+use self::tls::Tls;
+pub use self::tls::TlsError;
 use crate::broker::{BrokerConfig, FaultCounts, Faults, Meter};
 use crate::bus::Bus;
 
@@ -47,8 +57,9 @@ pub struct Emulator {
     amqp_address: SocketAddr,
     admin_address: Option<SocketAddr>,
     key: (String, String),
-    control: watch::Sender<Control>,
+    control: Arc<watch::Sender<Control>>,
     connections: Arc<ConnectionFaults>,
+    tls: Arc<Tls>,
     tasks: Vec<JoinHandle<()>>,
     late: JoinHandle<()>,
 }
@@ -66,6 +77,21 @@ pub enum EmulatorError {
         #[source]
         source: io::Error,
     },
+    /// The certificate that was given cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The entities to start with are refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The trace cannot be written.
+    #[error("cannot write the trace {path}")]
+    Trace {
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The port cannot be listened on for another reason.
     #[error("cannot listen on port {port} of 127.0.0.1")]
     Listen {
@@ -78,16 +104,32 @@ pub enum EmulatorError {
 }
 
 /// How an emulator is to be started; see [`Emulator::builder`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EmulatorBuilder {
     amqp_port: u16,
     admin_port: Option<u16>,
     is_checking_keys: bool,
     key: Option<(String, String)>,
+    more_keys: Vec<Key>,
+    tls_files: Option<(PathBuf, PathBuf)>,
+    config: Option<Config>,
+    trace: Option<PathBuf>,
     broker: BrokerConfig,
     idle_timeout: Duration,
+    link_idle_timeout: Duration,
     links_max: usize,
     connections_max: usize,
+}
+
+impl fmt::Debug for EmulatorBuilder {
+    /// Without the keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmulatorBuilder")
+            .field("amqp_port", &self.amqp_port)
+            .field("admin_port", &self.admin_port)
+            .field("broker", &self.broker)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for EmulatorBuilder {
@@ -97,8 +139,13 @@ impl Default for EmulatorBuilder {
             admin_port: None,
             is_checking_keys: true,
             key: None,
+            more_keys: Vec::new(),
+            tls_files: None,
+            config: None,
+            trace: None,
             broker: BrokerConfig::default(),
             idle_timeout: Duration::from_secs(240),
+            link_idle_timeout: Duration::from_secs(600),
             links_max: 1_000,
             connections_max: 5_000,
         }
@@ -135,6 +182,40 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Entities to start with.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// A file for what happens to every message, as one JSON object per line.
+    #[must_use]
+    pub fn trace(mut self, path: impl Into<PathBuf>) -> Self {
+        self.trace = Some(path.into());
+        self
+    }
+
+    /// A certificate and its key, in PEM; without them one is made for `localhost` when a client
+    /// wants TLS.
+    #[must_use]
+    pub fn tls_files(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls_files = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// One more key, which allows no more than these rights.
+    #[must_use]
+    pub fn key_with_rights(
+        mut self,
+        name: impl Into<String>,
+        key: impl Into<String>,
+        rights: Rights,
+    ) -> Self {
+        self.more_keys.push(Key { name: name.into(), key: key.into(), rights });
+        self
+    }
+
     /// The largest message or batch, in bytes; 256 KB by default.
     #[must_use]
     pub fn message_bytes_max(mut self, bytes: u64) -> Self {
@@ -153,6 +234,13 @@ impl EmulatorBuilder {
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
+        self
+    }
+
+    /// When an unused link is detached; 10 minutes by default, as in the service.
+    #[must_use]
+    pub fn link_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.link_idle_timeout = timeout;
         self
     }
 
@@ -183,24 +271,44 @@ impl EmulatorBuilder {
         let (amqp, amqp_address) = amqp;
         let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let bus = Bus::with_config(self.broker, epoch);
+        if let Some(config) = &self.config {
+            bus.with_broker(|broker, now| config.create(broker, now))?;
+        }
+        if let Some(path) = &self.trace {
+            let failed = |source| EmulatorError::Trace { path: path.display().to_string(), source };
+            trace::write(&bus, path).map_err(failed)?;
+        }
         let default_key = (DEFAULT_KEY_NAME.to_owned(), DEFAULT_KEY.to_owned());
         let key = self.key.unwrap_or_else(|| default_key.clone());
         let settings = Settings {
             keys: KeyRing {
                 is_checking: self.is_checking_keys,
-                keys: vec![key.clone(), default_key],
+                keys: [&key, &default_key]
+                    .map(|(name, key)| Key::root(name.clone(), key.clone()))
+                    .into_iter()
+                    .chain(self.more_keys)
+                    .collect(),
             },
+            link_idle_timeout: self.link_idle_timeout,
             idle_timeout: self.idle_timeout,
             links_max: self.links_max,
             counter: AtomicU64::new(1),
         };
-        let (control, watched) = watch::channel(Control::default());
+        let tls = match &self.tls_files {
+            Some((certificate, key)) => Tls::from_files(certificate, key)?,
+            None => Tls::default(),
+        };
+        let tls = Arc::new(tls);
+        let control = Arc::new(watch::Sender::new(Control::default()));
+        let watched = control.subscribe();
         let connections = Arc::new(ConnectionFaults::default());
         let host = Host::new(
             bus.clone(),
             Arc::new(settings),
             self.connections_max,
             Arc::clone(&connections),
+            Arc::clone(&control),
+            Arc::clone(&tls),
         );
         let host = Arc::new(host);
         let accept = |listener, face| {
@@ -212,8 +320,18 @@ impl EmulatorBuilder {
             address
         });
         tracing::info!(%amqp_address, ?admin_address, "listening");
-        let late = tokio::spawn(bus.clone().let_in_late());
-        Ok(Emulator { bus, amqp_address, admin_address, key, control, connections, tasks, late })
+        let late = tokio::spawn(bus.clone().keep_time());
+        Ok(Emulator {
+            bus,
+            amqp_address,
+            admin_address,
+            key,
+            control,
+            connections,
+            tls,
+            tasks,
+            late,
+        })
     }
 }
 
@@ -251,6 +369,14 @@ impl Emulator {
         self.admin_address
     }
 
+    /// The certificate in PEM that clients are to trust who want TLS, which every port understands.
+    ///
+    /// # Errors
+    /// None could be made.
+    pub fn certificate_pem(&self) -> Result<&str, TlsError> {
+        self.tls.certificate_pem()
+    }
+
     /// The same broker without the network: to create entities, send, receive.
     pub fn bus(&self) -> &Bus {
         &self.bus
@@ -261,9 +387,24 @@ impl Emulator {
         self.bus.meter()
     }
 
+    /// The bill as JSON: by entity and kind, and what it would cost.
+    pub fn bill(&self) -> String {
+        control::bill(&self.bus.meter()).to_string()
+    }
+
     /// Cuts every connection without a word, as a broker that is moved does. New ones are welcome.
     pub fn drop_connections(&self) {
         self.control.send_modify(|control| control.blips += 1);
+    }
+
+    /// Detaches every link as the service does with one that nobody used for 10 minutes.
+    pub fn detach_links(&self) {
+        self.control.send_modify(|control| control.detaches += 1);
+    }
+
+    /// Has every token that was put expire now; clients are to put new ones.
+    pub fn expire_tokens(&self) {
+        self.control.send_modify(|control| control.expiries += 1);
     }
 
     /// What goes wrong with deliveries from now on; [`BrokerConfig::seed`] says with which.

@@ -1,9 +1,10 @@
 //! Shared access signatures: who may do what, as far as keys tell.
 //!
 //! A token names a resource, an expiry and a key, and is signed with that key (HMAC-SHA256 over
-//! resource and expiry). It covers the resource and everything below it. Both keys the emulator
-//! knows have every right, so a valid token may send, listen and manage.
+//! resource and expiry). It covers the resource and everything below it, and carries the rights of its
+//! key.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -21,8 +22,60 @@ pub(crate) const DEFAULT_KEY: &str = "SAS_KEY_VALUE";
 pub(crate) struct KeyRing {
     /// Without this every token passes.
     pub(crate) is_checking: bool,
-    /// Name and key.
-    pub(crate) keys: Vec<(String, String)>,
+    pub(crate) keys: Vec<Key>,
+}
+
+/// A key of the namespace, with what it allows.
+#[derive(Clone)]
+pub(crate) struct Key {
+    pub(crate) name: String,
+    pub(crate) key: String,
+    pub(crate) rights: Rights,
+}
+
+impl Key {
+    /// A key that allows everything.
+    pub(crate) fn root(name: impl Into<String>, key: impl Into<String>) -> Self {
+        Self { name: name.into(), key: key.into(), rights: Rights::ALL }
+    }
+}
+
+/// What a token allows. Who may manage may do all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Sending.
+    pub send: bool,
+    /// Receiving.
+    pub listen: bool,
+    /// Creating, changing and deleting entities.
+    pub manage: bool,
+}
+
+impl Rights {
+    /// Everything.
+    pub const ALL: Self = Self { send: true, listen: true, manage: true };
+
+    /// Whether some right of `other` is among these.
+    pub(crate) fn touch(self, other: Self) -> bool {
+        self.manage || (self.send && other.send) || (self.listen && other.listen)
+    }
+}
+
+impl FromStr for Rights {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut rights = Self::default();
+        for word in text.split(',').map(str::trim) {
+            match word.to_ascii_lowercase().as_str() {
+                "send" => rights.send = true,
+                "listen" => rights.listen = true,
+                "manage" => rights = Self::ALL,
+                _ => return Err(format!("'{word}' is none of Send, Listen and Manage")),
+            }
+        }
+        Ok(rights)
+    }
 }
 
 /// A token that passed: what it covers, and until when (time since the Unix epoch).
@@ -30,6 +83,7 @@ pub(crate) struct KeyRing {
 pub(crate) struct Grant {
     pub(crate) path: String,
     pub(crate) expires_at: Option<Duration>,
+    pub(crate) rights: Rights,
 }
 
 impl Grant {
@@ -64,7 +118,8 @@ impl KeyRing {
         now: Duration,
     ) -> Result<Grant, TokenError> {
         if !self.is_checking {
-            return Ok(Grant { path: path.to_owned(), expires_at: None });
+            let rights = Rights::ALL;
+            return Ok(Grant { path: path.to_owned(), expires_at: None, rights });
         }
         let Some(fields) = token.trim().strip_prefix("SharedAccessSignature ") else {
             let is_jwt = token.starts_with("eyJ");
@@ -80,18 +135,18 @@ impl KeyRing {
         let signature = decode_percent(field("sig")?).ok_or(TokenError::Malformed)?;
         let signature = BASE64.decode(signature).map_err(|_| TokenError::Malformed)?;
         let signed = format!("{resource}\n{expiry}");
-        let is_signed_with = |(name, key): &(String, String)| {
-            *name == key_name && is_signature(key, &signed, &signature)
-        };
-        if !self.keys.iter().any(is_signed_with) {
+        let is_signed_with =
+            |key: &&Key| key.name == key_name && is_signature(&key.key, &signed, &signature);
+        let Some(key) = self.keys.iter().find(is_signed_with) else {
             return Err(TokenError::Signature);
-        }
+        };
         let expires_at = Duration::from_secs(expiry_secs);
         if expires_at <= now {
             return Err(TokenError::Expired { expiry_secs });
         }
         let resource = decode_percent(resource).ok_or(TokenError::Malformed)?;
-        let grant = Grant { path: entity_path(&resource), expires_at: Some(expires_at) };
+        let (path_of_token, rights) = (entity_path(&resource), key.rights);
+        let grant = Grant { path: path_of_token, expires_at: Some(expires_at), rights };
         if !is_at_or_below(path, &grant.path) {
             return Err(TokenError::Audience { path: path.to_owned() });
         }
@@ -99,9 +154,13 @@ impl KeyRing {
         Ok(Grant { path: path.to_owned(), ..grant })
     }
 
-    /// Checks a key name and key given in the clear (SASL PLAIN).
-    pub(crate) fn is_key(&self, name: &str, key: &str) -> bool {
-        !self.is_checking || self.keys.iter().any(|known| known.0 == name && known.1 == key)
+    /// What a key name and key given in the clear (SASL PLAIN) allow.
+    pub(crate) fn rights_of(&self, name: &str, key: &str) -> Option<Rights> {
+        if !self.is_checking {
+            return Some(Rights::ALL);
+        }
+        let found = self.keys.iter().find(|known| known.name == name && known.key == key);
+        found.map(|key| key.rights)
     }
 }
 
@@ -153,7 +212,7 @@ pub(crate) mod tests {
     }
 
     fn key_ring() -> KeyRing {
-        KeyRing { is_checking: true, keys: vec![(DEFAULT_KEY_NAME.into(), DEFAULT_KEY.into())] }
+        KeyRing { is_checking: true, keys: vec![Key::root(DEFAULT_KEY_NAME, DEFAULT_KEY)] }
     }
 
     #[test]

@@ -12,12 +12,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::DecodeError;
 use super::performative::descriptor_code;
 use super::value::{self, Decoder, Value};
-use crate::broker::{BusMessage, PropertyValue, ReceivedMessage};
+use crate::broker::{BusMessage, MessageState, PropertyValue, ReceivedMessage, Unpack};
 
 /// The message format of a batch: each data section is an encoded message.
 pub(crate) const BATCH_FORMAT: u32 = 0x8001_3700;
 
 const HEADER: u64 = 0x70;
+const DELIVERY_ANNOTATIONS: u64 = 0x71;
 const MESSAGE_ANNOTATIONS: u64 = 0x72;
 const PROPERTIES: u64 = 0x73;
 const APPLICATION_PROPERTIES: u64 = 0x74;
@@ -26,6 +27,18 @@ const AMQP_VALUE: u64 = 0x77;
 
 /// The annotation of a message that must not be delivered yet.
 const SCHEDULED: &str = "x-opt-scheduled-enqueue-time";
+/// The annotations that are the service's to write.
+const OWN_ANNOTATIONS: [&str; 7] = [
+    "x-opt-enqueued-time",
+    "x-opt-sequence-number",
+    "x-opt-enqueue-sequence-number",
+    "x-opt-locked-until",
+    "x-opt-lock-token",
+    "x-opt-deadletter-source",
+    "x-opt-message-state",
+];
+/// Annotations that a message may have besides; more are not kept.
+const ANNOTATIONS_MAX: usize = 64;
 
 /// Reads one message. `fresh_id` makes a message id if the sender gave none.
 pub(crate) fn decode(
@@ -42,7 +55,7 @@ fn decode_within(
     encoded: Bytes,
     fresh_id: impl FnOnce() -> String,
 ) -> Result<BusMessage, DecodeError> {
-    let mut message = BusMessage::default();
+    let mut message = BusMessage { unpack: Some(Unpack(unpack)), ..BusMessage::default() };
     let mut decoder = Decoder::new(encoded);
     let mut properties = Vec::new();
     // Where the bare message starts, and where its properties end.
@@ -77,12 +90,8 @@ fn decode_within(
             }
             AMQP_VALUE => message.body = body_of_value(&mut decoder)?,
             MESSAGE_ANNOTATIONS => {
-                let Value::Map(pairs) = decoder.value()? else { continue };
-                let is_scheduled = |(key, value): &(Value, Value)| {
-                    key.as_text() == Some(SCHEDULED) && *value != Value::Null
-                };
-                if pairs.iter().any(is_scheduled) {
-                    return Err(DecodeError::NotImplemented(SCHEDULED));
+                if let Value::Map(pairs) = decoder.value()? {
+                    note_annotations(&mut message, pairs);
                 }
             }
             _ => decoder.skip()?,
@@ -121,8 +130,34 @@ fn decode_within(
         bare.freeze()
     };
     // Read once more: body and properties must be slices of what is kept, not of the buffer.
+    let BusMessage { time_to_live, scheduled_at, annotations, .. } = message;
     let again = decode(kept, String::new)?;
-    Ok(BusMessage { time_to_live: message.time_to_live, ..again })
+    Ok(BusMessage { time_to_live, scheduled_at, annotations, ..again })
+}
+
+fn note_annotations(message: &mut BusMessage, pairs: Vec<(Value, Value)>) {
+    for (key, value) in pairs {
+        let Some(name) = key.as_text() else { continue };
+        if name == SCHEDULED {
+            message.scheduled_at = time_of(&value);
+        } else if !OWN_ANNOTATIONS.contains(&name) && message.annotations.len() < ANNOTATIONS_MAX {
+            message.annotations.insert(name.to_owned(), property_value(value));
+        }
+    }
+}
+
+/// A time of the broker from one on the wire.
+pub(crate) fn time_of(value: &Value) -> Option<Duration> {
+    match *value {
+        Value::Timestamp(ms) => Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
+        _ => None,
+    }
+}
+
+/// Reads a bare message that was read before.
+fn unpack(encoded: Bytes) -> BusMessage {
+    // It was read without an error, and bytes do not change.
+    decode(encoded, String::new).unwrap_or_default()
 }
 
 /// Reads the messages of a batch.
@@ -148,6 +183,11 @@ pub(crate) fn decode_batch(
 
 /// What a subscriber's copy has in front of the bare message.
 pub(crate) fn put_delivery_sections(out: &mut BytesMut, received: &ReceivedMessage) {
+    put_header(out, received);
+    put_annotations(out, received);
+}
+
+fn put_header(out: &mut BytesMut, received: &ReceivedMessage) {
     let time_to_live = received.expires_at.map(|at| at.saturating_sub(received.enqueued_time));
     value::put_described_list(out, HEADER, 5, |out| {
         value::put_value(out, &Value::Bool(true));
@@ -159,24 +199,127 @@ pub(crate) fn put_delivery_sections(out: &mut BytesMut, received: &ReceivedMessa
         value::put_value(out, &Value::Bool(received.delivery_count == 0));
         value::put_uint(out, received.delivery_count);
     });
+}
+
+fn put_annotations(out: &mut BytesMut, received: &ReceivedMessage) {
     out.put_u8(0);
     value::put_ulong(out, MESSAGE_ANNOTATIONS);
-    let count = 2 + usize::from(received.lock.is_some());
+    let message = &received.message;
+    let state = match received.state {
+        MessageState::Active => 0,
+        MessageState::Deferred => 1,
+        MessageState::Scheduled => 2,
+    };
+    let optional = [
+        received.lock.map(|lock| ("x-opt-locked-until", timestamp(lock.locked_until))),
+        message.scheduled_at.map(|at| (SCHEDULED, timestamp(at))),
+        (received.enqueued_sequence_number > 0).then(|| {
+            let number = received.enqueued_sequence_number.cast_signed();
+            ("x-opt-enqueue-sequence-number", Value::Long(number))
+        }),
+        received
+            .dead_letter_source
+            .as_ref()
+            .map(|source| ("x-opt-deadletter-source", Value::String(source.clone()))),
+        (state > 0).then_some(("x-opt-message-state", Value::Int(state))),
+    ];
+    let count = 2 + optional.iter().flatten().count() + message.annotations.len();
     value::put_compound(out, 0xd1, count * 2, |out| {
         value::put_symbol(out, "x-opt-enqueued-time");
         value::put_value(out, &timestamp(received.enqueued_time));
         value::put_symbol(out, "x-opt-sequence-number");
         value::put_value(out, &Value::Long(received.sequence_number.cast_signed()));
-        if let Some(lock) = received.lock {
-            value::put_symbol(out, "x-opt-locked-until");
-            value::put_value(out, &timestamp(lock.locked_until));
+        for (name, value) in optional.iter().flatten() {
+            value::put_symbol(out, name);
+            value::put_value(out, value);
+        }
+        for (name, value) in &message.annotations {
+            value::put_symbol(out, name);
+            value::put_value(out, &wire_value(value));
         }
     });
 }
 
+/// A whole message, as requests to `$management` get it.
+pub(crate) fn encode_received(received: &ReceivedMessage) -> Bytes {
+    let bare = bare_message(&received.message);
+    let mut out = BytesMut::with_capacity(bare.len() + 192);
+    put_header(&mut out, received);
+    if let Some(lock) = received.lock {
+        // There is no delivery tag to read it from; Python before 7.15 looks here only.
+        let token = (Value::Symbol("x-opt-lock-token".to_owned()), Value::Uuid(lock.token.0));
+        put_section(&mut out, DELIVERY_ANNOTATIONS, &Value::Map(vec![token]));
+    }
+    put_annotations(&mut out, received);
+    out.extend_from_slice(&bare);
+    out.freeze()
+}
+
 /// The bare message of a subscriber's copy; encoded now if it did not come over AMQP.
 pub(crate) fn bare_message(message: &BusMessage) -> Bytes {
-    message.encoded.clone().unwrap_or_else(|| encode_bare(message))
+    match &message.encoded {
+        Some(encoded) if message.is_changed => {
+            // It was read once, so it can be read again.
+            rewritten(message, encoded.clone()).unwrap_or_else(|_| encode_bare(message))
+        }
+        Some(encoded) => encoded.clone(),
+        None => encode_bare(message),
+    }
+}
+
+/// The bare message with the properties that the broker changed; all else stays as it came.
+fn rewritten(message: &BusMessage, encoded: Bytes) -> Result<Bytes, DecodeError> {
+    let mut decoder = Decoder::new(encoded);
+    let (mut properties, mut application) = (Vec::new(), Vec::new());
+    let mut rest = BytesMut::new();
+    while !decoder.is_empty() {
+        let start = decoder.position();
+        match descriptor_code(&decoder.descriptor()?) {
+            PROPERTIES => {
+                if let Value::List(items) = decoder.value()? {
+                    properties = items;
+                }
+            }
+            APPLICATION_PROPERTIES => {
+                if let Value::Map(pairs) = decoder.value()? {
+                    application = pairs;
+                }
+            }
+            _ => {
+                decoder.skip()?;
+                rest.put_slice(&decoder.between(start, decoder.position()));
+            }
+        }
+    }
+    properties.resize(properties.len().max(13), Value::Null);
+    for (index, text) in [
+        (0, &message.message_id),
+        (2, &message.to),
+        (3, &message.subject),
+        (4, &message.reply_to),
+        (5, &message.correlation_id),
+        (6, &message.content_type),
+        (10, &message.session_id),
+        (12, &message.reply_to_session_id),
+    ] {
+        if id_text(&properties[index]) != *text {
+            properties[index] = text.clone().map_or(Value::Null, Value::String);
+        }
+    }
+    let mut out = BytesMut::with_capacity(rest.len() + 256);
+    value::put_described_list(&mut out, PROPERTIES, properties.len(), |out| {
+        properties.iter().for_each(|item| value::put_value(out, item));
+    });
+    let pairs = message.application_properties.iter().map(|(name, value)| {
+        // A value that did not change keeps its type.
+        let old = application.iter().find(|(key, _)| key.as_text() == Some(name));
+        let same = old.filter(|(_, old)| property_value(old.clone()) == *value);
+        let value = same.map_or_else(|| wire_value(value), |(_, old)| old.clone());
+        (Value::from(name.as_str()), value)
+    });
+    put_section(&mut out, APPLICATION_PROPERTIES, &Value::Map(pairs.collect()));
+    out.put_slice(&rest);
+    Ok(out.freeze())
 }
 
 fn encode_bare(message: &BusMessage) -> Bytes {
@@ -326,7 +469,7 @@ fn application_properties(value: Value) -> BTreeMap<String, PropertyValue> {
     pairs.into_iter().filter_map(named).collect()
 }
 
-fn property_value(value: Value) -> PropertyValue {
+pub(crate) fn property_value(value: Value) -> PropertyValue {
     match value {
         Value::Bool(value) => PropertyValue::Bool(value),
         Value::Byte(v) => PropertyValue::Int(v.into()),
@@ -347,7 +490,7 @@ fn property_value(value: Value) -> PropertyValue {
     }
 }
 
-fn wire_value(value: &PropertyValue) -> Value {
+pub(crate) fn wire_value(value: &PropertyValue) -> Value {
     match value {
         PropertyValue::Null => Value::Null,
         PropertyValue::Bool(v) => Value::Bool(*v),

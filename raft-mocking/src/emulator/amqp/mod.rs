@@ -39,7 +39,4 @@ pub(crate) enum DecodeError {
     /// Something else was expected here.
     #[error("expected {0}")]
     Expected(&'static str),
-    /// The message asks for something that would be wrong to pass over.
-    #[error("'{0}' is not implemented")]
-    NotImplemented(&'static str),
 }

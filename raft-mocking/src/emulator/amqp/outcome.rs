@@ -14,6 +14,8 @@ pub(crate) enum Outcome {
     Modified {
         delivery_failed: bool,
         undeliverable_here: bool,
+        /// Application properties to set, as the service reads them.
+        annotations: Vec<(Value, Value)>,
     },
     /// Received, transactional, or a state we do not know: nothing is decided yet.
     Other,
@@ -35,7 +37,15 @@ impl Outcome {
             }
             (Some(0x26), _) | (_, Some("amqp:released:list")) => Self::Released,
             (Some(0x27), _) | (_, Some("amqp:modified:list")) => {
-                Self::Modified { delivery_failed: is_true(0), undeliverable_here: is_true(1) }
+                let annotations = match items.get(2) {
+                    Some(Value::Map(pairs)) => pairs.clone(),
+                    _ => Vec::new(),
+                };
+                Self::Modified {
+                    delivery_failed: is_true(0),
+                    undeliverable_here: is_true(1),
+                    annotations,
+                }
             }
             _ => Self::Other,
         })
@@ -49,7 +59,7 @@ impl Outcome {
                 value::put_described_list(out, 0x25, 1, |out| error.encode(out));
             }
             Self::Released => value::put_described_list(out, 0x26, 0, |_| {}),
-            Self::Modified { delivery_failed, undeliverable_here } => {
+            Self::Modified { delivery_failed, undeliverable_here, .. } => {
                 value::put_described_list(out, 0x27, 2, |out| {
                     value::put_value(out, &Value::Bool(*delivery_failed));
                     value::put_value(out, &Value::Bool(*undeliverable_here));
@@ -65,17 +75,30 @@ impl Outcome {
 pub(crate) struct AmqpError {
     pub(crate) condition: String,
     pub(crate) description: String,
+    /// What a peer adds, by name.
+    pub(crate) info: Vec<(Value, Value)>,
 }
 
 impl AmqpError {
     pub(crate) fn new(condition: &str, description: impl Into<String>) -> Self {
-        Self { condition: condition.to_owned(), description: description.into() }
+        let (condition, description) = (condition.to_owned(), description.into());
+        Self { condition, description, info: Vec::new() }
+    }
+
+    /// Text of the additional information.
+    pub(crate) fn info_text(&self, name: &str) -> Option<&str> {
+        let found = self.info.iter().find(|(key, _)| key.as_text() == Some(name));
+        found.and_then(|(_, value)| value.as_text())
     }
 
     pub(super) fn from_value(value: &Value) -> Option<Self> {
         let Value::List(items) = value.undescribed() else { return None };
         let text = |index: usize| items.get(index).and_then(Value::as_text).unwrap_or_default();
-        Some(Self::new(text(0), text(1)))
+        let info = match items.get(2) {
+            Some(Value::Map(pairs)) => pairs.clone(),
+            _ => Vec::new(),
+        };
+        Some(Self { info, ..Self::new(text(0), text(1)) })
     }
 
     pub(super) fn encode(&self, out: &mut BytesMut) {

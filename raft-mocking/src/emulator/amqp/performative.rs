@@ -185,8 +185,13 @@ pub(crate) struct Attach {
     pub(crate) source_address: Option<String>,
     pub(crate) target_address: Option<String>,
     pub(crate) is_dynamic: bool,
-    /// Whether the receiver asks for a session of the entity.
-    pub(crate) is_sessionful: bool,
+    /// The session of the entity that the receiver asks for, if it asks for any: `Some(None)` is the
+    /// next one that is free.
+    pub(crate) session: Option<Option<String>>,
+    /// How long the peer waits for our answer, in milliseconds.
+    pub(crate) timeout_ms: Option<u64>,
+    /// What we tell about the link, by name.
+    pub(crate) properties: Vec<(&'static str, Value)>,
     pub(crate) initial_delivery_count: Option<u32>,
     pub(crate) max_message_size: Option<u64>,
 }
@@ -202,6 +207,8 @@ impl Attach {
         let (_unsettled, _incomplete) = (fields.next(), fields.next());
         let initial_delivery_count = fields.uint()?;
         let max_message_size = fields.ulong()?;
+        let (_offered, _desired) = (fields.next(), fields.next());
+        let properties = fields.next();
         let raw = raw_items(raw, 7)?;
         let raw_of = |value: &Value, index: usize| match value {
             Value::Null => None,
@@ -220,14 +227,17 @@ impl Attach {
             is_dynamic: [&source, &target]
                 .into_iter()
                 .any(|terminus| terminus_item(terminus, 4) == Some(&Value::Bool(true))),
-            is_sessionful: has_session_filter(&source),
+            session: session_filter(&source),
+            timeout_ms: map_item(&properties, "com.microsoft:timeout").and_then(Value::as_u64),
+            properties: Vec::new(),
             initial_delivery_count,
             max_message_size,
         })
     }
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {
-        put_performative(out, 0x12, 11, |out| {
+        let count = if self.properties.is_empty() { 11 } else { 14 };
+        put_performative(out, 0x12, count, |out| {
             value::put_string(out, &self.name);
             value::put_uint(out, self.handle);
             value::put_value(out, &Value::Bool(self.is_receiver));
@@ -240,17 +250,51 @@ impl Attach {
             value::put_value(out, &Value::Null);
             put_option(out, self.initial_delivery_count, value::put_uint);
             put_option(out, self.max_message_size, value::put_ulong);
+            if count > 11 {
+                (0..2).for_each(|_| value::put_value(out, &Value::Null));
+                value::put_compound(out, 0xd1, self.properties.len() * 2, |out| {
+                    for (name, value) in &self.properties {
+                        value::put_symbol(out, name);
+                        value::put_value(out, value);
+                    }
+                });
+            }
         });
+    }
+
+    /// The source, with the session that was chosen for the receiver in its filter.
+    pub(crate) fn source_with_session(&self, id: &str) -> Bytes {
+        let mut out = BytesMut::new();
+        let address = self.source_address.as_deref().unwrap_or_default();
+        value::put_described_list(&mut out, 0x28, 8, |out| {
+            value::put_string(out, address);
+            (0..6).for_each(|_| value::put_value(out, &Value::Null));
+            value::put_compound(out, 0xd1, 2, |out| {
+                value::put_symbol(out, SESSION_FILTER);
+                value::put_string(out, id);
+            });
+        });
+        out.freeze()
     }
 }
 
-/// Whether a source has the service's filter by session, named by its key or by its descriptor.
-fn has_session_filter(source: &Value) -> bool {
-    let Some(Value::Map(filters)) = terminus_item(source, 7) else { return false };
-    let is_name = |value: &Value| value.as_text() == Some("com.microsoft:session-filter");
-    filters.iter().any(|(key, filter)| {
+/// The service's filter by session.
+const SESSION_FILTER: &str = "com.microsoft:session-filter";
+
+/// The filter by session of a source, named by its key or by its descriptor.
+fn session_filter(source: &Value) -> Option<Option<String>> {
+    let Some(Value::Map(filters)) = terminus_item(source, 7) else { return None };
+    let is_name = |value: &Value| value.as_text() == Some(SESSION_FILTER);
+    let found = filters.iter().find(|(key, filter)| {
         is_name(key) || matches!(filter, Value::Described(filter) if is_name(&filter.0))
-    })
+    });
+    found.map(|(_, filter)| filter.undescribed().as_text().map(str::to_owned))
+}
+
+/// The value of a name in a map.
+fn map_item<'a>(map: &'a Value, name: &str) -> Option<&'a Value> {
+    let Value::Map(pairs) = map else { return None };
+    pairs.iter().find(|(key, _)| key.as_text() == Some(name)).map(|(_, value)| value)
 }
 
 /// Updates windows and credit.

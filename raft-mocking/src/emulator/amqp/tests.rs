@@ -227,6 +227,9 @@ fn delivered_copy_carries_its_annotations() {
     use std::time::Duration;
     let message = BusMessage::new("body").with_message_id("m");
     let received = ReceivedMessage {
+        enqueued_sequence_number: 0,
+        dead_letter_source: None,
+        state: crate::broker::MessageState::Active,
         message: message.clone().into(),
         sequence_number: 42,
         enqueued_time: Duration::from_secs(5),
@@ -301,4 +304,33 @@ fn copied_message_keeps_its_time_to_live() {
     let message = message::decode(whole, || "fresh".to_owned()).unwrap();
     assert_eq!(message.time_to_live, Some(std::time::Duration::from_secs(7)));
     assert_eq!(message.message_id.as_deref(), Some("fresh"));
+}
+
+#[test]
+fn message_that_waited_in_a_long_line_comes_out_as_it_was_sent() {
+    use crate::broker::{Broker, ReceiveMode};
+    use std::time::Duration;
+    let now = Duration::from_secs(1_000);
+    let mut broker = Broker::default();
+    let queue = broker.create_queue(now, "q", Default::default()).unwrap();
+    let sent = |number: i64| {
+        let message = BusMessage::new(format!("body {number}"))
+            .with_message_id(format!("m-{number}"))
+            .with_to("server-1")
+            .with_property("number", number);
+        let decoded = message::decode(message::bare_message(&message), || unreachable!()).unwrap();
+        decoded.with_time_to_live(Duration::from_secs(60))
+    };
+    const COUNT: i64 = 10_050;
+    for number in 0..COUNT {
+        broker.publish(now, "q", sent(number)).unwrap();
+    }
+    let bytes = broker.queue("q").unwrap().bytes;
+    assert_eq!(bytes, (0..COUNT).map(|number| sent(number).size_bytes()).sum::<u64>());
+    for number in 0..COUNT {
+        let mode = ReceiveMode::ReceiveAndDelete;
+        let received = broker.receive(now, queue, mode).unwrap().unwrap();
+        assert_eq!(*received.message, sent(number), "{number}");
+    }
+    assert_eq!(broker.queue("q").unwrap().bytes, 0);
 }

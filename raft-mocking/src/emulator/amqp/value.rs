@@ -322,7 +322,8 @@ pub(crate) fn put_value(out: &mut BytesMut, value: &Value) {
         Value::Binary(v) => put_binary(out, v),
         Value::String(v) => put_string(out, v),
         Value::Symbol(v) => put_symbol(out, v),
-        // An array we pass on becomes a list: nobody reads one where the emulator writes values.
+        Value::Array(items) if put_array(out, items) => {}
+        // What cannot be an array becomes a list.
         Value::List(items) | Value::Array(items) => {
             put_compound(out, 0xd0, items.len(), |out| {
                 items.iter().for_each(|v| put_value(out, v))
@@ -340,6 +341,36 @@ pub(crate) fn put_value(out: &mut BytesMut, value: &Value) {
             put_value(out, &inner.1);
         }
     }
+}
+
+/// Appends an array if all items have one type that we write arrays of; `false` if they have not.
+fn put_array(out: &mut BytesMut, items: &[Value]) -> bool {
+    let constructor = |item: &Value| match item {
+        Value::Long(_) => Some(0x81),
+        Value::Timestamp(_) => Some(0x83),
+        Value::Uuid(_) => Some(0x98),
+        Value::String(_) => Some(0xb1),
+        _ => None,
+    };
+    let Some(common) = items.first().and_then(constructor) else { return false };
+    if !items.iter().all(|item| constructor(item) == Some(common)) {
+        return false;
+    }
+    put_compound(out, 0xf0, items.len(), |out| {
+        out.put_u8(common);
+        for item in items {
+            match item {
+                Value::Long(v) | Value::Timestamp(v) => out.put_i64(*v),
+                Value::Uuid(v) => out.put_slice(v),
+                Value::String(text) => {
+                    out.put_u32(text.len() as u32);
+                    out.put_slice(text.as_bytes());
+                }
+                _ => {}
+            }
+        }
+    });
+    true
 }
 
 pub(crate) fn put_uint(out: &mut BytesMut, value: u32) {

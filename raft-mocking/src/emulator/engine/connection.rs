@@ -22,6 +22,7 @@ use crate::emulator::amqp::frame::{
 };
 use crate::emulator::amqp::outcome::AmqpError;
 use crate::emulator::amqp::performative::{Begin, Open, Performative, SaslInit, put_ending};
+use crate::emulator::sas::Rights;
 
 /// The mechanisms of the service.
 const SASL_MECHANISMS: [&str; 4] = ["MSSBCBS", "PLAIN", "ANONYMOUS", "EXTERNAL"];
@@ -29,6 +30,8 @@ const SASL_MECHANISMS: [&str; 4] = ["MSSBCBS", "PLAIN", "ANONYMOUS", "EXTERNAL"]
 const SASL_FRAME_BYTES_MAX: usize = 4096;
 /// How long a peer may take to get as far as Open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a connection may have no link.
+const UNUSED_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a peer may take to answer our Close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -47,6 +50,8 @@ pub(crate) struct Connection {
     last_write: Duration,
     /// The peer wants a sign of life this often.
     heartbeat: Option<Duration>,
+    /// Since when there is no link; `None` while there is one.
+    unused_since: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +92,8 @@ impl Connection {
             peer_frame_bytes_max: PEER_FRAME_BYTES_MIN as usize,
             message_bytes_max,
             grants: Vec::new(),
-            has_key: false,
+            key_rights: Rights::default(),
+            held_sessions: BTreeMap::new(),
             link_count: 0,
             partial_bytes: 0,
             is_pump_due: false,
@@ -103,6 +109,7 @@ impl Connection {
             last_read: now,
             last_write: now,
             heartbeat: None,
+            unused_since: Some(now),
         }
     }
 
@@ -136,6 +143,8 @@ impl Connection {
         for session in self.sessions.values_mut() {
             session.flush_accepted(&mut self.cx);
         }
+        let has_links = self.sessions.values().any(Session::has_links);
+        self.unused_since = (!has_links).then(|| self.unused_since.unwrap_or(now));
     }
 
     /// Sends messages to the links that have credit.
@@ -184,8 +193,10 @@ impl Connection {
         };
         let heartbeat = self.heartbeat.filter(|_| is_opened).map(|every| self.last_write + every);
         let grant = self.cx.grants.iter().filter_map(|grant| grant.expires_at).min();
-        let lock = self.sessions.values().filter_map(Session::next_lock_expiry).min();
-        [Some(phase), heartbeat, grant, lock].into_iter().flatten().min()
+        let limit = self.cx.settings.link_idle_timeout;
+        let late = self.sessions.values().filter_map(|session| session.next_late(limit)).min();
+        let unused = self.unused_since.filter(|_| is_opened).map(|since| since + UNUSED_TIMEOUT);
+        [Some(phase), heartbeat, grant, late, unused].into_iter().flatten().min()
     }
 
     /// Does what is due by `now`.
@@ -216,11 +227,16 @@ impl Connection {
             }
             self.cx.grants.retain(|grant| grant.expires_at.is_none_or(|at| at > now));
         }
-        let lock_expiry = self.sessions.values().filter_map(Session::next_lock_expiry).min();
-        if lock_expiry.is_some_and(|at| at <= now) {
-            let awake = self.cx.bus.with_broker(|broker, _| broker.expire(now));
-            self.cx.bus.wake(&awake);
-            self.sessions.values_mut().for_each(|session| session.note_expired_locks(now));
+        let limit = self.cx.settings.link_idle_timeout;
+        for session in self.sessions.values_mut() {
+            session.detach_late(&mut self.cx, limit);
+        }
+        if self.phase == Phase::Opened
+            && self.unused_since.is_some_and(|since| since + UNUSED_TIMEOUT <= now)
+        {
+            let error = "The connection was closed by container 'LocalServiceBusEmulator' because it \
+                         did not have any active links in the past 300000 milliseconds.";
+            return self.fail(AmqpError::new(CONNECTION_FORCED, error));
         }
         if self.phase == Phase::Opened
             && self.heartbeat.is_some_and(|every| self.last_write + every <= now)
@@ -233,6 +249,24 @@ impl Connection {
     /// Notes that output left, which counts as a sign of life.
     pub(crate) fn note_written(&mut self, now: Duration) {
         self.last_write = now;
+    }
+
+    /// Detaches every link as if nobody had used it for too long.
+    pub(crate) fn detach_idle(&mut self, now: Duration) {
+        self.cx.now = now;
+        for session in self.sessions.values_mut() {
+            session.detach_late(&mut self.cx, Duration::ZERO);
+        }
+    }
+
+    /// Forgets every token as if it had expired.
+    pub(crate) fn expire_tokens(&mut self, now: Duration) {
+        self.cx.now = now;
+        self.cx.grants.clear();
+        self.cx.key_rights = Rights::default();
+        for session in self.sessions.values_mut() {
+            session.detach_unauthorised(&mut self.cx);
+        }
     }
 
     /// Says goodbye: the emulator stops.
@@ -349,8 +383,9 @@ impl Connection {
                 let mut text = || parts.next().and_then(|part| std::str::from_utf8(part).ok());
                 let (_, name, key) = (text(), text(), text());
                 let (name, key) = (name.unwrap_or_default(), key.unwrap_or_default());
-                self.cx.has_key = self.cx.settings.keys.is_key(name, key);
-                self.cx.has_key
+                let rights = self.cx.settings.keys.rights_of(name, key);
+                self.cx.key_rights = rights.unwrap_or_default();
+                rights.is_some()
             }
             _ => false,
         };

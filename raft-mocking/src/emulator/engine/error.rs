@@ -1,6 +1,8 @@
 //! What peers are told when something fails: the service's conditions and wording, which its
 //! clients match on.
 
+use std::time::Duration;
+
 use super::Context;
 use crate::broker::BrokerError;
 use crate::emulator::amqp::outcome::AmqpError;
@@ -23,6 +25,12 @@ const NOT_FOUND: &str = "amqp:not-found";
 const ARGUMENT_ERROR: &str = "com.microsoft:argument-error";
 pub(super) const SERVER_BUSY: &str = "com.microsoft:server-busy";
 const LOCK_LOST: &str = "com.microsoft:message-lock-lost";
+const SESSION_LOCK_LOST: &str = "com.microsoft:session-lock-lost";
+const SESSION_CANNOT_BE_LOCKED: &str = "com.microsoft:session-cannot-be-locked";
+const MESSAGE_NOT_FOUND: &str = "com.microsoft:message-not-found";
+const ENTITY_DISABLED: &str = "com.microsoft:entity-disabled";
+const ENTITY_EXISTS: &str = "com.microsoft:entity-already-exists";
+pub(super) const TIMEOUT: &str = "com.microsoft:timeout";
 
 /// Whether a failure ends the session or the whole connection.
 #[derive(Debug)]
@@ -62,6 +70,28 @@ impl Context {
         AmqpError::new(UNAUTHORIZED, description)
     }
 
+    /// The error of a link that nobody used for too long.
+    pub(super) fn idle(&self, is_sender: bool, limit: Duration) -> AmqpError {
+        let kind = if is_sender { "AmqpMessagePublisher" } else { "AmqpMessageConsumer" };
+        let seconds = limit.as_secs();
+        let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        let description = format!(
+            "The link is force detached. Details: {kind}.IdleTimerExpired: Idle timeout: \
+             {hours:02}:{minutes:02}:{seconds:02}. {}",
+            self.tracking()
+        );
+        AmqpError::new(DETACH_FORCED, description)
+    }
+
+    /// The error of a receiver for which no session became free in time.
+    pub(super) fn no_session(&self) -> AmqpError {
+        let description = format!(
+            "The operation did not complete within the allotted time: no session is available. {}",
+            self.tracking()
+        );
+        AmqpError::new(TIMEOUT, description)
+    }
+
     /// The error of a link whose token ran out.
     pub(super) fn token_expired(&self, path: &str) -> AmqpError {
         let tracking = self.tracking();
@@ -81,6 +111,15 @@ impl Context {
                 RESOURCE_LIMIT
             }
             BrokerError::LockLost => LOCK_LOST,
+            BrokerError::SessionLockLost => SESSION_LOCK_LOST,
+            BrokerError::SessionCannotBeLocked { .. } => SESSION_CANNOT_BE_LOCKED,
+            BrokerError::MessageNotFound { .. } => MESSAGE_NOT_FOUND,
+            BrokerError::EntityDisabled { .. } => ENTITY_DISABLED,
+            BrokerError::AlreadyExists { .. } => ENTITY_EXISTS,
+            BrokerError::SessionRequired { .. }
+            | BrokerError::SessionReceiverRequired { .. }
+            | BrokerError::SessionsNotSupported { .. }
+            | BrokerError::ForwardingEnabled { .. } => NOT_ALLOWED,
             BrokerError::ServerBusy => {
                 let description = format!(
                     "{error}. Error code : 50009. Please wait 2 seconds and try again. {}",
@@ -89,9 +128,10 @@ impl Context {
                 return AmqpError::new(SERVER_BUSY, description);
             }
             BrokerError::PropertiesTooLarge { .. }
+            | BrokerError::PropertyTooLong { .. }
             | BrokerError::MessageIdTooLong { .. }
             | BrokerError::InvalidName { .. }
-            | BrokerError::AlreadyExists { .. } => ARGUMENT_ERROR,
+            | BrokerError::InvalidOption { .. } => ARGUMENT_ERROR,
         };
         AmqpError::new(condition, format!("{error}. {}", self.tracking()))
     }

@@ -1,16 +1,16 @@
 //! Links on which the peer sends: credit, messages in parts, and publishing.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 
 use super::Context;
 use super::error::{
-    DECODE_ERROR, INVALID_FIELD, MESSAGE_SIZE, NOT_IMPLEMENTED, RESOURCE_LIMIT, SERVER_BUSY,
-    TRANSFER_LIMIT,
+    DECODE_ERROR, INVALID_FIELD, MESSAGE_SIZE, RESOURCE_LIMIT, SERVER_BUSY, TRANSFER_LIMIT,
 };
 use super::service::ServiceNode;
 use crate::broker::BusMessage;
 use crate::bus::BusError;
-use crate::emulator::amqp::DecodeError;
 use crate::emulator::amqp::message::{self, BATCH_FORMAT};
 use crate::emulator::amqp::outcome::AmqpError;
 use crate::emulator::amqp::performative::Transfer;
@@ -28,12 +28,14 @@ pub(super) struct Incoming {
     pub(super) node: IncomingNode,
     pub(super) delivery_count: u32,
     pub(super) credit: u32,
+    pub(super) used_at: Duration,
     partial: Option<Delivery>,
 }
 
 /// Where the messages of the link go.
 pub(super) enum IncomingNode {
-    Topic,
+    /// A queue or a topic.
+    Entity,
     Service(ServiceNode),
 }
 
@@ -48,8 +50,8 @@ pub(super) struct Delivery {
 }
 
 impl Incoming {
-    pub(super) fn new(path: String, node: IncomingNode) -> Self {
-        Self { path, node, delivery_count: 0, credit: CREDIT, partial: None }
+    pub(super) fn new(now: Duration, path: String, node: IncomingNode) -> Self {
+        Self { path, node, delivery_count: 0, credit: CREDIT, used_at: now, partial: None }
     }
 
     pub(super) fn partial_bytes(&self) -> usize {
@@ -72,6 +74,7 @@ impl Incoming {
         transfer: Transfer,
         payload: &Bytes,
     ) -> Result<Option<Delivery>, AmqpError> {
+        self.used_at = cx.now;
         let mut delivery = match self.partial.take() {
             Some(delivery) => {
                 cx.partial_bytes -= delivery.data.len();
@@ -135,11 +138,8 @@ impl Incoming {
             BATCH_FORMAT => message::decode_batch(data, fresh_id),
             _ => message::decode(data, fresh_id).map(|message| vec![message]),
         };
-        let messages = messages.map_err(|error| match error {
-            DecodeError::NotImplemented(_) => {
-                AmqpError::new(NOT_IMPLEMENTED, format!("The message is refused: {error}."))
-            }
-            _ => AmqpError::new(DECODE_ERROR, format!("The message cannot be read: {error}.")),
+        let messages = messages.map_err(|error| {
+            AmqpError::new(DECODE_ERROR, format!("The message cannot be read: {error}."))
         })?;
         match cx.bus.publish_batch(&self.path, messages) {
             Ok(_) => Ok(()),

@@ -5,15 +5,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Context;
 use super::error::{NOT_ALLOWED, NOT_IMPLEMENTED, RESOURCE_LIMIT};
 use super::incoming::{Incoming, IncomingNode};
 use super::outgoing::{Outgoing, OutgoingNode};
 use super::service::ServiceNode;
-use crate::broker::QueueId;
+use super::{Context, HeldSession};
+use crate::broker::{BrokerError, LockToken, QueueId};
 use crate::emulator::amqp::outcome::AmqpError;
 use crate::emulator::amqp::performative::Attach;
-use crate::emulator::sas;
+use crate::emulator::amqp::value::Value;
+use crate::emulator::sas::{self, Rights};
+
+pub(super) const SEND: Rights = Rights { send: true, listen: false, manage: false };
+pub(super) const LISTEN: Rights = Rights { send: false, listen: true, manage: false };
+const ANY: Rights = Rights { send: true, listen: true, manage: false };
+/// How long a receiver waits for a session to become free, unless it says.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
+/// The epoch of the service's ticks of 100 ns, in ticks before that of Unix.
+const TICKS_AT_UNIX_EPOCH: i64 = 621_355_968_000_000_000;
 
 /// One end of a link.
 pub(super) enum Link {
@@ -42,28 +51,43 @@ impl Link {
         let path = sas::entity_address(address).to_owned();
         if let Some(node) = ServiceNode::from_path(&path) {
             if let ServiceNode::Management { entity } = &node {
-                authorise(cx, entity, "Manage")?;
+                // A token may be for the entity, or for the node itself.
+                authorise(cx, &path, ANY, "Listen' or 'Send")?;
+                check_entity(cx, entity)?;
             }
             return Ok(if attach.is_receiver {
                 let reply_to = attach.target_address.clone();
-                Self::Outgoing(Outgoing::new(
-                    path,
-                    true,
-                    OutgoingNode::replies(node, reply_to, &attach.name),
-                ))
+                let node = OutgoingNode::replies(node, reply_to, &attach.name);
+                Self::Outgoing(Outgoing::new(cx.now, attach, path, true, node))
             } else {
-                Self::Incoming(Incoming::new(path, IncomingNode::Service(node)))
+                Self::Incoming(Incoming::new(cx.now, path, IncomingNode::Service(node)))
             });
         }
         if attach.is_receiver { receiver(cx, attach, path) } else { sender(cx, path) }
     }
 
-    /// The entity whose token the link needs.
-    pub(super) fn entity(&self) -> Option<&str> {
+    /// The entity whose token the link needs, and for what.
+    pub(super) fn entity(&self) -> Option<(&str, Rights)> {
         match self {
-            Self::Incoming(Incoming { node: IncomingNode::Topic, path, .. })
-            | Self::Outgoing(Outgoing { node: OutgoingNode::Queue { .. }, path, .. }) => Some(path),
+            Self::Incoming(Incoming { node: IncomingNode::Entity, path, .. }) => Some((path, SEND)),
+            Self::Outgoing(Outgoing { node, path, .. }) if node.queue().is_some() => {
+                Some((path, LISTEN))
+            }
             _ => None,
+        }
+    }
+
+    /// When it was used last, and whether the peer sends, if it is one that may idle.
+    pub(super) fn used_at(&self) -> Option<(Duration, bool)> {
+        match self {
+            // Requests come seldom, and clients expect these links to stay.
+            Self::Incoming(Incoming { node: IncomingNode::Service(_), .. })
+            | Self::Outgoing(Outgoing { node: OutgoingNode::Replies { .. }, .. }) => None,
+            Self::Incoming(incoming) => Some((incoming.used_at, true)),
+            // A receiver that waits for a session has a time-out of its own.
+            Self::Outgoing(Outgoing { node: OutgoingNode::Waiting { .. }, .. }) => None,
+            Self::Outgoing(outgoing) => Some((outgoing.used_at, false)),
+            Self::Detaching => None,
         }
     }
 
@@ -71,68 +95,123 @@ impl Link {
     pub(super) fn release(&self, cx: &mut Context) {
         match self {
             Self::Incoming(incoming) => cx.partial_bytes -= incoming.partial_bytes(),
-            Self::Outgoing(Outgoing { node: OutgoingNode::Queue { queue }, .. }) => {
-                cx.bus.stop_listening(*queue, &cx.listener);
+            Self::Outgoing(outgoing) => {
+                if let Some(queue) = outgoing.node.queue() {
+                    cx.bus.stop_listening(queue, &cx.listener);
+                }
+                if let OutgoingNode::Session { queue, id, token, .. } = &outgoing.node {
+                    let is_ours = |held: &HeldSession| held.token == *token;
+                    if cx.held_sessions.get(&outgoing.name).is_some_and(is_ours) {
+                        cx.held_sessions.remove(&outgoing.name);
+                    }
+                    let now = cx.now;
+                    // A lock that is lost already needs no release.
+                    _ = cx
+                        .bus
+                        .with_broker(|broker, _| broker.release_session(now, *queue, id, *token));
+                }
             }
-            Self::Outgoing(_) => {}
             Self::Detaching => return,
         }
         cx.link_count -= 1;
     }
 }
 
-/// A receiver of a subscription.
+/// A receiver of a queue, a subscription, a dead-letter queue, or a session of one of the first two.
 fn receiver(cx: &mut Context, attach: &Attach, path: String) -> Result<Link, AmqpError> {
-    authorise(cx, &path, "Listen")?;
-    let Some((topic, subscription)) = subscription_of(&path) else {
-        let is_topic = cx.bus.with_broker(|broker, _| broker.topic(&path).is_ok());
-        return Err(if is_topic {
-            AmqpError::new(NOT_ALLOWED, format!("'{path}' is a topic; receive from a subscription"))
-        } else if path.contains('$') {
-            AmqpError::new(
-                NOT_IMPLEMENTED,
-                format!("sub-queues such as '{path}' are not implemented"),
-            )
-        } else {
-            cx.entity_not_found(&path)
-        });
+    authorise(cx, &path, LISTEN, "Listen")?;
+    let queue = match cx.bus.with_broker(|broker, _| broker.queue_at(&path)) {
+        Ok(queue) => queue,
+        Err(_) if cx.bus.with_broker(|broker, _| broker.topic(&path).is_ok()) => {
+            let description = format!("'{path}' is a topic; receive from a subscription");
+            return Err(AmqpError::new(NOT_ALLOWED, description));
+        }
+        Err(error) => return Err(cx.broker_error(&path, &error)),
     };
-    let found = cx.bus.with_broker(|broker, _| broker.subscription(topic, subscription));
-    let queue: QueueId = found.map_err(|error| cx.broker_error(&path, &error))?.queue;
-    if attach.is_sessionful {
-        let description = format!(
-            "A sessionful message receiver cannot be created on an entity that does not require \
-             sessions: '{path}'. Sessions are not implemented by this emulator."
-        );
-        return Err(AmqpError::new(NOT_ALLOWED, description));
-    }
-    cx.bus.listen(queue, &Arc::clone(&cx.listener));
+    let now = cx.now;
+    let checked = cx.bus.with_broker(|broker, _| {
+        broker.check_receivable(now, queue)?;
+        match (broker.requires_session(queue)?, &attach.session) {
+            (true, None) => Err(BrokerError::SessionReceiverRequired { path: path.clone() }),
+            (false, Some(_)) => Err(BrokerError::SessionsNotSupported { path: path.clone() }),
+            _ => Ok(()),
+        }
+    });
+    checked.map_err(|error| cx.broker_error(&path, &error))?;
     let is_settled = attach.sender_settle_mode == 1;
-    Ok(Link::Outgoing(Outgoing::new(path, is_settled, OutgoingNode::Queue { queue })))
+    let node = match &attach.session {
+        None => OutgoingNode::Queue { queue },
+        Some(wanted) => {
+            let timeout = attach.timeout_ms.map_or(SESSION_TIMEOUT, Duration::from_millis);
+            let node = OutgoingNode::Waiting {
+                queue,
+                wanted: wanted.clone(),
+                until: cx.now.saturating_add(timeout),
+                attach: Box::new(attach.clone()),
+            };
+            match accept_session(cx, &attach.name, queue, wanted.as_deref()) {
+                Ok(Some(session)) => session,
+                Ok(None) => node,
+                Err(error) => return Err(cx.broker_error(&path, &error)),
+            }
+        }
+    };
+    cx.bus.listen(queue, &Arc::clone(&cx.listener));
+    Ok(Link::Outgoing(Outgoing::new(cx.now, attach, path, is_settled, node)))
 }
 
-/// A sender to a topic.
+/// Locks a session for a link, if there is one.
+pub(super) fn accept_session(
+    cx: &mut Context,
+    link_name: &str,
+    queue: QueueId,
+    wanted: Option<&str>,
+) -> Result<Option<OutgoingNode>, BrokerError> {
+    let now = cx.now;
+    let accepted = cx.bus.with_broker(|broker, _| broker.accept_session(now, queue, wanted))?;
+    Ok(accepted.map(|session| {
+        let (id, token) = (session.id, session.lock.token);
+        let held = HeldSession { queue, id: id.clone(), token };
+        cx.held_sessions.insert(link_name.to_owned(), held);
+        OutgoingNode::Session { queue, id, token, locked_until: session.lock.locked_until }
+    }))
+}
+
+/// Completes the answer to an attach with the session that was accepted.
+pub(super) fn note_session(answer: &mut Attach, id: &str, locked_until: Duration) {
+    answer.source = Some(answer.source_with_session(id));
+    let ticks = i64::try_from(locked_until.as_nanos() / 100).unwrap_or(i64::MAX);
+    let ticks = ticks.saturating_add(TICKS_AT_UNIX_EPOCH);
+    answer.properties.push(("com.microsoft:locked-until-utc", Value::Long(ticks)));
+}
+
+/// A sender to a queue or topic.
 fn sender(cx: &mut Context, path: String) -> Result<Link, AmqpError> {
-    authorise(cx, &path, "Send")?;
-    match cx.bus.with_broker(|broker, _| broker.topic(&path)) {
-        Ok(_) => Ok(Link::Incoming(Incoming::new(path, IncomingNode::Topic))),
-        Err(_) if subscription_of(&path).is_some() => Err(AmqpError::new(
-            NOT_ALLOWED,
-            format!("'{path}' is a subscription; send to its topic"),
-        )),
-        Err(error) => Err(cx.broker_error(&path, &error)),
+    authorise(cx, &path, SEND, "Send")?;
+    let is_there =
+        cx.bus.with_broker(|broker, _| broker.topic(&path).is_ok() || broker.queue(&path).is_ok());
+    if is_there {
+        return Ok(Link::Incoming(Incoming::new(cx.now, path, IncomingNode::Entity)));
     }
+    Err(match cx.bus.with_broker(|broker, _| broker.queue_at(&path)) {
+        Ok(_) => AmqpError::new(
+            NOT_ALLOWED,
+            format!("'{path}' is no queue or topic; nothing can be sent to it"),
+        ),
+        Err(error) => cx.broker_error(&path, &error),
+    })
 }
 
-fn authorise(cx: &Context, path: &str, claim: &str) -> Result<(), AmqpError> {
-    if cx.is_authorised(path) { Ok(()) } else { Err(cx.unauthorized(path, claim)) }
+/// Refuses a management node of what does not exist.
+fn check_entity(cx: &Context, entity: &str) -> Result<(), AmqpError> {
+    let is_there = cx.bus.with_broker(|broker, _| {
+        entity.is_empty() || broker.topic(entity).is_ok() || broker.queue_at(entity).is_ok()
+    });
+    if is_there { Ok(()) } else { Err(cx.entity_not_found(entity)) }
 }
 
-/// Topic and subscription in `topic/Subscriptions/name`, in any case.
-fn subscription_of(path: &str) -> Option<(&str, &str)> {
-    let (rest, name) = path.rsplit_once('/')?;
-    let (topic, word) = rest.rsplit_once('/')?;
-    word.eq_ignore_ascii_case("subscriptions").then_some((topic, name))
+fn authorise(cx: &Context, path: &str, wanted: Rights, claim: &str) -> Result<(), AmqpError> {
+    if cx.is_authorised(path, wanted) { Ok(()) } else { Err(cx.unauthorized(path, claim)) }
 }
 
 /// A lock that the peer holds: a delivery it has not settled.
@@ -140,13 +219,13 @@ fn subscription_of(path: &str) -> Option<(&str, &str)> {
 pub(super) struct Unsettled {
     pub(super) handle: u32,
     pub(super) queue: QueueId,
-    pub(super) token: crate::broker::LockToken,
-    pub(super) locked_until: Duration,
+    pub(super) token: LockToken,
+    pub(super) is_of_session: bool,
 }
 
 /// The delivery tag of a lock: the token as a little-endian GUID, which is how Service Bus
 /// clients read it.
-pub(super) fn delivery_tag(token: crate::broker::LockToken) -> Bytes {
+pub(super) fn delivery_tag(token: LockToken) -> Bytes {
     let mut tag = token.0;
     tag[0..4].reverse();
     tag[4..6].reverse();

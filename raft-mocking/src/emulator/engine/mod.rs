@@ -11,11 +11,16 @@ mod error;
 mod incoming;
 mod link;
 mod outgoing;
+#[cfg(test)]
+mod random_tests;
+mod requests;
+mod rules;
 mod service;
 mod session;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,7 +29,8 @@ use bytes::BytesMut;
 
 pub(crate) use self::connection::Connection;
 use super::amqp::frame::{self, FrameKind};
-use super::sas::{Grant, KeyRing};
+use super::sas::{Grant, KeyRing, Rights};
+use crate::broker::{LockToken, QueueId};
 use crate::bus::{Bus, Listener};
 
 /// The largest frame we accept and announce; the service's own value.
@@ -47,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) keys: KeyRing,
     /// A peer from which nothing came for this long is dead.
     pub(crate) idle_timeout: Duration,
+    /// A link that was not used for this long is detached.
+    pub(crate) link_idle_timeout: Duration,
     /// The most links of one connection.
     pub(crate) links_max: usize,
     /// Makes message ids and tracking ids differ.
@@ -59,6 +67,14 @@ impl Settings {
     }
 }
 
+/// A session of an entity that a link holds.
+#[derive(Debug, Clone)]
+struct HeldSession {
+    queue: QueueId,
+    id: String,
+    token: LockToken,
+}
+
 /// What the sessions of one connection share.
 struct Context {
     bus: Bus,
@@ -69,8 +85,10 @@ struct Context {
     peer_frame_bytes_max: usize,
     message_bytes_max: u64,
     grants: Vec<Grant>,
-    /// SASL PLAIN proved a key, which covers everything.
-    has_key: bool,
+    /// What a key allows that SASL PLAIN proved; it covers everything.
+    key_rights: Rights,
+    /// The sessions that links of this connection hold, by the names of the links.
+    held_sessions: BTreeMap<String, HeldSession>,
     link_count: usize,
     /// Bytes of messages that have not arrived completely.
     partial_bytes: usize,
@@ -83,10 +101,12 @@ impl Context {
         frame::put_frame(&mut self.out, FrameKind::Amqp, channel, body);
     }
 
-    fn is_authorised(&self, path: &str) -> bool {
+    /// Whether some right of `wanted` was proved for `path`.
+    fn is_authorised(&self, path: &str, wanted: Rights) -> bool {
+        let is_allowed = |grant: &Grant| grant.rights.touch(wanted) && grant.covers(path, self.now);
         !self.settings.keys.is_checking
-            || self.has_key
-            || self.grants.iter().any(|grant| grant.covers(path, self.now))
+            || self.key_rights.touch(wanted)
+            || self.grants.iter().any(is_allowed)
     }
 
     fn is_output_high(&self) -> bool {

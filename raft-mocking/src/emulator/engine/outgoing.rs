@@ -1,6 +1,7 @@
 //! Links on which we send: credit, drain, and messages in as many frames as the peer wants.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -8,9 +9,9 @@ use super::Context;
 use super::link::{Unsettled, delivery_tag};
 use super::service::ServiceNode;
 use super::session::Window;
-use crate::broker::{BrokerError, Lock, QueueId, ReceiveMode};
+use crate::broker::{BrokerError, Lock, LockToken, QueueId, ReceiveMode, ReceivedMessage};
 use crate::emulator::amqp::message;
-use crate::emulator::amqp::performative::Transfer;
+use crate::emulator::amqp::performative::{Attach, Transfer};
 
 /// Answers that wait for credit; a peer that asks more without reading is refused.
 const REPLIES_MAX: usize = 64;
@@ -21,6 +22,7 @@ const TRANSFER_BYTES: usize = 96;
 
 /// A link on which we send.
 pub(super) struct Outgoing {
+    pub(super) name: String,
     pub(super) path: String,
     /// ReceiveAndDelete; otherwise the peer settles.
     pub(super) is_settled: bool,
@@ -28,14 +30,35 @@ pub(super) struct Outgoing {
     pub(super) delivery_count: u32,
     pub(super) credit: u32,
     pub(super) is_draining: bool,
+    pub(super) used_at: Duration,
     /// A message of which some frames did not fit the session window.
     partial: Option<Partial>,
 }
 
 /// Where the messages of the link come from.
 pub(super) enum OutgoingNode {
-    Queue { queue: QueueId },
-    Replies { node: ServiceNode, names: Vec<String>, answers: VecDeque<Bytes> },
+    Queue {
+        queue: QueueId,
+    },
+    /// One session of a queue.
+    Session {
+        queue: QueueId,
+        id: String,
+        token: LockToken,
+        locked_until: Duration,
+    },
+    /// No session is free yet; the attach is answered when one is, or when time is up.
+    Waiting {
+        queue: QueueId,
+        wanted: Option<String>,
+        until: Duration,
+        attach: Box<Attach>,
+    },
+    Replies {
+        node: ServiceNode,
+        names: Vec<String>,
+        answers: VecDeque<Bytes>,
+    },
 }
 
 impl OutgoingNode {
@@ -43,6 +66,16 @@ impl OutgoingNode {
     pub(super) fn replies(node: ServiceNode, target: Option<String>, link_name: &str) -> Self {
         let names = target.into_iter().chain([link_name.to_owned()]).collect();
         Self::Replies { node, names, answers: VecDeque::new() }
+    }
+
+    /// The queue it is about.
+    pub(super) fn queue(&self) -> Option<QueueId> {
+        match self {
+            Self::Queue { queue } | Self::Session { queue, .. } | Self::Waiting { queue, .. } => {
+                Some(*queue)
+            }
+            Self::Replies { .. } => None,
+        }
     }
 
     /// Keeps an answer until there is credit; `false` if too many wait.
@@ -71,26 +104,35 @@ pub(super) enum Turn {
     Idle,
     /// The session window or the output is full, or the turn is over: there may be more.
     More,
-    /// The queue is gone.
-    Deleted(BrokerError),
+    /// Nothing can be received any more: the queue is gone or off, or the session lost.
+    Ended(BrokerError),
 }
 
 impl Outgoing {
-    pub(super) fn new(path: String, is_settled: bool, node: OutgoingNode) -> Self {
+    pub(super) fn new(
+        now: Duration,
+        attach: &Attach,
+        path: String,
+        is_settled: bool,
+        node: OutgoingNode,
+    ) -> Self {
         Self {
+            name: attach.name.clone(),
             path,
             is_settled,
             node,
             delivery_count: 0,
             credit: 0,
             is_draining: false,
+            used_at: now,
             partial: None,
         }
     }
 
     /// Whether a turn might send something.
     pub(super) fn is_ready(&self) -> bool {
-        self.credit > 0 || self.partial.is_some() || self.is_draining
+        let is_waiting = matches!(self.node, OutgoingNode::Waiting { .. });
+        is_waiting || self.credit > 0 || self.partial.is_some() || self.is_draining
     }
 
     /// Sends what credit, window and output allow.
@@ -115,16 +157,18 @@ impl Outgoing {
             let (head, bare, lock) = match self.next_message(cx) {
                 Ok(Some(message)) => message,
                 Ok(None) => return (Turn::Idle, unsettled),
-                Err(error) => return (Turn::Deleted(error), unsettled),
+                Err(error) => return (Turn::Ended(error), unsettled),
             };
             let delivery_id = window.next_delivery_id;
             window.next_delivery_id = delivery_id.wrapping_add(1);
             self.credit -= 1;
             self.delivery_count = self.delivery_count.wrapping_add(1);
-            let tag = match (&self.node, lock) {
-                (OutgoingNode::Queue { queue }, Some(Lock { token, locked_until })) => {
-                    let queue = *queue;
-                    unsettled.push((delivery_id, Unsettled { handle, queue, token, locked_until }));
+            self.used_at = cx.now;
+            let tag = match (self.node.queue(), lock) {
+                (Some(queue), Some(Lock { token, .. })) => {
+                    let is_of_session = matches!(self.node, OutgoingNode::Session { .. });
+                    let lock = Unsettled { handle, queue, token, is_of_session };
+                    unsettled.push((delivery_id, lock));
                     delivery_tag(token)
                 }
                 _ => Bytes::copy_from_slice(&delivery_id.to_be_bytes()),
@@ -144,18 +188,18 @@ impl Outgoing {
                 Ok(answers.pop_front().map(|answer| (Bytes::new(), answer, None)))
             }
             OutgoingNode::Queue { queue } => {
-                let is_deleting = self.is_settled;
-                let mode =
-                    if is_deleting { ReceiveMode::ReceiveAndDelete } else { ReceiveMode::PeekLock };
-                let now = cx.now;
+                let (now, mode) = (cx.now, mode(self.is_settled));
                 let received = cx.bus.with_broker(|broker, _| broker.receive(now, *queue, mode))?;
-                Ok(received.map(|received| {
-                    let mut head = BytesMut::with_capacity(160);
-                    message::put_delivery_sections(&mut head, &received);
-                    let bare = message::bare_message(&received.message);
-                    (head.freeze(), bare, received.lock)
-                }))
+                Ok(received.map(|received| encode(&received)))
             }
+            OutgoingNode::Session { queue, id, token, .. } => {
+                let (now, mode) = (cx.now, mode(self.is_settled));
+                let received = cx.bus.with_broker(|broker, _| {
+                    broker.receive_from_session(now, *queue, id, *token, mode)
+                })?;
+                Ok(received.map(|received| encode(&received)))
+            }
+            OutgoingNode::Waiting { .. } => Ok(None),
         }
     }
 
@@ -201,4 +245,14 @@ impl Outgoing {
             }
         }
     }
+}
+
+fn mode(is_settled: bool) -> ReceiveMode {
+    if is_settled { ReceiveMode::ReceiveAndDelete } else { ReceiveMode::PeekLock }
+}
+
+fn encode(received: &ReceivedMessage) -> (Bytes, Bytes, Option<Lock>) {
+    let mut head = BytesMut::with_capacity(192);
+    message::put_delivery_sections(&mut head, received);
+    (head.freeze(), message::bare_message(&received.message), received.lock)
 }

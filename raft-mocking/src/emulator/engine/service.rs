@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{Context, GRANTS_MAX};
+use super::{Context, GRANTS_MAX, requests};
 use crate::emulator::amqp::DecodeError;
 use crate::emulator::amqp::message::Request;
 use crate::emulator::amqp::value::Value;
-use crate::emulator::sas::{self, TokenError};
+use crate::emulator::sas::{self, Grant, TokenError};
 
 /// A node that answers requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,20 +34,17 @@ impl ServiceNode {
         request: Bytes,
     ) -> Result<(Option<String>, Bytes), DecodeError> {
         let request = Request::decode(request)?;
-        let (status, description) = match self {
-            Self::Cbs => put_token(cx, &request),
-            Self::Management { .. } => {
-                let operation = request.text("operation").unwrap_or_default();
-                (501, format!("The operation '{operation}' is not implemented by this emulator."))
+        let answer = match self {
+            Self::Cbs => {
+                let (status, description) = put_token(cx, &request);
+                let properties = vec![
+                    ("status-code", Value::Int(status)),
+                    ("status-description", Value::String(description)),
+                ];
+                request.answer(properties, &Value::Null)
             }
+            Self::Management { entity } => requests::answer(cx, entity, &request),
         };
-        let names = match self {
-            Self::Cbs => ["status-code", "status-description"],
-            Self::Management { .. } => ["statusCode", "statusDescription"],
-        };
-        let properties =
-            vec![(names[0], Value::Int(status)), (names[1], Value::String(description))];
-        let answer = request.answer(properties, &Value::Null);
         Ok((request.reply_to, answer))
     }
 }
@@ -69,7 +66,8 @@ fn put_token(cx: &mut Context, request: &Request) -> (i32, String) {
     let token = request.body.as_ref().and_then(Value::as_text).unwrap_or_default();
     match cx.settings.keys.verify(token, &path, cx.now) {
         Ok(grant) => {
-            cx.grants.retain(|known| known.path != grant.path);
+            let is_same = |known: &Grant| known.path == grant.path && known.rights == grant.rights;
+            cx.grants.retain(|known| !is_same(known));
             if cx.grants.len() >= GRANTS_MAX {
                 return (403, "Too many tokens on one connection.".to_owned());
             }

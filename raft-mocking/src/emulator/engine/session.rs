@@ -7,17 +7,18 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::error::{
-    DECODE_ERROR, DETACH_FORCED, Failure, HANDLE_IN_USE, NOT_ALLOWED, NOT_IMPLEMENTED,
-    RESOURCE_LIMIT, UNATTACHED_HANDLE,
+    DECODE_ERROR, Failure, HANDLE_IN_USE, NOT_ALLOWED, RESOURCE_LIMIT, UNATTACHED_HANDLE,
 };
 use super::incoming::{Delivery, Incoming, IncomingNode};
-use super::link::{Link, Unsettled};
+use super::link::{Link, Unsettled, accept_session, note_session};
 use super::outgoing::{Outgoing, OutgoingNode, Turn};
 use super::service::ServiceNode;
 use super::{Context, HANDLE_MAX, is_within};
-use crate::broker::{BrokerError, QueueId};
+use crate::broker::{BrokerError, Properties, QueueId};
+use crate::emulator::amqp::message::property_value;
 use crate::emulator::amqp::outcome::{AmqpError, Outcome};
 use crate::emulator::amqp::performative::{Attach, Begin, Detach, Disposition, Flow, Transfer};
+use crate::emulator::amqp::value::Value;
 
 /// Locks one session may hold; a peer that never settles gets no more messages.
 const UNSETTLED_MAX: usize = 5_000;
@@ -114,6 +115,7 @@ impl Session {
                 self.detach(cx, handle, Some(error));
             }
             Ok(mut link) => {
+                let mut is_answered = true;
                 match &mut link {
                     // A Python sender asks for `second` and then waits for ever if it gets it.
                     Link::Incoming(incoming) => {
@@ -122,11 +124,23 @@ impl Session {
                     }
                     Link::Outgoing(outgoing) => {
                         answer.sender_settle_mode = u8::from(outgoing.is_settled);
+                        match &mut outgoing.node {
+                            OutgoingNode::Session { id, locked_until, .. } => {
+                                note_session(&mut answer, id, *locked_until);
+                            }
+                            OutgoingNode::Waiting { attach, .. } => {
+                                **attach = answer.clone();
+                                is_answered = false;
+                            }
+                            OutgoingNode::Queue { .. } | OutgoingNode::Replies { .. } => {}
+                        }
                     }
                     Link::Detaching => {}
                 }
                 cx.link_count += 1;
-                cx.put_frame(self.channel, |out| answer.encode(out));
+                if is_answered {
+                    cx.put_frame(self.channel, |out| answer.encode(out));
+                }
                 let is_incoming = matches!(link, Link::Incoming(_));
                 self.links.insert(handle, link);
                 if is_incoming {
@@ -141,9 +155,10 @@ impl Session {
         let handle = detach.handle;
         self.flush_accepted(cx);
         let Some(link) = self.links.remove(&handle) else { return };
+        self.release_locks(cx, |unsettled| unsettled.handle == handle);
         link.release(cx);
         if !matches!(link, Link::Detaching) {
-            self.release_locks(cx, |unsettled| unsettled.handle == handle);
+            self.answer_waiting(cx, &link);
             let answer = Detach { handle, closed: detach.closed, error: None };
             cx.put_frame(self.channel, |out| answer.encode(out));
         }
@@ -152,12 +167,54 @@ impl Session {
     /// Detaches a link for good and waits for the peer's detach.
     fn detach(&mut self, cx: &mut Context, handle: u32, error: Option<AmqpError>) {
         self.flush_accepted(cx);
+        let link = self.links.insert(handle, Link::Detaching);
+        if let Some(link) = &link {
+            self.answer_waiting(cx, link);
+        }
         let detach = Detach { handle, closed: true, error };
         cx.put_frame(self.channel, |out| detach.encode(out));
-        if let Some(link) = self.links.insert(handle, Link::Detaching) {
+        // Messages first: with the session they would count as delivered.
+        self.release_locks(cx, |unsettled| unsettled.handle == handle);
+        if let Some(link) = link {
             link.release(cx);
         }
-        self.release_locks(cx, |unsettled| unsettled.handle == handle);
+    }
+
+    /// Answers an attach that waits for a session by a refusal, which a detach follows.
+    fn answer_waiting(&mut self, cx: &mut Context, link: &Link) {
+        let Link::Outgoing(Outgoing { node: OutgoingNode::Waiting { attach, .. }, .. }) = link
+        else {
+            return;
+        };
+        let answer = Attach { source: None, ..(**attach).clone() };
+        cx.put_frame(self.channel, |out| answer.encode(out));
+    }
+
+    /// Gives a session that has become free to a link that waits for one; `true` if it need not wait.
+    fn try_session(&mut self, cx: &mut Context, handle: u32) -> bool {
+        let Some(Link::Outgoing(outgoing)) = self.links.get_mut(&handle) else { return false };
+        let OutgoingNode::Waiting { queue, wanted, attach, .. } = &outgoing.node else {
+            return true;
+        };
+        let accepted = accept_session(cx, &outgoing.name, *queue, wanted.as_deref());
+        match accepted {
+            Ok(None) => false,
+            Ok(Some(node)) => {
+                let mut answer = (**attach).clone();
+                if let OutgoingNode::Session { id, locked_until, .. } = &node {
+                    note_session(&mut answer, id, *locked_until);
+                }
+                outgoing.node = node;
+                outgoing.used_at = cx.now;
+                cx.put_frame(self.channel, |out| answer.encode(out));
+                true
+            }
+            Err(error) => {
+                let error = cx.broker_error(&outgoing.path, &error);
+                self.detach(cx, handle, Some(error));
+                false
+            }
+        }
     }
 
     /// Detaches the links whose tokens have expired.
@@ -165,12 +222,71 @@ impl Session {
         let entities =
             self.links.iter().filter_map(|(&handle, link)| Some((handle, link.entity()?)));
         let expired: Vec<_> = entities
-            .filter(|(_, entity)| !cx.is_authorised(entity))
-            .map(|(handle, entity)| (handle, cx.token_expired(entity)))
+            .filter(|(_, (entity, rights))| !cx.is_authorised(entity, *rights))
+            .map(|(handle, (entity, _))| (handle, cx.token_expired(entity)))
             .collect();
         for (handle, error) in expired {
             self.detach(cx, handle, Some(error));
         }
+    }
+
+    /// Detaches the links that nobody used for `limit`, those whose session was lost, and those for
+    /// which no session came in time.
+    pub(super) fn detach_late(&mut self, cx: &mut Context, limit: Duration) {
+        let now = cx.now;
+        let mut late = Vec::new();
+        for (&handle, link) in &mut self.links {
+            if let Some((used_at, is_sender)) = link.used_at()
+                && used_at.saturating_add(limit) <= now
+            {
+                late.push((handle, cx.idle(is_sender, limit)));
+                continue;
+            }
+            let Link::Outgoing(outgoing) = link else { continue };
+            match &mut outgoing.node {
+                OutgoingNode::Waiting { until, .. } if *until <= now => {
+                    late.push((handle, cx.no_session()));
+                }
+                OutgoingNode::Session { queue, id, token, locked_until } => {
+                    if *locked_until > now {
+                        continue;
+                    }
+                    // It may have been renewed meanwhile.
+                    let held = cx.bus.with_broker(|broker, _| {
+                        broker.session_locked_until(now, *queue, id, *token)
+                    });
+                    match held {
+                        Ok(until) => *locked_until = until,
+                        Err(error) => late.push((handle, cx.broker_error(&outgoing.path, &error))),
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (handle, error) in late {
+            self.detach(cx, handle, Some(error));
+        }
+    }
+
+    /// When [`Session::detach_late`] may have work.
+    pub(super) fn next_late(&self, limit: Duration) -> Option<Duration> {
+        let times = self.links.values().filter_map(|link| {
+            let idle = link.used_at().map(|(used_at, _)| used_at.saturating_add(limit));
+            let own = match link {
+                Link::Outgoing(outgoing) => match &outgoing.node {
+                    OutgoingNode::Waiting { until, .. } => Some(*until),
+                    OutgoingNode::Session { locked_until, .. } => Some(*locked_until),
+                    _ => None,
+                },
+                _ => None,
+            };
+            [idle, own].into_iter().flatten().min()
+        });
+        times.min()
+    }
+
+    pub(super) fn has_links(&self) -> bool {
+        !self.links.is_empty()
     }
 
     // --- what the peer sends ---
@@ -213,7 +329,7 @@ impl Session {
         let Some(Link::Incoming(incoming)) = self.links.get_mut(&handle) else { return };
         let (id, is_settled) = (delivery.id, delivery.is_settled);
         let result = match &incoming.node {
-            IncomingNode::Topic => incoming.publish(cx, delivery),
+            IncomingNode::Entity => incoming.publish(cx, delivery),
             IncomingNode::Service(node) => {
                 let node = node.clone();
                 self.answer(cx, &node, delivery.into_data())
@@ -294,6 +410,7 @@ impl Session {
                 }
             }
             Some(Link::Outgoing(outgoing)) => {
+                outgoing.used_at = cx.now;
                 if let Some(credit) = flow.link_credit {
                     let seen = flow.delivery_count.unwrap_or(0);
                     let under_way = outgoing.delivery_count.wrapping_sub(seen);
@@ -325,6 +442,9 @@ impl Session {
                 Some(outcome) => outcome.clone(),
             };
             let Some(unsettled) = self.unsettled.remove(&id) else { continue };
+            if let Some(Link::Outgoing(outgoing)) = self.links.get_mut(&unsettled.handle) {
+                outgoing.used_at = cx.now;
+            }
             let answer = settle_lock(cx, &unsettled, outcome);
             if !disposition.settled {
                 self.settle(cx, false, id, answer);
@@ -338,11 +458,7 @@ impl Session {
     pub(super) fn ready_links(&self) -> impl Iterator<Item = (u32, Option<QueueId>)> {
         self.links.iter().filter_map(|(&handle, link)| match link {
             Link::Outgoing(outgoing) if outgoing.is_ready() && self.may_send(outgoing) => {
-                let queue = match &outgoing.node {
-                    OutgoingNode::Queue { queue } => Some(*queue),
-                    OutgoingNode::Replies { .. } => None,
-                };
-                Some((handle, queue))
+                Some((handle, outgoing.node.queue()))
             }
             _ => None,
         })
@@ -354,6 +470,9 @@ impl Session {
 
     /// Lets one link send; `true` if there may be more to send.
     pub(super) fn pump(&mut self, cx: &mut Context, handle: u32) -> bool {
+        if !self.try_session(cx, handle) {
+            return false;
+        }
         let has_room = self.unsettled.len() < UNSETTLED_MAX;
         let Some(Link::Outgoing(outgoing)) = self.links.get_mut(&handle) else { return false };
         if !has_room && !outgoing.is_settled {
@@ -367,15 +486,12 @@ impl Session {
                 self.finish_drain(cx, handle);
                 false
             }
-            Turn::Deleted(error) => {
+            Turn::Ended(error) => {
                 let path = match self.links.get(&handle) {
                     Some(Link::Outgoing(Outgoing { path, .. })) => path.clone(),
                     _ => String::new(),
                 };
-                let error = match error {
-                    BrokerError::Deleted => cx.entity_not_found(&path),
-                    other => AmqpError::new(DETACH_FORCED, other.to_string()),
-                };
+                let error = cx.broker_error(&path, &error);
                 self.detach(cx, handle, Some(error));
                 false
             }
@@ -455,24 +571,8 @@ impl Session {
 
     // --- locks ---
 
-    pub(super) fn next_lock_expiry(&self) -> Option<Duration> {
-        let ends = self.unsettled.values().map(|unsettled| unsettled.locked_until);
-        ends.filter(|&until| until < Duration::MAX).min()
-    }
-
-    /// Forgets deliveries whose locks have ended; settling them later is answered as lock lost.
-    pub(super) fn note_expired_locks(&mut self, now: Duration) {
-        for unsettled in self.unsettled.values_mut() {
-            if unsettled.locked_until <= now {
-                // The entry stays, so that the peer gets an answer when it settles.
-                unsettled.locked_until = Duration::MAX;
-            }
-        }
-    }
-
     /// Gives back locks without blaming the message: its receiver went away.
     fn release_locks(&mut self, cx: &mut Context, is_wanted: impl Fn(&Unsettled) -> bool) {
-        let mut awake = Vec::new();
         let now = cx.now;
         self.unsettled.retain(|_, unsettled| {
             let is_released = is_wanted(unsettled);
@@ -480,38 +580,56 @@ impl Session {
                 let Unsettled { queue, token, .. } = *unsettled;
                 // A lock that is lost already needs no release.
                 _ = cx.bus.with_broker(|broker, _| broker.release(now, queue, token));
-                awake.push(queue);
             }
             !is_released
         });
-        cx.bus.wake(&awake);
     }
 }
 
 /// Does what the peer decided about a locked message; returns what it is told.
 ///
-/// The answer is of the kind that was asked for: clients take any other for a failure, which is
-/// what they get if they asked for something that is not implemented.
+/// The answer is of the kind that was asked for, without what came with it: clients take any other for
+/// a failure.
 fn settle_lock(cx: &mut Context, unsettled: &Unsettled, outcome: Outcome) -> Outcome {
-    let Unsettled { queue, token, .. } = *unsettled;
+    let Unsettled { queue, token, is_of_session, .. } = *unsettled;
     let now = cx.now;
     let result = cx.bus.with_broker(|broker, _| match &outcome {
         Outcome::Accepted => broker.complete(now, queue, token),
-        // Nothing is dead-lettered or deferred: the message is given back.
-        Outcome::Rejected(_) | Outcome::Released | Outcome::Modified { .. } | Outcome::Other => {
-            broker.abandon(now, queue, token)
+        Outcome::Released | Outcome::Other => broker.release(now, queue, token),
+        Outcome::Modified { undeliverable_here, annotations, .. } => {
+            let properties = properties(annotations);
+            // How clients defer a message.
+            if *undeliverable_here {
+                broker.defer(now, queue, token, properties)
+            } else {
+                broker.abandon_with(now, queue, token, properties)
+            }
+        }
+        Outcome::Rejected(error) => {
+            let info = error.as_ref().map_or(&[][..], |error| &error.info);
+            let text = |name| error.as_ref().and_then(|error| error.info_text(name));
+            let (reason, description) = (text(REASON), text(DESCRIPTION));
+            broker.dead_letter(now, queue, token, reason, description, properties(info))
         }
     });
-    cx.bus.wake(&[queue]);
-    let abandoned = |what: &str| {
-        let description = format!("{what} is not implemented; the message was abandoned");
-        Outcome::Rejected(Some(AmqpError::new(NOT_IMPLEMENTED, description)))
-    };
     match (result, outcome) {
+        (Err(BrokerError::LockLost), _) if is_of_session => {
+            let error = cx.broker_error("", &BrokerError::SessionLockLost);
+            Outcome::Rejected(Some(error))
+        }
         (Err(error), _) => Outcome::Rejected(Some(cx.broker_error("", &error))),
-        (Ok(()), Outcome::Rejected(_)) => abandoned("dead-lettering"),
-        // How clients defer a message.
-        (Ok(()), Outcome::Modified { undeliverable_here: true, .. }) => abandoned("deferring"),
+        (Ok(()), Outcome::Rejected(_)) => Outcome::Rejected(None),
         (Ok(()), outcome) => outcome,
     }
+}
+
+/// What says why a message is dead-lettered.
+const REASON: &str = "DeadLetterReason";
+const DESCRIPTION: &str = "DeadLetterErrorDescription";
+
+/// Application properties to set, from what came with an outcome.
+fn properties(pairs: &[(Value, Value)]) -> Properties {
+    let named = pairs.iter().filter_map(|(key, value)| Some((key.as_text()?, value)));
+    let others = named.filter(|(name, _)| ![REASON, DESCRIPTION].contains(name));
+    others.map(|(name, value)| (name.to_owned(), property_value(value.clone()))).collect()
 }

@@ -19,17 +19,17 @@ use crate::emulator::amqp::performative::{
 };
 use crate::emulator::amqp::value::{Value, put_described_list, put_symbol, put_value};
 use crate::emulator::sas::tests::sign;
-use crate::emulator::sas::{DEFAULT_KEY, DEFAULT_KEY_NAME, KeyRing};
+use crate::emulator::sas::{DEFAULT_KEY, DEFAULT_KEY_NAME, Key, KeyRing};
 
 /// A peer that writes frames by hand, and the connection it talks to.
-struct Peer {
-    bus: Bus,
-    connection: Connection,
-    now: Duration,
+pub(super) struct Peer {
+    pub(super) bus: Bus,
+    pub(super) connection: Connection,
+    pub(super) now: Duration,
 }
 
 /// The start of the test's clock.
-const START: Duration = Duration::from_secs(1_000);
+pub(super) const START: Duration = Duration::from_secs(1_000);
 
 impl Peer {
     fn new(is_checking: bool) -> Self {
@@ -39,11 +39,9 @@ impl Peer {
         let options = SubscriptionOptions { lock_duration, ..Default::default() };
         bus.create_subscription("t", "s", options).unwrap();
         let settings = Settings {
-            keys: KeyRing {
-                is_checking,
-                keys: vec![(DEFAULT_KEY_NAME.to_owned(), DEFAULT_KEY.to_owned())],
-            },
+            keys: KeyRing { is_checking, keys: vec![Key::root(DEFAULT_KEY_NAME, DEFAULT_KEY)] },
             idle_timeout: Duration::from_secs(60),
+            link_idle_timeout: Duration::from_secs(600),
             links_max: 8,
             counter: AtomicU64::new(1),
         };
@@ -53,7 +51,7 @@ impl Peer {
     }
 
     /// A peer whose session on channel 0 has begun.
-    fn opened(is_checking: bool) -> Self {
+    pub(super) fn opened(is_checking: bool) -> Self {
         let mut peer = Self::new(is_checking);
         peer.open(&Open { container_id: "peer".to_owned(), ..Open::default() });
         peer.begin(0, 1_000);
@@ -86,7 +84,7 @@ impl Peer {
         self.connection.pump(self.now);
     }
 
-    fn send(&mut self, channel: u16, body: impl FnOnce(&mut BytesMut)) {
+    pub(super) fn send(&mut self, channel: u16, body: impl FnOnce(&mut BytesMut)) {
         let mut frame = BytesMut::new();
         put_frame(&mut frame, FrameKind::Amqp, channel, body);
         self.write(&frame);
@@ -147,7 +145,7 @@ impl Peer {
         self.send(0, |out| disposition.encode(out));
     }
 
-    fn take_output(&mut self) -> Bytes {
+    pub(super) fn take_output(&mut self) -> Bytes {
         self.connection.output().split().freeze()
     }
 
@@ -176,8 +174,9 @@ impl Peer {
         self.connection.pump(self.now);
     }
 
-    fn wait_until(&mut self, now: Duration) {
+    pub(super) fn wait_until(&mut self, now: Duration) {
         self.now = now;
+        self.bus.with_broker(|broker, _| broker.expire(now));
         self.connection.handle_timeout(now);
         self.connection.pump(now);
     }
@@ -232,7 +231,8 @@ fn refused_link_gets_a_null_terminus_then_a_detach_and_no_flow() {
         (true, "t/Subscriptions/nope", "amqp:not-found"),
         (true, "t", "amqp:not-allowed"),
         (false, "t/Subscriptions/s", "amqp:not-allowed"),
-        (true, "t/Subscriptions/s/$DeadLetterQueue", "amqp:not-implemented"),
+        (true, "t/Subscriptions/s/$Nope", "amqp:not-found"),
+        (false, "t/Subscriptions/s/$DeadLetterQueue", "amqp:not-allowed"),
     ] {
         let mut peer = Peer::opened(false);
         peer.attach(0, is_receiver, address, true);
@@ -381,6 +381,10 @@ fn unsettled_message_returns_when_its_receiver_goes() {
     assert!(receiver.try_receive().unwrap().is_some());
 }
 
+fn modified(undeliverable_here: bool) -> Outcome {
+    Outcome::Modified { delivery_failed: true, undeliverable_here, annotations: Vec::new() }
+}
+
 #[test]
 fn settlement_is_answered_in_kind_and_a_lost_lock_is_told() {
     let mut peer = Peer::opened(false);
@@ -388,7 +392,7 @@ fn settlement_is_answered_in_kind_and_a_lost_lock_is_told() {
     peer.publish(2);
     peer.credit(0, 10, 0, false);
     peer.frames();
-    let modified = Outcome::Modified { delivery_failed: true, undeliverable_here: false };
+    let modified = modified(false);
     peer.settle(0, modified.clone());
     let frames = peer.frames();
     let Performative::Disposition(answer) = &frames[0] else { panic!("expected a disposition") };
@@ -399,7 +403,7 @@ fn settlement_is_answered_in_kind_and_a_lost_lock_is_told() {
     let frames = peer.frames();
     assert_eq!(transfers(&frames), 1, "the abandoned message comes again");
 
-    let expiry = peer.connection.next_timeout().unwrap();
+    let expiry = peer.bus.with_broker(|broker, _| broker.next_lock_expiry()).unwrap();
     peer.wait_until(expiry + Duration::from_millis(1));
     peer.frames();
     peer.settle(2, Outcome::Accepted);
@@ -606,11 +610,10 @@ fn session_receiver_is_refused_where_no_session_is_required() {
 }
 
 #[test]
-fn scheduled_message_is_rejected_instead_of_delivered_early() {
-    let scheduled = (
-        Value::Symbol("x-opt-scheduled-enqueue-time".to_owned()),
-        Value::Timestamp(4_000_000_000_000),
-    );
+fn scheduled_message_waits_for_its_time() {
+    let at = START + Duration::from_secs(100);
+    let scheduled =
+        (Value::Symbol("x-opt-scheduled-enqueue-time".to_owned()), message::timestamp(at));
     let annotations = Value::Described(Box::new((Value::Ulong(0x72), Value::Map(vec![scheduled]))));
     let mut message = BytesMut::new();
     put_value(&mut message, &annotations);
@@ -630,30 +633,29 @@ fn scheduled_message_is_rejected_instead_of_delivered_early() {
             transfer.encode(out);
             out.extend_from_slice(&payload);
         });
-        let frames = peer.frames();
-        let Some(Performative::Disposition(answer)) = frames.first() else { panic!("no answer") };
-        let Some(Outcome::Rejected(Some(error))) = &answer.outcome else { panic!("not rejected") };
-        assert_eq!(error.condition, "amqp:not-implemented");
-        assert!(error.description.contains("x-opt-scheduled-enqueue-time"), "{error:?}");
     }
-    assert_eq!(peer.bus.with_broker(|b, _| b.subscription("t", "s").unwrap().message_count), 0);
+    let count = |peer: &Peer| {
+        peer.bus.with_broker(|broker, _| broker.subscription("t", "s").unwrap().message_count)
+    };
+    peer.wait_until(at - Duration::from_millis(1));
+    assert_eq!(count(&peer), 0);
+    peer.wait_until(at);
+    assert_eq!(count(&peer), 2);
 }
 
 #[test]
-fn deferring_abandons_the_message_and_says_so() {
+fn deferred_message_is_answered_and_set_aside() {
     let mut peer = Peer::opened(false);
     peer.attach(0, true, "t/Subscriptions/s", false);
     peer.publish(1);
     peer.credit(0, 1, 0, false);
     peer.frames();
-    peer.settle(0, Outcome::Modified { delivery_failed: false, undeliverable_here: true });
+    peer.settle(0, modified(true));
     let frames = peer.frames();
     let Some(Performative::Disposition(answer)) = frames.first() else { panic!("no answer") };
-    let Some(Outcome::Rejected(Some(error))) = &answer.outcome else { panic!("not rejected") };
-    assert_eq!(error.condition, "amqp:not-implemented");
-    assert!(error.description.contains("deferring"), "{error:?}");
+    assert_eq!(answer.outcome, Some(modified(true)));
     let mut receiver = peer.bus.receiver("t", "s").unwrap();
-    assert!(receiver.try_receive().unwrap().is_some(), "it can be received again");
+    assert!(receiver.try_receive().unwrap().is_none(), "it is received by its number only");
 }
 
 proptest! {

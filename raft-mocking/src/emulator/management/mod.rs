@@ -5,13 +5,16 @@
 //! Elsewhere:  the documents are in [`atom`].
 
 mod atom;
-mod time;
+mod entity;
+mod operations;
+mod rule;
+pub(super) mod time;
 mod xml;
 
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -25,11 +28,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use self::atom::{Description, Entry};
+use self::operations::{Page, delete, get, put};
 use self::xml::{Element, XmlWriter};
-use super::listener::{Control, Host, Prefixed};
+use super::control;
+use super::listener::{Control, Host, Prefixed, cut};
 use super::sas::TokenError;
-use crate::broker::{BrokerError, Rule, SubscriptionInfo, TopicInfo};
+use super::websocket::{self, WebSocketBytes};
+use crate::broker::BrokerError;
 
 /// No description comes near this.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -37,39 +42,65 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a request may go on when the emulator stops.
 const GRACE: Duration = Duration::from_secs(1);
-/// The largest page of a list, and the default.
-const PAGE_MAX: usize = 100;
 
-/// Serves one HTTP connection.
+/// A connection that carries AMQP from here on.
+pub(super) type Upgraded = WebSocketBytes<TokioIo<hyper::upgrade::Upgraded>>;
+
+/// Serves one HTTP connection, until it ends or becomes a WebSocket.
 pub(super) async fn serve<S>(
     stream: Prefixed<S>,
     host: Arc<Host>,
     mut control: watch::Receiver<Control>,
-) -> io::Result<()>
+) -> io::Result<Option<Upgraded>>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
-        let host = Arc::clone(&host);
-        async move { Ok::<_, Infallible>(respond(&host, request).await) }
-    });
+    let upgrade = Arc::new(Mutex::new(None));
+    let service = {
+        let upgrade = Arc::clone(&upgrade);
+        service_fn(move |mut request| {
+            let (host, upgrade) = (Arc::clone(&host), Arc::clone(&upgrade));
+            async move {
+                if !websocket::is_asked_for(&request) {
+                    return Ok::<_, Infallible>(respond(&host, request).await);
+                }
+                Ok(match websocket::answer(&request) {
+                    Ok(response) => {
+                        let place = &mut *upgrade.lock().unwrap_or_else(PoisonError::into_inner);
+                        *place = Some(hyper::upgrade::on(&mut request));
+                        response
+                    }
+                    Err(response) => response,
+                })
+            }
+        })
+    };
     let mut http = hyper::server::conn::http1::Builder::new();
     // The timer ends connections whose request never gets complete.
     http.timer(TokioTimer::new());
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let mut connection = pin!(connection);
     tokio::select! {
-        served = connection.as_mut() => return served.map_err(io::Error::other),
-        changed = control.changed() => {
-            if changed.is_err() || !control.borrow_and_update().is_stopping {
-                return Ok(());
+        served = connection.as_mut() => served.map_err(io::Error::other)?,
+        () = cut(&mut control) => {
+            if !control.borrow().is_stopping {
+                return Ok(None);
             }
+            connection.as_mut().graceful_shutdown();
+            // A request that comes in full is answered; half of one is not waited for.
+            return match timeout(GRACE, connection).await {
+                Ok(served) => served.map(|()| None).map_err(io::Error::other),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            };
         }
     }
-    connection.as_mut().graceful_shutdown();
-    // A request that comes in full is answered; half of one is not waited for.
-    match timeout(GRACE, connection).await {
-        Ok(served) => served.map_err(io::Error::other),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    let upgrade = upgrade.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match upgrade {
+        None => Ok(None),
+        Some(upgrade) => {
+            let stream = upgrade.await.map_err(io::Error::other)?;
+            Ok(Some(WebSocketBytes::new(TokioIo::new(stream)).await))
+        }
     }
 }
 
@@ -133,7 +164,8 @@ enum Resource {
     Namespace,
     Topics,
     Queues,
-    Topic(String),
+    /// A queue or a topic.
+    Entity(String),
     Subscriptions(String),
     Subscription(String, String),
     Rules(String, String),
@@ -154,7 +186,7 @@ impl Resource {
         let segments: Vec<_> = path.split('/').collect();
         let is_word = |segment: &str, word: &str| segment.eq_ignore_ascii_case(word);
         let Some(place) = segments.iter().position(|s| is_word(s, "subscriptions")) else {
-            return Some(Self::Topic(path.to_owned()));
+            return Some(Self::Entity(path.to_owned()));
         };
         let topic = segments[..place].join("/");
         match &segments[place + 1..] {
@@ -174,7 +206,7 @@ impl Resource {
     fn entity(&self) -> String {
         match self {
             Self::Namespace | Self::Topics | Self::Queues => String::new(),
-            Self::Topic(topic) | Self::Subscriptions(topic) => topic.clone(),
+            Self::Entity(topic) | Self::Subscriptions(topic) => topic.clone(),
             Self::Subscription(topic, name)
             | Self::Rules(topic, name)
             | Self::Rule(topic, name, _) => {
@@ -200,7 +232,7 @@ async fn respond(host: &Host, request: Request<Incoming>) -> Response<Full<Bytes
     };
     tracing::debug!(%method, path, status = status.as_u16(), "management call");
     let kind = match body.as_bytes().first() {
-        Some(b'{') => "application/json",
+        Some(b'{' | b'n') => "application/json",
         _ => "application/atom+xml;type=entry;charset=utf-8",
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
@@ -217,20 +249,21 @@ async fn handle(host: &Host, request: Request<Incoming>) -> Result<(StatusCode, 
             r#"{"status":"healthy","message":"Service is healthy."}"#.into(),
         ));
     }
+    if let Some(rest) = control::rest_of(path) {
+        let (rest, method) = (rest.to_owned(), request.method().clone());
+        let body = body_of(request).await?;
+        let (status, answer) = control::handle(host, &method, &rest, &body);
+        return Ok((status, answer.to_string()));
+    }
     let resource = Resource::from_path(path)
         .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "SubCode=40400. No such resource."))?;
-    authorise(host, &request, &resource.entity())?;
+    // A token may be for the very resource, or for what it is below.
+    let path = percent_decode_str(path.trim_matches('/')).decode_utf8_lossy().into_owned();
+    authorise(host, &request, &path)?;
     let method = request.method().clone();
     let is_update = request.headers().contains_key(IF_MATCH);
     let page = Page::from_query(request.uri().query().unwrap_or_default());
-    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
-    let limited = timeout(BODY_TIMEOUT, limited).await;
-    let body = limited
-        .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time."))?
-        .map_err(|_| {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large or broken.")
-        })?
-        .to_bytes();
+    let body = body_of(request).await?;
     match method {
         Method::GET => get(host, &resource, page),
         Method::PUT => {
@@ -241,6 +274,17 @@ async fn handle(host: &Host, request: Request<Incoming>) -> Result<(StatusCode, 
         Method::DELETE => delete(host, &resource),
         _ => Err(not_allowed()),
     }
+}
+
+async fn body_of(request: Request<Incoming>) -> Result<Bytes, ApiError> {
+    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+    let limited = timeout(BODY_TIMEOUT, limited).await;
+    let body = limited
+        .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time."))?
+        .map_err(|_| {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large or broken.")
+        })?;
+    Ok(body.to_bytes())
 }
 
 fn not_allowed() -> ApiError {
@@ -258,174 +302,12 @@ fn authorise(host: &Host, request: &Request<Incoming>, entity: &str) -> Result<(
         return Err(refused("MissingToken: The request has no authorization header.".into()));
     };
     let token = token.strip_prefix("Bearer ").unwrap_or(token);
-    keys.verify(token, &entity.to_ascii_lowercase(), host.bus.now())
-        .map(drop)
-        .map_err(|error: TokenError| refused(format!("SubCode=40100. Unauthorized. {error}")))
-}
-
-/// Which part of a list is wanted.
-#[derive(Debug, Clone, Copy)]
-struct Page {
-    skip: usize,
-    top: usize,
-}
-
-impl Page {
-    fn from_query(query: &str) -> Self {
-        let mut page = Self { skip: 0, top: PAGE_MAX };
-        for pair in query.split('&') {
-            let pair = percent_decode_str(pair).decode_utf8_lossy();
-            match pair.split_once('=') {
-                Some(("$skip", value)) => page.skip = value.parse().unwrap_or(0),
-                Some(("$top", value)) => page.top = value.parse().unwrap_or(PAGE_MAX).min(PAGE_MAX),
-                _ => {}
-            }
-        }
-        page
+    let grant = keys
+        .verify(token, &entity.to_ascii_lowercase(), host.bus.now())
+        .map_err(|error: TokenError| refused(format!("SubCode=40100. Unauthorized. {error}")))?;
+    if !grant.rights.manage {
+        let detail = "SubCode=40100. Unauthorized. 'Manage' claim is required for this operation.";
+        return Err(refused(detail.to_owned()));
     }
-
-    fn of<T>(self, items: impl IntoIterator<Item = T>) -> Vec<T> {
-        items.into_iter().skip(self.skip).take(self.top).collect()
-    }
-}
-
-fn get(host: &Host, resource: &Resource, page: Page) -> Result<(StatusCode, String), ApiError> {
-    let body = host.bus.with_broker(|broker, now| {
-        let feed = |title: &str, entries: Vec<Entry>| atom::feed_document(title, now, &entries);
-        let body = match resource {
-            Resource::Namespace => atom::entry_document(&Entry {
-                path: "$namespaceinfo".to_owned(),
-                title: "localhost".to_owned(),
-                created_at: now,
-                description: Description::Namespace,
-            }),
-            Resource::Topics => feed("Topics", page.of(broker.topics().map(topic_entry))),
-            Resource::Queues => feed("Queues", Vec::new()),
-            Resource::Topic(topic) => atom::entry_document(&topic_entry(broker.topic(topic)?)),
-            Resource::Subscriptions(topic) => {
-                let all = broker.subscriptions(topic)?;
-                feed("Subscriptions", page.of(all.into_iter().map(subscription_entry)))
-            }
-            Resource::Subscription(topic, name) => {
-                atom::entry_document(&subscription_entry(broker.subscription(topic, name)?))
-            }
-            Resource::Rules(topic, name) => {
-                let created_at = broker.subscription(topic, name)?.created_at;
-                let all = broker.rules(topic, name)?;
-                let entries =
-                    all.into_iter().map(|rule| rule_entry(&resource.entity(), created_at, rule));
-                feed("Rules", page.of(entries))
-            }
-            Resource::Rule(topic, name, rule) => {
-                let created_at = broker.subscription(topic, name)?.created_at;
-                let all = broker.rules(topic, name)?;
-                let path = resource.entity();
-                let found = all.into_iter().find(|known| known.name.eq_ignore_ascii_case(rule));
-                let not_found = || BrokerError::NotFound { path: format!("{path}/Rules/{rule}") };
-                let found = found.ok_or_else(not_found)?;
-                atom::entry_document(&rule_entry(&path, created_at, found))
-            }
-        };
-        broker.record_management_read(&resource.entity());
-        Ok::<_, ApiError>(body)
-    })?;
-    Ok((StatusCode::OK, body))
-}
-
-fn put(
-    host: &Host,
-    resource: &Resource,
-    root: &Element,
-    is_update: bool,
-) -> Result<(StatusCode, String), ApiError> {
-    let body = host.bus.with_broker(|broker, now| {
-        Ok::<_, ApiError>(match resource {
-            Resource::Topic(_) if atom::description(root, "QueueDescription").is_ok() => {
-                let detail = "Queues are not implemented by this emulator.";
-                return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, detail));
-            }
-            Resource::Topic(topic) => {
-                let options = atom::topic_options(atom::description(root, "TopicDescription")?)?;
-                if is_update {
-                    broker.update_topic(topic, options)?;
-                } else {
-                    broker.create_topic(now, topic, options)?;
-                }
-                atom::entry_document(&topic_entry(broker.topic(topic)?))
-            }
-            Resource::Subscription(topic, name) => {
-                let description = atom::description(root, "SubscriptionDescription")?;
-                let options = atom::subscription_options(description)?;
-                let first_rule = description.child("DefaultRuleDescription");
-                let first_rule = first_rule.map(|rule| atom::rule(rule, None)).transpose()?;
-                match first_rule {
-                    _ if is_update => broker.update_subscription(topic, name, options)?,
-                    None => broker.create_subscription(now, topic, name, options).map(drop)?,
-                    Some(rule) => broker
-                        .create_subscription_with_rule(now, topic, name, options, rule)
-                        .map(drop)?,
-                }
-                atom::entry_document(&subscription_entry(broker.subscription(topic, name)?))
-            }
-            Resource::Rule(topic, name, rule) => {
-                let description = atom::description(root, "RuleDescription")?;
-                let rule = atom::rule(description, Some(rule))?;
-                if is_update {
-                    broker.update_rule(topic, name, rule.clone())?;
-                } else {
-                    broker.add_rule(topic, name, rule.clone())?;
-                }
-                atom::entry_document(&rule_entry(&resource.entity(), now, rule))
-            }
-            Resource::Namespace
-            | Resource::Topics
-            | Resource::Queues
-            | Resource::Subscriptions(_)
-            | Resource::Rules(..) => return Err(not_allowed()),
-        })
-    })?;
-    Ok((if is_update { StatusCode::OK } else { StatusCode::CREATED }, body))
-}
-
-fn delete(host: &Host, resource: &Resource) -> Result<(StatusCode, String), ApiError> {
-    host.bus.with_broker(|broker, _| match resource {
-        Resource::Topic(topic) => Ok(broker.delete_topic(topic)?),
-        Resource::Subscription(topic, name) => Ok(broker.delete_subscription(topic, name)?),
-        Resource::Rule(topic, name, rule) => Ok(broker.remove_rule(topic, name, rule)?),
-        Resource::Namespace
-        | Resource::Topics
-        | Resource::Queues
-        | Resource::Subscriptions(_)
-        | Resource::Rules(..) => Err(not_allowed()),
-    })?;
-    // Receivers of what is gone must learn it.
-    host.bus.wake_all();
-    Ok((StatusCode::OK, String::new()))
-}
-
-fn topic_entry(topic: TopicInfo) -> Entry {
-    Entry {
-        path: topic.name.clone(),
-        title: topic.name.clone(),
-        created_at: topic.created_at,
-        description: Description::Topic(topic),
-    }
-}
-
-fn subscription_entry(subscription: SubscriptionInfo) -> Entry {
-    Entry {
-        path: format!("{}/Subscriptions/{}", subscription.topic, subscription.name),
-        title: subscription.name.clone(),
-        created_at: subscription.created_at,
-        description: Description::Subscription(subscription),
-    }
-}
-
-fn rule_entry(subscription: &str, created_at: Duration, rule: Rule) -> Entry {
-    Entry {
-        path: format!("{subscription}/Rules/{}", rule.name),
-        title: rule.name.clone(),
-        created_at,
-        description: Description::Rule(rule),
-    }
+    Ok(())
 }

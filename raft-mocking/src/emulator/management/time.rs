@@ -23,6 +23,31 @@ pub(super) fn date_time(since_epoch: Duration) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
+/// The time since the Unix epoch of a text such as `2026-01-02T03:04:05.678Z`.
+pub(super) fn parse_date_time(text: &str) -> Option<Duration> {
+    let (date, time) = text.trim_end_matches('Z').split_once('T')?;
+    let mut date = date.splitn(3, '-').map(str::parse::<u64>);
+    let mut part = || date.next()?.ok();
+    let (year, month, day) = (part()?, part()?, part()?);
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let mut time = time.splitn(3, ':');
+    let (hour, minute) = (time.next()?.parse::<u64>().ok()?, time.next()?.parse::<u64>().ok()?);
+    let seconds = parse_seconds(time.next()?, 1)?;
+    if hour > 23 || minute > 59 || seconds >= Duration::from_secs(60) {
+        return None;
+    }
+    // The inverse of what `date_time` does: years begin in March.
+    let year = year - u64::from(month <= 2);
+    let (era, year_of_era) = (year / 400, year % 400);
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+    Some(Duration::from_secs(days * 86_400 + hour * 3_600 + minute * 60) + seconds)
+}
+
 /// A duration as `PT1M30S`; `None` is unlimited.
 pub(super) fn duration(duration: Option<Duration>) -> String {
     let Some(duration) = duration else { return UNLIMITED.to_owned() };
@@ -45,7 +70,7 @@ pub(super) fn duration(duration: Option<Duration>) -> String {
 ///
 /// Months and years have no fixed length and are refused. What exceeds the service's largest
 /// value is unlimited.
-pub(super) fn parse_duration(text: &str) -> Option<Option<Duration>> {
+pub(in crate::emulator) fn parse_duration(text: &str) -> Option<Option<Duration>> {
     let rest = text.trim().strip_prefix('P')?;
     let (date, time) = rest.split_once('T').unwrap_or((rest, ""));
     let mut total = Duration::ZERO;
@@ -125,6 +150,10 @@ mod tests {
         ];
         for (seconds, text) in table {
             assert_eq!(date_time(Duration::from_secs(seconds)), text);
+            assert_eq!(parse_date_time(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "2026-13-01T00:00:00Z", "2026-01-01", "2026-01-01T24:00:00Z", "x"] {
+            assert_eq!(parse_date_time(text), None, "{text}");
         }
     }
 }

@@ -1,0 +1,209 @@
+//! `cargo xtask bench emulator`: how fast, how small and how soon ready the Service Bus emulator is.
+//!
+//! The program is started anew for each measure and loaded by `raft-mocking/examples/emulator-load.rs`,
+//! both as they are released.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+#[derive(Debug, Args)]
+pub(crate) struct EmulatorArgs {
+    /// Print one JSON object per measure; the last one is the summary.
+    #[arg(long)]
+    json: bool,
+    /// How long messages are sent.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    seconds: u64,
+}
+
+/// How often the latency is measured.
+const PACED_RUNS: usize = 5;
+
+/// A figure with its goal.
+struct Figure {
+    name: &'static str,
+    value: f64,
+    goal: f64,
+    /// Whether less is better.
+    is_cost: bool,
+}
+
+impl Figure {
+    fn is_met(&self) -> bool {
+        if self.is_cost { self.value <= self.goal } else { self.value >= self.goal }
+    }
+}
+
+pub(crate) fn run(args: &EmulatorArgs) -> Result<()> {
+    let programs = Programs::build()?;
+    let mut figures = Vec::new();
+    let mut add = |name, value, goal, is_cost| {
+        let figure = Figure { name, value, goal, is_cost };
+        if args.json {
+            println!("{}", to_json(&figure));
+        } else {
+            let verdict = if figure.is_met() { "met" } else { "missed" };
+            println!("{name:<44} {value:>12.1}   goal {goal:>10.1}   {verdict}");
+        }
+        figures.push(figure);
+    };
+
+    let emulator = programs.start()?;
+    add("start to ready, ms", emulator.ready_ms, 50.0, true);
+    add("memory idle, MB", emulator.resident_mb()?, 20.0, true);
+    let fan_out = emulator.load("fan-out", args.seconds)?;
+    let seconds = number(&fan_out, "seconds")?;
+    add("one topic, 64 outstanding: in/s", number(&fan_out, "sent")? / seconds, 100_000.0, false);
+    let out = number(&fan_out, "received")? / seconds;
+    add("five subscriptions: out/s", out, 500_000.0, false);
+    drop(emulator);
+
+    let emulator = programs.start()?;
+    // What else the machine does shows in the slowest hundredth first: the median of some runs.
+    let mut p99s = (0..PACED_RUNS)
+        .map(|_| number(&emulator.load("paced", args.seconds)?, "p99_us"))
+        .collect::<Result<Vec<_>>>()?;
+    p99s.sort_by(f64::total_cmp);
+    add("the same at 100,000 in/s: p99, ms", p99s[PACED_RUNS / 2] / 1e3, 3.0, true);
+    drop(emulator);
+
+    let emulator = programs.start()?;
+    let held = emulator.hold("connections", 1_000)?;
+    add("connections at a time", number(&held.result, "opened")?, 1_000.0, false);
+    drop(held);
+    drop(emulator);
+
+    let emulator = programs.start()?;
+    let before = emulator.resident_mb()?;
+    let held = emulator.hold("pile", 1_000_000)?;
+    add("1,000,000 messages waiting, MB", emulator.resident_mb()? - before, 600.0, true);
+    drop(held);
+
+    let met = figures.iter().filter(|figure| figure.is_met()).count();
+    if args.json {
+        println!("{}", json!({ "event": "summary", "met": met, "of": figures.len() }));
+    } else {
+        println!("{met} of {} goals are met", figures.len());
+    }
+    Ok(())
+}
+
+fn to_json(figure: &Figure) -> Value {
+    json!({
+        "measure": figure.name,
+        "value": figure.value,
+        "goal": figure.goal,
+        "met": figure.is_met(),
+    })
+}
+
+fn number(result: &Value, name: &str) -> Result<f64> {
+    result[name].as_f64().with_context(|| format!("the load tells no {name}: {result}"))
+}
+
+struct Programs {
+    emulator: PathBuf,
+    load: PathBuf,
+}
+
+impl Programs {
+    fn build() -> Result<Self> {
+        let this = std::env::current_exe().context("cannot find this program")?;
+        let target = this.parent().and_then(|folder| folder.parent());
+        let target = target.context("this program is in no target folder")?;
+        let mut build = crate::cargo();
+        build.args(["build", "--release", "--package", "raft-mocking"]);
+        build.args(["--bin", "service-bus-emulator", "--example", "emulator-load"]);
+        let status = build.arg("--target-dir").arg(target).status().context("cannot run cargo")?;
+        if !status.success() {
+            bail!("the emulator does not build");
+        }
+        let release = target.join("release");
+        let name = |name: &str| format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        Ok(Self {
+            emulator: release.join(name("service-bus-emulator")),
+            load: release.join("examples").join(name("emulator-load")),
+        })
+    }
+
+    fn start(&self) -> Result<Running<'_>> {
+        let started = Instant::now();
+        let mut child = Command::new(&self.emulator)
+            .args(["--amqp-port", "0", "--admin-port", "0", "--json", "--no-check-keys"])
+            .args(["--queue", "pile", "--topic", "load:s1,s2,s3,s4,s5"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("the emulator does not start")?;
+        let output = child.stdout.take().context("the emulator has no output")?;
+        let child = Stopped(child);
+        let mut ready = String::new();
+        BufReader::new(output).read_line(&mut ready)?;
+        let ready_ms = started.elapsed().as_secs_f64() * 1e3;
+        let ready: Value = serde_json::from_str(&ready).context("the emulator is not ready")?;
+        let port = ready["amqp_port"].as_u64().context("the emulator tells no port")?;
+        Ok(Running { programs: self, child, address: format!("127.0.0.1:{port}"), ready_ms })
+    }
+}
+
+/// A process that ends with us.
+struct Stopped(Child);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // One that has ended already cannot be ended again.
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+struct Running<'a> {
+    programs: &'a Programs,
+    child: Stopped,
+    address: String,
+    ready_ms: f64,
+}
+
+/// A load that stays until it is dropped.
+struct Held {
+    result: Value,
+    _child: Stopped,
+}
+
+impl Running<'_> {
+    /// Memory that the process has, as Linux tells it.
+    fn resident_mb(&self) -> Result<f64> {
+        let path = format!("/proc/{}/status", self.child.0.id());
+        let status =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        Ok(kilobytes.context("the system tells no VmRSS")? / 1e3)
+    }
+
+    fn load(&self, what: &str, number: u64) -> Result<Value> {
+        Ok(self.hold(what, number)?.result)
+    }
+
+    fn hold(&self, what: &str, number: u64) -> Result<Held> {
+        let mut child = Command::new(&self.programs.load)
+            .args([&self.address, what, &number.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("the load does not start")?;
+        let output = child.stdout.take().context("the load has no output")?;
+        let child = Stopped(child);
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        std::io::stdout().flush()?;
+        let result =
+            serde_json::from_str(&line).with_context(|| format!("the load {what} failed"))?;
+        Ok(Held { result, _child: child })
+    }
+}
