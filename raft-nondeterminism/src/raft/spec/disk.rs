@@ -49,6 +49,8 @@ pub(super) struct Disk {
     pub(super) issued: Image,
     /// Each save with the time when it was asked for, oldest first.
     pending: VecDeque<(Timestamp, Save)>,
+    /// The last durable entry before the step that is under way.
+    pub(super) before_step: Index,
 }
 
 impl Disk {

@@ -174,6 +174,7 @@ impl State {
     /// Explains a step.
     pub(super) fn explain(&mut self, step: &mut Step<'_>, heard: &[Heard]) -> Result<(), Broken> {
         step.is_batch = heard.len() > 1;
+        self.disk.before_step = self.disk.durable.log.last_index();
         for (number, heard_now) in heard.iter().enumerate() {
             match heard_now {
                 Heard::Message(from, message) => self.receive(step, *from, message)?,
@@ -206,7 +207,10 @@ impl State {
             return Ok(());
         }
         if let Some(term) = message.term().filter(|&term| term > self.term) {
-            if self.may_refuse(step, from, message) && step.observed.term < term {
+            // In a batch, the term after the step may be that of a later message.
+            let is_refused = step.observed.term < term
+                || step.is_batch && self.role != Role::Leader && self.is_stranger(from, step);
+            if self.may_refuse(step, from, message) && is_refused {
                 return Ok(());
             }
             // What it took as leader in this step may be gone again, and nobody sees it.
@@ -303,6 +307,15 @@ impl State {
             Message::AppendEntriesResponse(_) | Message::InstallSnapshotResponse(_)
         );
         is_answer && !self.configuration(step.configurations).contains(from)
+    }
+
+    /// True if the server is in neither configuration that this one goes by: the last one in its log, and
+    /// the last one that it knows to be committed.
+    fn is_stranger(&self, server: ServerId, step: &Step<'_>) -> bool {
+        let committed = self.members.iter().rev().find(|(index, _)| *index <= self.commit);
+        let is_member =
+            committed.is_some_and(|&(_, id)| step.configurations.get(id).contains(server));
+        !is_member && !self.configuration(step.configurations).contains(server)
     }
 
     /// The entries that were taken over are those of the request, payloads and all.

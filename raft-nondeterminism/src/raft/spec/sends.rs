@@ -232,8 +232,10 @@ impl State {
         if durable.hard_state.current_term < term {
             return broken("its term is not durable".to_owned());
         }
-        if term < self.term && is_due && match_index <= durable.log.last_index() {
-            // It was true when it was said, before a later message of the same step.
+        let was_durable = durable.log.last_index().max(self.disk.before_step);
+        if term < self.term && is_due && match_index <= was_durable {
+            // It was true when it was said, before a later message of the same step, which may have
+            // replaced these very entries.
             return Ok(());
         }
         if term != self.term {
