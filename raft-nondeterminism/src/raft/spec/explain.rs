@@ -174,6 +174,7 @@ impl State {
     /// Explains a step.
     pub(super) fn explain(&mut self, step: &mut Step<'_>, heard: &[Heard]) -> Result<(), Broken> {
         step.is_batch = heard.len() > 1;
+        self.reads.batch_commit = step.is_batch.then_some(self.commit);
         self.disk.before_step = self.disk.durable.log.last_index();
         for (number, heard_now) in heard.iter().enumerate() {
             match heard_now {
