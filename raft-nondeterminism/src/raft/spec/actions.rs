@@ -50,6 +50,7 @@ impl State {
         (self.has_committed, self.has_handed_over) = (false, false);
         self.refused = super::servers::Servers::default();
         self.reads.clear();
+        self.strangers = 0;
         self.heard_at = Timestamp::ZERO;
         // It may have promised a leader's lease in the life before (dissertation §6.4.1).
         let protection = self.settings.protection;

@@ -58,6 +58,8 @@ pub(super) struct Observed<'a> {
     pub(super) applied: Index,
     pub(super) log: &'a Log,
     pub(super) configuration: &'a Configuration,
+    /// How many messages it has refused, since it was started, because of who sent them.
+    pub(super) strangers: u64,
     /// What only its role remembers: whom a candidate counts, and what a leader knows of its followers.
     pub(super) memory: &'a raft_core::Role,
 }
@@ -80,6 +82,7 @@ impl<'a> Observed<'a> {
             applied: server.last_applied(),
             log: server.log(),
             configuration: server.configuration(),
+            strangers: server.refusals().get("unknown-sender").copied().unwrap_or_default(),
             memory: server.role(),
         }
     }
@@ -140,6 +143,8 @@ pub(super) struct Step<'a> {
     pub(super) changed_from: Index,
     /// There are several inputs, so states in between are not seen.
     is_batch: bool,
+    /// How many messages the server has refused in this step because of who sent them.
+    strangers: u64,
     /// The server led earlier in this step, and may have had entries then that are gone.
     pub(super) was_longer: bool,
 }
@@ -165,6 +170,7 @@ impl<'a> Step<'a> {
             is_timed: false,
             changed_from: Index(u64::MAX),
             is_batch: false,
+            strangers: 0,
             was_longer: false,
         }
     }
@@ -174,6 +180,9 @@ impl State {
     /// Explains a step.
     pub(super) fn explain(&mut self, step: &mut Step<'_>, heard: &[Heard]) -> Result<(), Broken> {
         step.is_batch = heard.len() > 1;
+        let strangers = step.observed.strangers;
+        step.strangers = strangers.saturating_sub(self.strangers);
+        self.strangers = strangers;
         self.reads.batch_commit = step.is_batch.then_some(self.commit);
         self.disk.before_step = self.disk.durable.log.last_index();
         for (number, heard_now) in heard.iter().enumerate() {
@@ -209,9 +218,8 @@ impl State {
         }
         if let Some(term) = message.term().filter(|&term| term > self.term) {
             // In a batch, the term after the step may be that of a later message.
-            let is_refused = step.observed.term < term
-                || step.is_batch && self.role != Role::Leader && self.is_stranger(from, step);
-            if self.may_refuse(step, from, message) && is_refused {
+            if self.may_refuse(step, from, message) && step.strangers > 0 {
+                step.strangers -= 1;
                 return Ok(());
             }
             // What it took as leader in this step may be gone again, and nobody sees it.
@@ -308,15 +316,6 @@ impl State {
             Message::AppendEntriesResponse(_) | Message::InstallSnapshotResponse(_)
         );
         is_answer && !self.configuration(step.configurations).contains(from)
-    }
-
-    /// True if the server is in neither configuration that this one goes by: the last one in its log, and
-    /// the last one that it knows to be committed.
-    fn is_stranger(&self, server: ServerId, step: &Step<'_>) -> bool {
-        let committed = self.members.iter().rev().find(|(index, _)| *index <= self.commit);
-        let is_member =
-            committed.is_some_and(|&(_, id)| step.configurations.get(id).contains(server));
-        !is_member && !self.configuration(step.configurations).contains(server)
     }
 
     /// The entries that were taken over are those of the request, payloads and all.
