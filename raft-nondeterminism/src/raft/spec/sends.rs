@@ -316,6 +316,11 @@ impl State {
         let Message::ClientResponse(response) = &envelope.message else { return Ok(()) };
         let ClientResult::Applied { log_id, .. } = &response.result else { return Ok(()) };
         let applied = outcome.observed.applied;
+        // What a saved snapshot stands for was applied before, and its sessions remember the answers,
+        // though the state machine may not be restored yet.
+        if log_id.index <= self.disk.durable.snapshot.index {
+            return Ok(());
+        }
         if log_id.index <= applied && self.log.matches(*log_id) {
             return Ok(());
         }
