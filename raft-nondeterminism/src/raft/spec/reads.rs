@@ -133,7 +133,9 @@ impl State {
             return false;
         }
         let is_alive = |sent: Timestamp| now < sent + self.settings.lease;
-        self.is_alone(configuration) || self.reads.confirmed_at.is_some_and(is_alive)
+        // Who was the only voter before a change that is under way is still needed by every other leader.
+        let was_alone = configuration.old_voters().is_some_and(|old| old == [self.id]);
+        was_alone || self.is_alone(configuration) || self.reads.confirmed_at.is_some_and(is_alive)
     }
 
     /// Notes which rounds a majority has answered. What the voters then in force have promised holds in
