@@ -143,8 +143,8 @@ pub(super) struct Step<'a> {
     pub(super) changed_from: Index,
     /// There are several inputs, so states in between are not seen.
     is_batch: bool,
-    /// How many messages the server has refused in this step because of who sent them.
-    strangers: u64,
+    /// How many of the messages that it might have refused because of who sent them it did not refuse.
+    not_refused: u64,
     /// The server led earlier in this step, and may have had entries then that are gone.
     pub(super) was_longer: bool,
 }
@@ -170,7 +170,7 @@ impl<'a> Step<'a> {
             is_timed: false,
             changed_from: Index(u64::MAX),
             is_batch: false,
-            strangers: 0,
+            not_refused: 0,
             was_longer: false,
         }
     }
@@ -180,9 +180,13 @@ impl State {
     /// Explains a step.
     pub(super) fn explain(&mut self, step: &mut Step<'_>, heard: &[Heard]) -> Result<(), Broken> {
         step.is_batch = heard.len() > 1;
-        let strangers = step.observed.strangers;
-        step.strangers = strangers.saturating_sub(self.strangers);
-        self.strangers = strangers;
+        let refused = step.observed.strangers.saturating_sub(self.strangers);
+        self.strangers = step.observed.strangers;
+        let may_refuse = |heard: &&Heard| match heard {
+            Heard::Message(from, message) => self.may_refuse(step, *from, message),
+            _ => false,
+        };
+        step.not_refused = (heard.iter().filter(may_refuse).count() as u64).saturating_sub(refused);
         self.reads.batch_commit = step.is_batch.then_some(self.commit);
         self.disk.before_step = self.disk.durable.log.last_index();
         for (number, heard_now) in heard.iter().enumerate() {
@@ -216,12 +220,12 @@ impl State {
         {
             return Ok(());
         }
+        if self.may_refuse(step, from, message) {
+            // A leader listens to all it sends to until it steps down: what is refused comes last.
+            let Some(rest) = step.not_refused.checked_sub(1) else { return Ok(()) };
+            step.not_refused = rest;
+        }
         if let Some(term) = message.term().filter(|&term| term > self.term) {
-            // In a batch, the term after the step may be that of a later message.
-            if self.may_refuse(step, from, message) && step.strangers > 0 {
-                step.strangers -= 1;
-                return Ok(());
-            }
             // What it took as leader in this step may be gone again, and nobody sees it.
             step.was_longer |= self.role == Role::Leader && step.is_batch;
             self.update_term(term);
