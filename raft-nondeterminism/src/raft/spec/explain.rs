@@ -145,6 +145,8 @@ pub(super) struct Step<'a> {
     is_batch: bool,
     /// How many of the messages that it might have refused because of who sent them it did not refuse.
     not_refused: u64,
+    /// How many it did refuse.
+    refused: u64,
     /// The server led earlier in this step, and may have had entries then that are gone.
     pub(super) was_longer: bool,
 }
@@ -171,6 +173,7 @@ impl<'a> Step<'a> {
             changed_from: Index(u64::MAX),
             is_batch: false,
             not_refused: 0,
+            refused: 0,
             was_longer: false,
         }
     }
@@ -180,13 +183,14 @@ impl State {
     /// Explains a step.
     pub(super) fn explain(&mut self, step: &mut Step<'_>, heard: &[Heard]) -> Result<(), Broken> {
         step.is_batch = heard.len() > 1;
-        let refused = step.observed.strangers.saturating_sub(self.strangers);
+        step.refused = step.observed.strangers.saturating_sub(self.strangers);
         self.strangers = step.observed.strangers;
         let may_refuse = |heard: &&Heard| match heard {
             Heard::Message(from, message) => self.may_refuse(step, *from, message),
             _ => false,
         };
-        step.not_refused = (heard.iter().filter(may_refuse).count() as u64).saturating_sub(refused);
+        step.not_refused =
+            (heard.iter().filter(may_refuse).count() as u64).saturating_sub(step.refused);
         self.reads.batch_commit = step.is_batch.then_some(self.commit);
         self.disk.before_step = self.disk.durable.log.last_index();
         for (number, heard_now) in heard.iter().enumerate() {
@@ -220,10 +224,13 @@ impl State {
         {
             return Ok(());
         }
-        if self.may_refuse(step, from, message) {
+        if step.refused > 0 && self.may_refuse(step, from, message) {
             // A leader listens to all it sends to until it steps down: what is refused comes last.
-            let Some(rest) = step.not_refused.checked_sub(1) else { return Ok(()) };
-            step.not_refused = rest;
+            if step.not_refused == 0 {
+                step.refused -= 1;
+                return Ok(());
+            }
+            step.not_refused -= 1;
         }
         if let Some(term) = message.term().filter(|&term| term > self.term) {
             // What it took as leader in this step may be gone again, and nobody sees it.
