@@ -304,7 +304,10 @@ where
     fn step(&mut self, inputs: &mut Vec<Input>) -> Result<(), DriverError> {
         let before = RoleChange::none(&self.server);
         let now = self.clock.now();
-        let taken = self.waiting.begin(&mut self.round);
+        let mut taken = self.waiting.begin(&mut self.round);
+        let taken = move |server: &Server, _: &[Effect], outcome: Result<(), StepError>| {
+            taken(outcome.map(|()| server.log().last()));
+        };
         match self.server.step_each(now, inputs.drain(..), &mut self.effects, taken) {
             Ok(()) => {}
             Err(error) if error.is_fatal() => return Err(error.into()),

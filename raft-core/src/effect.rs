@@ -264,6 +264,11 @@ impl<'a> Step<'a> {
         self.first_promise.is_some()
     }
 
+    /// What is asked so far.
+    pub(crate) fn effects(&self) -> &[Effect] {
+        &self.effects.list
+    }
+
     /// Adds an effect after those of this step so far.
     pub(crate) fn push(&mut self, effect: Effect) {
         self.effects.list.push(effect);

@@ -226,13 +226,12 @@ impl Server {
         inputs: impl IntoIterator<Item = Input>,
         effects: &mut Effects,
     ) -> Result<(), StepError> {
-        self.step_each(now, inputs, effects, |_| ())
+        self.step_each(now, inputs, effects, |_, _, _| ())
     }
 
-    /// As [`Server::step_all`], and says of each input in turn what became of it: where the log ends
-    /// after it, or why it was refused. A command that was proposed stands at that place. An input that
-    /// comes before the server has joined is only kept: then `Ok` says nothing of it, and a proposal is
-    /// refused when the server joins.
+    /// As [`Server::step_all`], and shows the server after each input, with what is asked so far, but for
+    /// saves and what waits for them; and says why an input was refused. An input that comes before the
+    /// server has joined is only kept: `Ok` says nothing of it, and a proposal is refused on joining.
     ///
     /// # Errors
     ///
@@ -247,12 +246,12 @@ impl Server {
     /// # let mut server = Server::new(Config::new(ServerId(1), [ServerId(1)]), Recovered::default())?;
     /// let mut effects = Effects::new();
     /// let inputs = [Input::NotifyJoinedService, Input::Propose("x".into())];
-    /// let mut outcomes = Vec::new();
-    /// let taken = |outcome: Result<LogId, StepError>| outcomes.push(outcome);
-    /// let result = server.step_each(Timestamp::ZERO, inputs, &mut effects, taken);
-    ///
+    /// let mut ends = Vec::new();
+    /// let result = server.step_each(Timestamp::ZERO, inputs, &mut effects, |server, _, outcome| {
+    ///     ends.push(outcome.map(|()| server.log().last()));
+    /// });
     /// let refused = StepError::NotLeader { leader: None };
-    /// assert_eq!((result, outcomes), (Err(refused), vec![Ok(LogId::ZERO), Err(refused)]));
+    /// assert_eq!((result, ends), (Err(refused), vec![Ok(LogId::ZERO), Err(refused)]));
     /// # Ok::<(), NewServerError>(())
     /// ```
     pub fn step_each(
@@ -260,15 +259,15 @@ impl Server {
         now: Timestamp,
         inputs: impl IntoIterator<Item = Input>,
         effects: &mut Effects,
-        mut taken: impl FnMut(Result<LogId, StepError>),
+        mut taken: impl FnMut(&Self, &[Effect], Result<(), StepError>),
     ) -> Result<(), StepError> {
         let (cluster_id, server_id) = (self.config.cluster_id, self.config.server_id);
         let mut step = Step::new(now, cluster_id, server_id, effects);
         let mut result = Ok(());
         for input in inputs {
             let outcome = self.take(&mut step, input);
-            taken(outcome.map(|()| self.log.last()));
             self.now = if outcome.is_ok() { now } else { self.now };
+            taken(self, step.effects(), outcome);
             if let Err(error) = outcome {
                 if error.is_fatal() || result.is_ok() {
                     result = Err(error);

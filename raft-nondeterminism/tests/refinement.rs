@@ -88,6 +88,7 @@ fn steps_that_were_refused_wrongly_are_explained() {
         include_str!("../schedules/acknowledged-before-a-later-term.txt"),
         include_str!("../schedules/answer-of-a-stranger-in-a-batch.txt"),
         include_str!("../schedules/answer-of-a-stranger-to-a-leader.txt"),
+        include_str!("../schedules/answers-of-two-that-leave.txt"),
         include_str!("../schedules/answer-from-a-snapshot.txt"),
         include_str!("../schedules/answers-of-a-stranger-around-a-step-down.txt"),
         include_str!("../schedules/lease-of-the-only-voter.txt"),

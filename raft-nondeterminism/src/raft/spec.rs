@@ -32,7 +32,9 @@ mod transfer;
 
 use std::sync::Arc;
 
-use raft_core::{Effect, Envelope, Index, Input, LogId, Payload, Server, ServerId, Timestamp};
+use raft_core::{
+    Effect, Envelope, Index, Input, LogId, Payload, Server, ServerId, StepError, Timestamp,
+};
 
 use broken::{Action, Broken};
 use disk::Image;
@@ -56,8 +58,13 @@ pub(crate) struct Refinement {
     sent: Sent,
     /// A message that arrived and that nobody sent.
     forged: Option<String>,
-    /// Buffers, of use only during a step.
+    /// What is to be taken in the step under way; how many of these inputs, and of the effects, are
+    /// explained; and what is not.
     heard: Vec<Heard>,
+    taken: usize,
+    judged: usize,
+    broken: Option<Broken>,
+    /// Buffers, of use only during a step.
     hints: Hints,
     replies: Vec<(ServerId, actions::Reply)>,
 }
@@ -90,6 +97,33 @@ impl Refinement {
         self.heard.push(Heard::of(input));
     }
 
+    /// A server took the next of the inputs heard, or refused it; these are the effects of the step so
+    /// far. What does not explain it is told when the step ends.
+    pub(crate) fn took(
+        &mut self,
+        place: usize,
+        now: Timestamp,
+        server: &Server,
+        effects: &[Effect],
+        outcome: Result<(), StepError>,
+    ) {
+        let Some(heard) = self.heard.get(self.taken).filter(|_| self.broken.is_none()) else {
+            return;
+        };
+        let Self { servers, configurations, snapshots, sent, hints, replies, .. } = self;
+        let (state, effects) = (&mut servers[place], &effects[self.judged..]);
+        hints.take(effects);
+        let observed = Observed::of(server);
+        let mut step = Step::new(now, observed, hints, configurations, snapshots, replies);
+        let result = state.explain(&mut step, heard, outcome).and_then(|()| {
+            let configuration = state.configuration(configurations);
+            let outcome = Outcome { now, observed, configuration, snapshots, replies };
+            effects.iter().try_for_each(|effect| state.judge(&outcome, effect, sent))
+        });
+        self.broken = result.err();
+        (self.taken, self.judged) = (self.taken + 1, self.judged + effects.len());
+    }
+
     /// A server was created from what its disk holds, for the first time or again.
     ///
     /// # Errors
@@ -112,7 +146,7 @@ impl Refinement {
             .map_err(|broken| format!("{} {broken}", server.id()))
     }
 
-    /// A server made a step: it took what was heard, and asks for these effects.
+    /// A server ended a step: it took what was heard, and asks for these effects in all.
     ///
     /// # Errors
     ///
@@ -124,20 +158,19 @@ impl Refinement {
         server: &Server,
         effects: &[Effect],
     ) -> Result<(), String> {
-        let heard = std::mem::take(&mut self.heard);
-        let result = self.explain(place, now, server, effects, &heard);
-        self.heard = heard;
+        let result = self.end(place, now, server, effects);
         self.heard.clear();
+        self.replies.clear();
+        (self.taken, self.judged, self.broken) = (0, 0, None);
         result.map_err(|broken| format!("{} {broken}", server.id()))
     }
 
-    fn explain(
+    fn end(
         &mut self,
         place: usize,
         now: Timestamp,
         server: &Server,
         effects: &[Effect],
-        heard: &[Heard],
     ) -> Result<(), Broken> {
         if let Some(forged) = self.forged.take() {
             return Err(Broken::new(
@@ -146,23 +179,27 @@ impl Refinement {
                 "nobody sent it",
             ));
         }
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
         let Self { servers, configurations, snapshots, sent, hints, replies, .. } = self;
         let state = &mut servers[place];
         let observed = Observed::of(server);
         state.take_saves(effects, now, configurations, snapshots)?;
-        hints.take(effects);
+        if state.settings.is_synchronous {
+            // What a synchronous driver is asked to save, it has saved when the step ends.
+            state.disk.confirm_all();
+        }
+        // Saves come before what was asked with each input.
+        let is_left = |effect: &&Effect| !matches!(effect, Effect::Save(_));
+        let left = || effects.iter().filter(is_left).skip(self.judged);
+        hints.take(left());
         let mut step = Step::new(now, observed, hints, configurations, snapshots, replies);
-        state.explain(&mut step, heard)?;
+        state.settle(&mut step)?;
         state.check_persistence()?;
         let configuration = state.configuration(configurations);
         let outcome = Outcome { now, observed, configuration, snapshots, replies };
-        for effect in effects {
-            state.check_effect(&outcome, effect)?;
-            if let Effect::Send(envelope) = effect {
-                sent.insert(envelope);
-            }
-        }
-        Ok(())
+        left().try_for_each(|effect| state.judge(&outcome, effect, sent))
     }
 }
 
@@ -217,6 +254,20 @@ impl State {
             );
             let but = format!("its disk held {latest}, and a snapshot of entry {}", self.commit);
             return Err(Broken::new(Action::Restart, did, but));
+        }
+        Ok(())
+    }
+
+    /// Judges an effect, and takes note of what is sent.
+    fn judge(
+        &mut self,
+        outcome: &Outcome<'_>,
+        effect: &Effect,
+        sent: &mut Sent,
+    ) -> Result<(), Broken> {
+        self.check_effect(outcome, effect)?;
+        if let Effect::Send(envelope) = effect {
+            sent.insert(envelope);
         }
         Ok(())
     }

@@ -75,6 +75,7 @@ pub struct World {
     /// Buffers, empty between events.
     effects: Effects,
     inputs: VecDeque<Input>,
+    together: Vec<Input>,
     heard: Vec<usize>,
     observers: Observers,
     /// How often a timer has fired.
@@ -174,6 +175,7 @@ impl World {
             reads: BTreeMap::new(),
             effects: Effects::new(),
             inputs: VecDeque::new(),
+            together: Vec::new(),
             heard: Vec::new(),
             observers: Observers::default(),
             timeouts: 0,

@@ -24,19 +24,6 @@ pub(super) enum Reply {
     Part(Term, u64),
 }
 
-impl Reply {
-    /// The same, if nobody can know what hint there should be.
-    pub(super) fn without_hint(self) -> Self {
-        match self {
-            Self::Append(term, AppendEntriesResult::Conflict { prev_log_index, .. }) => {
-                let hint = ConflictHint { term: None, index: Index::ZERO };
-                Self::Append(term, AppendEntriesResult::Conflict { prev_log_index, hint })
-            }
-            Self::PreVote(_) | Self::Vote(_) | Self::Append(..) | Self::Part(..) => self,
-        }
-    }
-}
-
 impl State {
     /// Restart: all but the term, the vote and the log is forgotten. A snapshot is committed, so the
     /// commit index begins with it.
@@ -50,7 +37,6 @@ impl State {
         (self.has_committed, self.has_handed_over) = (false, false);
         self.refused = super::servers::Servers::default();
         self.reads.clear();
-        self.strangers = 0;
         self.heard_at = Timestamp::ZERO;
         // It may have promised a leader's lease in the life before (dissertation §6.4.1).
         let protection = self.settings.protection;

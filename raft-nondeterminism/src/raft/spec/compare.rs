@@ -30,22 +30,18 @@ impl State {
         Ok(())
     }
 
-    /// Compares what only a role remembers, as far as the inputs can have changed it.
-    pub(super) fn compare_memory(&self, step: &Step<'_>, heard: &[Heard]) -> Result<(), Broken> {
-        match step.observed.memory {
-            raft_core::Role::Candidate(candidate) => self.compare_votes(&candidate.votes),
-            raft_core::Role::Leader(leader) => heard.iter().try_for_each(|heard| match heard {
-                Heard::Message(from, Message::AppendEntriesResponse(_)) => {
-                    let progress = leader.progress.get(from);
-                    self.compare_match_index(*from, progress.map(|it| it.match_index))
-                }
-                Heard::Message(..)
-                | Heard::Timer
-                | Heard::Saved(_)
-                | Heard::Read(..)
-                | Heard::Nothing => Ok(()),
-            }),
-            raft_core::Role::Follower(_) | raft_core::Role::PreCandidate(_) => Ok(()),
+    /// Compares what only a role remembers, as far as the input can have changed it.
+    pub(super) fn compare_memory(&self, step: &Step<'_>, heard: &Heard) -> Result<(), Broken> {
+        match (step.observed.memory, heard) {
+            (raft_core::Role::Candidate(candidate), _) => self.compare_votes(&candidate.votes),
+            (
+                raft_core::Role::Leader(leader),
+                Heard::Message(from, Message::AppendEntriesResponse(_)),
+            ) => {
+                let progress = leader.progress.get(from);
+                self.compare_match_index(*from, progress.map(|it| it.match_index))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -49,8 +49,6 @@ pub(super) struct Disk {
     pub(super) issued: Image,
     /// Each save with the time when it was asked for, oldest first.
     pending: VecDeque<(Timestamp, Save)>,
-    /// The last durable entry before the step that is under way.
-    pub(super) before_step: Index,
 }
 
 impl Disk {
@@ -82,7 +80,11 @@ impl Disk {
 
     /// How much of a log is durable.
     pub(super) fn durable_index(&self, log: &Terms) -> Index {
-        if self.pending.is_empty() { log.last_index() } else { log.last_common(&self.durable.log) }
+        if self.durable.log.last() == log.last() {
+            // By Log Matching, all before it is the same too.
+            return log.last_index();
+        }
+        log.last_common(&self.durable.log)
     }
 
     /// The server crashed and found `is_found` on its disk again: as many saves, from the oldest on,

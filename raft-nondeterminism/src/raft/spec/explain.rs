@@ -1,13 +1,13 @@
-//! Which actions explain a step: what was delivered determines most of them, and where the
+//! Which actions explain an input: what was delivered determines most of them, and where the
 //! specification leaves a choice, what the server did shows which one it took.
 //!
-//! Guarantees: a step is accepted only if the actions, taken one after the other with their guards,
-//!             lead to the state in which the server is now.
-//! Relies on:  of several inputs in one step, only the last being no message.
+//! Guarantees: an input is accepted only if the actions, taken one after the other with their guards,
+//!             lead to the state in which the server is after it.
+//! Relies on:  being shown the server after each input of a step, not only after the last one.
 
 use raft_core::{
     Configuration, Effect, Envelope, Index, Input, Log, Message, Payload, ReadId, ReadMode,
-    SaveNumber, Server, ServerId, Term, Timestamp, VoteResponse,
+    SaveNumber, Server, ServerId, StepError, Term, Timestamp,
 };
 
 use super::actions::Reply;
@@ -47,7 +47,7 @@ impl Heard {
     }
 }
 
-/// A server after its step, as anyone can see it.
+/// A server after an input or a step, as anyone can see it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Observed<'a> {
     pub(super) term: Term,
@@ -58,8 +58,6 @@ pub(super) struct Observed<'a> {
     pub(super) applied: Index,
     pub(super) log: &'a Log,
     pub(super) configuration: &'a Configuration,
-    /// How many messages it has refused, since it was started, because of who sent them.
-    pub(super) strangers: u64,
     /// What only its role remembers: whom a candidate counts, and what a leader knows of its followers.
     pub(super) memory: &'a raft_core::Role,
 }
@@ -82,13 +80,12 @@ impl<'a> Observed<'a> {
             applied: server.last_applied(),
             log: server.log(),
             configuration: server.configuration(),
-            strangers: server.refusals().get("unknown-sender").copied().unwrap_or_default(),
             memory: server.role(),
         }
     }
 }
 
-/// What a step's effects tell of the choices that the specification leaves open.
+/// What effects tell of the choices that the specification leaves open.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hints {
     /// In which terms the server says it was elected.
@@ -100,7 +97,7 @@ pub(super) struct Hints {
 }
 
 impl Hints {
-    pub(super) fn take(&mut self, effects: &[Effect]) {
+    pub(super) fn take<'a>(&mut self, effects: impl IntoIterator<Item = &'a Effect>) {
         self.elected.clear();
         self.commits.clear();
         self.asks_for_pre_votes = false;
@@ -125,7 +122,7 @@ impl Hints {
     }
 }
 
-/// What a step is explained by, besides the state before it.
+/// What an input, or the end of a step, is explained by, besides the state before it.
 #[derive(Debug)]
 pub(super) struct Step<'a> {
     pub(super) now: Timestamp,
@@ -137,18 +134,10 @@ pub(super) struct Step<'a> {
     pub(super) replies: &'a mut Vec<(ServerId, Reply)>,
     /// How many of the elections that the server tells of are explained.
     elections: usize,
-    /// The last input is the timer.
+    /// The input is the timer.
     is_timed: bool,
     /// From where on the log may have changed.
     pub(super) changed_from: Index,
-    /// There are several inputs, so states in between are not seen.
-    is_batch: bool,
-    /// How many of the messages that it might have refused because of who sent them it did not refuse.
-    not_refused: u64,
-    /// How many it did refuse.
-    refused: u64,
-    /// The server led earlier in this step, and may have had entries then that are gone.
-    pub(super) was_longer: bool,
 }
 
 impl<'a> Step<'a> {
@@ -160,7 +149,6 @@ impl<'a> Step<'a> {
         snapshots: &'a Snapshots,
         replies: &'a mut Vec<(ServerId, Reply)>,
     ) -> Self {
-        replies.clear();
         Self {
             now,
             observed,
@@ -171,41 +159,33 @@ impl<'a> Step<'a> {
             elections: 0,
             is_timed: false,
             changed_from: Index(u64::MAX),
-            is_batch: false,
-            not_refused: 0,
-            refused: 0,
-            was_longer: false,
         }
     }
 }
 
 impl State {
-    /// Explains a step.
-    pub(super) fn explain(&mut self, step: &mut Step<'_>, heard: &[Heard]) -> Result<(), Broken> {
-        step.is_batch = heard.len() > 1;
-        step.refused = step.observed.strangers.saturating_sub(self.strangers);
-        self.strangers = step.observed.strangers;
-        let may_refuse = |heard: &&Heard| match heard {
-            Heard::Message(from, message) => self.may_refuse(step, *from, message),
-            _ => false,
-        };
-        step.not_refused =
-            (heard.iter().filter(may_refuse).count() as u64).saturating_sub(step.refused);
-        self.reads.batch_commit = step.is_batch.then_some(self.commit);
-        self.disk.before_step = self.disk.durable.log.last_index();
-        for (number, heard_now) in heard.iter().enumerate() {
-            match heard_now {
-                Heard::Message(from, message) => self.receive(step, *from, message)?,
-                Heard::Timer => self.elapse(step)?,
-                Heard::Saved(number) => self.disk.confirm(*number),
-                &Heard::Read(id, mode) => {
-                    let configuration = self.configuration(step.configurations);
-                    let is_lease_enough = mode == ReadMode::Lease;
-                    self.ask_read(id, self.id, is_lease_enough, step.now, configuration);
+    /// Explains what became of an input.
+    pub(super) fn explain(
+        &mut self,
+        step: &mut Step<'_>,
+        heard: &Heard,
+        outcome: Result<(), StepError>,
+    ) -> Result<(), Broken> {
+        match heard {
+            Heard::Message(from, message) => {
+                let is_refused = matches!(outcome, Err(StepError::UnknownSender { .. }));
+                if !(is_refused && self.may_refuse(step, *from, message)) {
+                    self.receive(step, *from, message)?;
                 }
-                Heard::Nothing => {}
             }
-            self.go_on(step, number + 1 == heard.len())?;
+            Heard::Timer => self.elapse(step)?,
+            Heard::Saved(number) => self.disk.confirm(*number),
+            &Heard::Read(id, mode) => {
+                let configuration = self.configuration(step.configurations);
+                let is_lease_enough = mode == ReadMode::Lease;
+                self.ask_read(id, self.id, is_lease_enough, step.now, configuration);
+            }
+            Heard::Nothing => {}
         }
         self.settle(step)?;
         self.compare_memory(step, heard)
@@ -224,50 +204,25 @@ impl State {
         {
             return Ok(());
         }
-        if step.refused > 0 && self.may_refuse(step, from, message) {
-            // A leader listens to all it sends to until it steps down: what is refused comes last.
-            if step.not_refused == 0 {
-                step.refused -= 1;
-                return Ok(());
-            }
-            step.not_refused -= 1;
-        }
         if let Some(term) = message.term().filter(|&term| term > self.term) {
-            // What it took as leader in this step may be gone again, and nobody sees it.
-            step.was_longer |= self.role == Role::Leader && step.is_batch;
             self.update_term(term);
         }
         let reply = match message {
-            Message::PreVoteRequest(request) => {
-                if step.was_longer {
-                    let response = VoteResponse { term: self.term, vote_granted: false };
-                    step.replies.push((from, Reply::PreVote(response)));
-                }
-                self.handle_pre_vote_request(request, now)
-            }
+            Message::PreVoteRequest(request) => self.handle_pre_vote_request(request, now),
             Message::PreVoteResponse(response) => {
                 let configuration = self.configuration(step.configurations);
                 self.handle_pre_vote_response(from, response, configuration);
                 return Ok(());
             }
-            Message::VoteRequest(request) => {
-                if step.was_longer && step.observed.voted_for != Some(request.candidate_id) {
-                    self.refused.insert(request.candidate_id);
-                    return Ok(());
-                }
-                self.handle_vote_request(request)
-            }
+            Message::VoteRequest(request) => self.handle_vote_request(request),
             Message::VoteResponse(response) => {
                 self.handle_vote_response(from, response);
                 return Ok(());
             }
             Message::AppendEntriesRequest(request) => {
                 let before = self.log.last_index();
-                let mut reply =
+                let reply =
                     self.handle_append_entries_request(request, now, step.configurations)?;
-                if step.was_longer {
-                    reply = reply.without_hint();
-                }
                 self.forget_late_arrivals(self.commit);
                 let is_changed = self.log.last_index() != before;
                 if is_changed || request.entries.first().is_some_and(|entry| entry.index <= before)
@@ -386,12 +341,11 @@ impl State {
     }
 
     /// What a server may do at any time, as far as it did: be elected, take entries, commit.
-    fn go_on(&mut self, step: &mut Step<'_>, is_last: bool) -> Result<(), Broken> {
+    fn go_on(&mut self, step: &mut Step<'_>) -> Result<(), Broken> {
         if self.role == Role::Candidate {
             self.count_own_vote();
-            if step.hints.elected.get(step.elections) == Some(&self.term)
-                && self.become_leader(self.configuration(step.configurations)).is_ok()
-            {
+            if step.hints.elected.get(step.elections) == Some(&self.term) {
+                self.become_leader(self.configuration(step.configurations))?;
                 step.elections += 1;
             }
         }
@@ -406,7 +360,7 @@ impl State {
                 (self.role, self.leader) = (Role::Follower, None);
                 return Ok(());
             }
-            self.extend(step, is_last)?;
+            self.extend(step)?;
             if before == (self.commit, self.log.last_index()) {
                 return Ok(());
             }
@@ -426,21 +380,13 @@ impl State {
     }
 
     /// ClientRequest and ChangeConfiguration: the leader appends what is found at the end of its log.
-    fn extend(&mut self, step: &mut Step<'_>, is_last: bool) -> Result<(), Broken> {
+    fn extend(&mut self, step: &mut Step<'_>) -> Result<(), Broken> {
         let log = step.observed.log;
         while log.term_at(self.log.last_index().next()) == Some(self.term) {
             let index = self.log.last_index().next();
             if let Some(Payload::Configuration(new)) = log.entry(index).map(|entry| &entry.payload)
             {
-                let is_joint = self.configuration(step.configurations).is_joint();
-                if !is_last && !is_joint {
-                    return Ok(());
-                }
-                match self.check_change(index, new, step.configurations) {
-                    Ok(()) => {}
-                    Err(broken) if is_last => return Err(broken),
-                    Err(_) => return Ok(()),
-                }
+                self.check_change(index, new, step.configurations)?;
                 let id = step.configurations.id(new);
                 self.members.push((index, id));
             }
@@ -451,17 +397,10 @@ impl State {
     }
 
     /// Compares where the actions lead with where the server is.
-    fn settle(&mut self, step: &mut Step<'_>) -> Result<(), Broken> {
-        if self.settings.is_synchronous {
-            // What a synchronous driver is asked to save, it has saved when the step ends.
-            self.disk.confirm_all();
-        }
-        self.go_on(step, true)?;
+    pub(super) fn settle(&mut self, step: &mut Step<'_>) -> Result<(), Broken> {
+        self.go_on(step)?;
         let observed = step.observed;
         if let Some(&term) = step.hints.elected.get(step.elections) {
-            if self.role == Role::Candidate && self.term == term {
-                self.become_leader(self.configuration(step.configurations))?;
-            }
             let did = format!("was elected in term {term}");
             let but = format!("it is {} in term {}", self.role.name(), self.term);
             return Err(Broken::new(Action::BecomeLeader, did, but));

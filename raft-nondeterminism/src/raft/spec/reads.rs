@@ -28,8 +28,6 @@ struct Asked {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reads {
     asked: Vec<Asked>,
-    /// What was committed before the step that is under way, if it has several inputs.
-    pub(super) batch_commit: Option<Index>,
     /// What a leader answered to a read of this server: the index that it must see.
     granted: Vec<(ReadId, Index)>,
     /// The last round that this leader sent, and when each of the latest was.
@@ -109,9 +107,7 @@ impl State {
     ) {
         if self.role == Role::Leader {
             let is_confirmed = is_lease_enough && self.has_lease(now, configuration);
-            // In a batch nobody sees how far the leader had committed when it was asked.
-            let commit = self.reads.batch_commit.map_or(self.commit, |at| at.min(self.commit));
-            let after = self.reads.round;
+            let (after, commit) = (self.reads.round, self.commit);
             self.reads.asked.push(Asked { id, by, after, commit, is_confirmed });
         }
     }

@@ -66,9 +66,7 @@ impl State {
             Message::AppendEntriesRequest(request) => self.check_append(outcome, to, request),
             Message::AppendEntriesResponse(response) => match response.result {
                 AppendEntriesResult::Success { match_index } => {
-                    let reply = Reply::Append(response.term, response.result);
-                    let is_due = outcome.replies.contains(&(to, reply));
-                    self.check_acknowledgement(response.term, to, match_index, is_due)
+                    self.check_acknowledgement(response.term, to, match_index)
                 }
                 AppendEntriesResult::Conflict { .. } | AppendEntriesResult::StaleTerm => {
                     let reply = Reply::Append(response.term, response.result);
@@ -103,8 +101,7 @@ impl State {
         to: ServerId,
         reply: Reply,
     ) -> Result<(), Broken> {
-        let is_due = |reply| outcome.replies.contains(&(to, reply));
-        if is_due(reply) || is_due(reply.without_hint()) {
+        if outcome.replies.contains(&(to, reply)) {
             return Ok(());
         }
         let due = outcome.replies.iter().find(|(asked, _)| *asked == to);
@@ -222,21 +219,13 @@ impl State {
         term: raft_core::Term,
         to: ServerId,
         match_index: Index,
-        is_due: bool,
     ) -> Result<(), Broken> {
         let broken = |but: String| {
             let did = format!("acknowledged everything up to {match_index} to {to} in term {term}");
             Err(Broken::new(Action::HandleAppendEntriesRequest, did, but))
         };
-        let durable = &self.disk.durable;
-        if durable.hard_state.current_term < term {
+        if self.disk.durable.hard_state.current_term < term {
             return broken("its term is not durable".to_owned());
-        }
-        let was_durable = durable.log.last_index().max(self.disk.before_step);
-        if term < self.term && is_due && match_index <= was_durable {
-            // It was true when it was said, before a later message of the same step, which may have
-            // replaced these very entries.
-            return Ok(());
         }
         if term != self.term {
             return broken(format!("it is in term {}", self.term));

@@ -136,8 +136,6 @@ pub(super) struct State {
     pub(super) protected_until: Timestamp,
     /// This leader has told someone to take over.
     pub(super) has_handed_over: bool,
-    /// How many messages it had refused up to the last step because of who sent them.
-    pub(super) strangers: u64,
     pub(super) arriving: Option<Arriving>,
     pub(super) reads: Reads,
 }

@@ -495,11 +495,17 @@ fn a_server_that_starts_with_more_or_less_than_its_disk_holds_is_found() {
 fn a_message_that_nobody_sent_is_found() {
     use raft_core::{Effects, Envelope, Input, Message};
 
+    let step = |refinement: &mut super::Refinement, server: &mut Server, input: Input| {
+        let mut effects = Effects::new();
+        refinement.hear(&input);
+        let taken = |server: &Server, effects: &[_], outcome| {
+            refinement.took(0, NOW, server, effects, outcome);
+        };
+        server.step_each(NOW, [input], &mut effects, taken).expect("it takes the input");
+        refinement.step(0, NOW, server, effects.as_slice())
+    };
     let (mut refinement, mut server) = refined(&[]);
-    let mut effects = Effects::new();
-    server.step(NOW, Input::NotifyJoinedService, &mut effects).expect("it joins once");
-    refinement.hear(&Input::NotifyJoinedService);
-    assert_eq!(refinement.step(0, NOW, &server, effects.as_slice()), Ok(()));
+    assert_eq!(step(&mut refinement, &mut server, Input::NotifyJoinedService), Ok(()));
     let envelope = Envelope {
         cluster_id: server.config().cluster_id,
         from: S2.into(),
@@ -507,15 +513,11 @@ fn a_message_that_nobody_sent_is_found() {
         message: Message::VoteRequest(ask(1, S2, (0, 0))),
     };
     for is_sent in [true, false] {
-        let (mut refinement, mut server, mut effects) =
-            (refinement.clone(), server.clone(), Effects::new());
+        let (mut refinement, mut server) = (refinement.clone(), server.clone());
         if is_sent {
             refinement.sent(&envelope);
         }
-        let input = Input::Message(envelope.clone());
-        refinement.hear(&input);
-        server.step(NOW, input, &mut effects).expect("it may be sent");
-        let result = refinement.step(0, NOW, &server, effects.as_slice());
+        let result = step(&mut refinement, &mut server, Input::Message(envelope.clone()));
         let expected = "s1 received s2@1 → s1 VoteRequest last=0@0, which Receive (of a message that \
                         was sent) does not allow: nobody sent it";
         assert_eq!(result, if is_sent { Ok(()) } else { Err(expected.to_owned()) });

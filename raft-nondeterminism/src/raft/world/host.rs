@@ -432,31 +432,32 @@ impl World {
         let mut result = None;
         let mut inputs = mem::take(&mut self.inputs);
         let mut effects = mem::take(&mut self.effects);
+        let mut together = mem::take(&mut self.together);
         while first.is_some() || !inputs.is_empty() {
             let host = &mut self.hosts[place];
             let (id, clock) = (host.id, host.clock);
             let server = host.server.as_mut().expect("only running servers take inputs");
             let before = watch.is_tracing().then(|| (server.current_term(), server.role().name()));
             let covered = watch.coverage().is_some().then(|| coverage::state_of(server));
-            let (heard, refinement) = (&mut self.heard, &mut watch.observers.refinement);
-            let mut hear = |input: &Input| {
+            match first.take() {
+                Some(several) => together.extend(several),
+                None => together.extend(inputs.pop_front()),
+            }
+            let refinement = &mut watch.observers.refinement;
+            for input in &together {
                 refinement.iter_mut().for_each(|refinement| refinement.hear(input));
                 if covered.is_some() {
-                    heard.push(coverage::event_of(input));
+                    self.heard.push(coverage::event_of(input));
+                }
+            }
+            let taken = |server: &Server, effects: &[Effect], outcome| {
+                if let Some(refinement) = refinement {
+                    refinement.took(place, clock, server, effects, outcome);
                 }
             };
-            let outcome = match first.take() {
-                Some(together) => {
-                    let together = together.into_iter().inspect(&mut hear);
-                    server.step_all(clock, together, &mut effects)
-                }
-                None => {
-                    let next = inputs.pop_front().into_iter().inspect(&mut hear);
-                    server.step_all(clock, next, &mut effects)
-                }
-            };
+            let outcome = server.step_each(clock, together.drain(..), &mut effects, taken);
             if let (Some(before), Some(coverage)) = (covered, watch.coverage()) {
-                let (states, heard) = ((before, coverage::state_of(server)), heard.drain(..));
+                let (states, heard) = ((before, coverage::state_of(server)), self.heard.drain(..));
                 let (is_refused, effects) = (outcome.is_err(), effects.as_slice());
                 coverage::cover_step(coverage, states, heard, is_refused, effects);
             }
@@ -486,7 +487,7 @@ impl World {
                 }
             }
         }
-        (self.inputs, self.effects) = (inputs, effects);
+        (self.inputs, self.effects, self.together) = (inputs, effects, together);
         result.expect("there was an input")
     }
 
