@@ -20,7 +20,7 @@ use proptest::collection::vec;
 use proptest::strategy::Strategy;
 
 use crate::fault::{Fault, FaultPlan};
-use crate::node::Delivery;
+use crate::network::Delivery;
 
 /// The faults that happen to nodes of a [`Simulation`](crate::node::Simulation).
 pub const NODE_FAULTS: &[Fault] = &[
@@ -58,7 +58,7 @@ pub fn surroundings(
     nodes: std::ops::RangeInclusive<usize>,
     budget_max: u32,
 ) -> impl Strategy<Value = Surroundings> {
-    let delivery = proptest::sample::select(vec![Delivery::Unordered, Delivery::Fifo]);
+    let delivery = proptest::sample::select(&Delivery::ALL[..]);
     let parts = (nodes, fault_plans(NODE_FAULTS, budget_max), delivery, 4..=64usize);
     parts.prop_map(|(nodes, faults, delivery, in_flight_max)| Surroundings {
         nodes,

@@ -62,6 +62,7 @@ pub use explorer::{ExploreError, Explorer, Recording, ReplayError};
 pub use fault::{Fault, FaultCounts, FaultPlan};
 pub use fingerprint::{Fingerprint, StateHasher};
 pub use model::{Model, ModelError, StartError, World};
+pub use network::Delivery;
 pub use operation::{Operation, OperationCounts, OperationPlan};
 pub use oracle::{Choice, Oracle};
 pub use plan::{Counts, Kind, Plan, UnknownKind};
@@ -71,7 +72,7 @@ pub use raft::monitor::{
     CommittedPrefix, ConfigurationSafety, DurableMajority, ElectionSafety, ExactlyOnce, Fact,
     LeaderCompleteness, LinearizableReads, Monitor, MonitorFork, StateMachineSafety,
 };
-pub use raft::scenario::{Clocks, Delivery, Protocol, SaveMode, Scenario, ScenarioError};
+pub use raft::scenario::{Clocks, Protocol, SaveMode, Scenario, ScenarioError};
 pub use raft::{Cluster, Raft};
 pub use repeat::Parting;
 pub use report::{Bug, Failure, GoalCounts, MemberCounts, Report};

@@ -5,6 +5,37 @@
 
 use crate::shared::Shared;
 
+/// How many messages of its queue the receiver of a bus handles at a time.
+const LOCKED_MAX: usize = 3;
+
+/// In which order messages arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// In any: as over UDP, or over connections that break.
+    #[default]
+    Unordered,
+    /// What one sends to another arrives in the order in which it was sent: as over one connection.
+    Fifo,
+    /// As from a subscription of a message bus: each receiver has one queue, and handles the first few of
+    /// it in any order. What comes twice comes at once, as a message whose lock was lost.
+    Bus,
+}
+
+impl Delivery {
+    /// Every order.
+    pub const ALL: [Self; 3] = [Self::Unordered, Self::Fifo, Self::Bus];
+
+    /// The name it has in schedules.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unordered => "unordered",
+            Self::Fifo => "fifo",
+            Self::Bus => "bus",
+        }
+    }
+}
+
 /// Everything in flight, by the place of its receiver.
 #[derive(Clone, Debug)]
 pub(crate) struct Network<M> {
@@ -111,10 +142,7 @@ impl<M: Clone> Network<M> {
 
     /// How many of them are such that `is_meant` holds of where they are kept.
     pub(crate) fn count_where(&self, is_meant: impl Fn(Slot) -> bool) -> usize {
-        let count = |(place, inbox): (usize, &Shared<Vec<InFlight<M>>>)| {
-            (0..inbox.len()).filter(|&position| is_meant(Slot { place, position })).count()
-        };
-        self.inboxes.iter().enumerate().map(count).sum()
+        self.slots().filter(|&(slot, _)| is_meant(slot)).count()
     }
 
     /// Where everything in flight is kept, with its number, in the order of [`Network::nth`].
@@ -127,14 +155,28 @@ impl<M: Clone> Network<M> {
 
     /// The `index`-th of those of which `is_meant` holds, from 0.
     pub(crate) fn nth_where(&self, index: usize, is_meant: impl Fn(Slot) -> bool) -> Slot {
-        let slots = self.inboxes.iter().enumerate().flat_map(|(place, inbox)| {
-            (0..inbox.len()).map(move |position| Slot { place, position })
-        });
-        slots.filter(|&slot| is_meant(slot)).nth(index).expect("there are so many")
+        let mut meant = self.slots().map(|(slot, _)| slot).filter(|&slot| is_meant(slot));
+        meant.nth(index).expect("there are so many")
+    }
+
+    /// How many others have to arrive before it, and whether it may be next. `is_of_link` holds of the
+    /// messages that its sender sent to the same receiver.
+    pub(crate) fn turn(
+        &self,
+        slot: Slot,
+        delivery: Delivery,
+        is_of_link: impl Fn(&M) -> bool,
+    ) -> (usize, bool) {
+        let (before, at_once) = match delivery {
+            Delivery::Unordered => (0, 1),
+            Delivery::Fifo => (self.before(slot, is_of_link), 1),
+            Delivery::Bus => (self.before(slot, |_| true), LOCKED_MAX),
+        };
+        (before, before < at_once)
     }
 
     /// How many messages for the same receiver were sent before it, as far as `is_meant` holds of them.
-    pub(crate) fn before(&self, slot: Slot, is_meant: impl Fn(&M) -> bool) -> usize {
+    fn before(&self, slot: Slot, is_meant: impl Fn(&M) -> bool) -> usize {
         let own = self.in_flight_at(slot);
         let is_before = |other: &&InFlight<M>| {
             (other.order, other.number) < (own.order, own.number) && is_meant(&other.message)
@@ -198,6 +240,25 @@ mod tests {
         network.send(2, "two");
         assert_eq!(network.nth(0, |place| place != 0), Slot { place: 2, position: 0 });
         assert_eq!(network.count_where(|slot| slot.place != 0), 1);
+    }
+
+    #[test]
+    fn whose_turn_it_is_follows_from_the_order_of_delivery() {
+        let mut network = Network::new(1);
+        for message in ["a1", "a2", "b1", "b2"] {
+            network.send(0, message);
+        }
+        let turns = |delivery| {
+            let turn = |(slot, _)| {
+                let sender = &network.message(slot)[..1];
+                network.turn(slot, delivery, |other| other.starts_with(sender))
+            };
+            network.slots().map(turn).collect::<Vec<_>>()
+        };
+        let (first, second) = ((0, true), (1, false));
+        assert_eq!(turns(Delivery::Unordered), [first; 4]);
+        assert_eq!(turns(Delivery::Fifo), [first, second, first, second]);
+        assert_eq!(turns(Delivery::Bus), [(0, true), (1, true), (2, true), (3, false)]);
     }
 
     #[test]

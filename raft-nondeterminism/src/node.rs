@@ -54,9 +54,10 @@ use std::fmt;
 
 use crate::fingerprint::StateHasher;
 
+pub use crate::network::Delivery;
 pub use context::Context;
 pub use property::{Fact, Monitor, MonitorFork, View};
-pub use simulation::{Delivery, Simulation, SimulationError};
+pub use simulation::{Simulation, SimulationError};
 pub use world::NodeWorld;
 
 /// A node's number, from 1 in the order in which the simulation was given its nodes: `n1`.

@@ -13,6 +13,7 @@ use super::world::NodeWorld;
 use super::{Node, NodeId};
 use crate::fault::FaultPlan;
 use crate::model::{Model, ModelError, StartError};
+use crate::network::Delivery;
 use crate::oracle::Oracle;
 use crate::schedule::{ScheduleError, Setting, SettingReader};
 use crate::watch::Watch;
@@ -21,25 +22,6 @@ use crate::watch::Watch;
 const NODES_MAX: usize = 64;
 /// How many goals fit.
 const GOALS_MAX: usize = 64;
-
-/// In which order messages from one node to another arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Delivery {
-    /// In any: as over UDP, or over connections that break.
-    #[default]
-    Unordered,
-    /// In that in which they were sent: as over one connection. A twin arrives with its original.
-    Fifo,
-}
-
-impl Delivery {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Unordered => "unordered",
-            Self::Fifo => "fifo",
-        }
-    }
-}
 
 /// Nodes with everything around them; explore it with [`Explorer::of`](crate::Explorer::of).
 #[derive(Clone)]
@@ -285,8 +267,8 @@ impl<N: Node> Model for Simulation<N> {
         let (nodes, requests) = (self.node_names(), self.requests.len().to_string());
         reader.parse("nodes", "the nodes of this simulation", same(&nodes))?;
         reader.parse("requests", "the number of requests of this simulation", same(&requests))?;
-        let delivery = reader.parse("delivery", "unordered or fifo", |value| {
-            [Delivery::Unordered, Delivery::Fifo].into_iter().find(|it| it.name() == value)
+        let delivery = reader.parse("delivery", "unordered, fifo or bus", |value| {
+            Delivery::ALL.into_iter().find(|delivery| delivery.name() == value)
         })?;
         let in_flight_max = reader.field("in_flight_max", "a number")?;
         let faults = reader.field("faults", "FAULT=NUMBER for each fault")?;

@@ -20,13 +20,13 @@ use std::sync::Arc;
 
 use super::context::{Context, Dice, Effect};
 use super::property::{Fact, View};
-use super::simulation::{Delivery, Simulation};
+use super::simulation::Simulation;
 use super::{Node, NodeId};
 use crate::event::{EventClass, Pick};
 use crate::fault::{Fault, FaultCounts, FaultPlan};
 use crate::links::Cut;
 use crate::model::World;
-use crate::network::{InFlight, Network, Slot};
+use crate::network::{Delivery, InFlight, Network, Slot};
 use crate::oracle::Oracle;
 use crate::strategy::NotReproducible;
 use crate::trace::Lane;

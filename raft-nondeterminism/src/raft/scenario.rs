@@ -4,6 +4,7 @@
 //!             after the scenario of that name has changed.
 
 use crate::fault::{Fault, FaultPlan};
+use crate::network::Delivery;
 use crate::operation::{Operation, OperationPlan};
 use crate::oracle::Oracle;
 use crate::strategy::NotReproducible;
@@ -93,33 +94,6 @@ impl Clocks {
             Self::Common => "common",
             Self::Drifting => "drifting",
             Self::Varied => "varied",
-        }
-    }
-}
-
-/// In which order messages arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// In any.
-    Unordered,
-    /// What one sends to another arrives in the order in which it was sent.
-    Fifo,
-    /// As from a subscription of a message bus: each receiver has one queue, and handles the first few of
-    /// it in any order. What comes twice comes at once, as a message whose lock was lost.
-    Bus,
-}
-
-impl Delivery {
-    /// Every order.
-    pub const ALL: [Self; 3] = [Self::Unordered, Self::Fifo, Self::Bus];
-
-    /// The name it has in schedules.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unordered => "unordered",
-            Self::Fifo => "fifo",
-            Self::Bus => "bus",
         }
     }
 }

@@ -39,12 +39,12 @@ use raft_core::{
 use crate::event::{EventClass, Pick};
 use crate::fault::{Fault, FaultCounts};
 use crate::links::Cut;
-use crate::network::{InFlight, Network, Slot};
+use crate::network::{Delivery, InFlight, Network, Slot};
 use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
 use crate::raft::changes::{Changes, possible_changes};
 use crate::raft::monitor::Fact;
-use crate::raft::scenario::{Clocks, Delivery, SaveMode, Scenario};
+use crate::raft::scenario::{Clocks, SaveMode, Scenario};
 use crate::raft::watch::{Observers, Watch};
 use crate::raft::world::client::ClientHost;
 use crate::raft::world::event::Event;
@@ -145,9 +145,6 @@ impl Variant {
         Ok((scenario, variant))
     }
 }
-
-/// How many messages of its subscription a receiver may handle at a time.
-const LOCKED_MAX: usize = 3;
 
 impl World {
     /// A cluster whose servers have all just joined, with those that stand by.
@@ -439,11 +436,8 @@ impl World {
                 return false;
             }
         }
-        match self.scenario.delivery {
-            Delivery::Unordered => true,
-            Delivery::Fifo => self.network.before(slot, |other| other.from == message.from) == 0,
-            Delivery::Bus => self.network.before(slot, |_| true) < LOCKED_MAX,
-        }
+        let is_of_link = |other: &Envelope| other.from == message.from;
+        self.network.turn(slot, self.scenario.delivery, is_of_link).1
     }
 
     /// The first of the messages for the same receiver that say the same. Where order matters, which of

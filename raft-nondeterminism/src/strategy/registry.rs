@@ -214,25 +214,9 @@ fn names() -> String {
 fn nearest(word: &str) -> &'static str {
     let distance = |info: &&StrategyInfo| {
         let names = [info.name].into_iter().chain(info.aliases.iter().copied());
-        names.map(|name| changes(word, name)).min()
+        names.map(|name| strsim::levenshtein(word, name)).min()
     };
     STRATEGIES.iter().min_by_key(distance).map_or("portfolio", |info| info.name)
-}
-
-/// How many letters have to be put in, taken out or replaced (Levenshtein 1966).
-fn changes(one: &str, other: &str) -> usize {
-    let other: Vec<_> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (place, letter) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = place + 1;
-        for (column, known) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *known);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]

@@ -2,12 +2,11 @@
 //!
 //! Guarantees: the events of a class have one order, which follows from the world alone.
 
-use super::{Envelope, Event, NodeWorld};
+use super::{Event, NodeWorld};
 use crate::event::{EventClass, Pick};
 use crate::fault::Fault;
 use crate::links::Cut;
-use crate::network::{InFlight, Slot};
-use crate::node::simulation::Delivery;
+use crate::network::Slot;
 use crate::node::{Node, NodeId};
 
 /// The enabled events, by class.
@@ -130,17 +129,13 @@ impl<N: Node> NodeWorld<N> {
         if !self.hosts[slot.place].is_running() || !self.hears(slot.place, from) {
             return false;
         }
-        // A twin arrives when its original does.
-        self.delivery == Delivery::Unordered || self.rank(slot) == 0
+        self.turn(slot).1
     }
 
-    /// How many messages of its link were sent before it; its own twins were not.
-    pub(super) fn rank(&self, slot: Slot) -> usize {
-        let own = self.network.in_flight_at(slot);
-        let is_before = |(place, it): &(usize, &InFlight<Envelope<N::Message>>)| {
-            *place == slot.place && it.message.from == own.message.from && it.order < own.order
-        };
-        self.network.iter().filter(is_before).count()
+    /// How many messages have to arrive before one, and whether it may be next.
+    pub(super) fn turn(&self, slot: Slot) -> (usize, bool) {
+        let from = self.network.message(slot).from;
+        self.network.turn(slot, self.delivery, |other| other.from == from)
     }
 
     fn hears(&self, receiver: usize, sender: NodeId) -> bool {

@@ -9,9 +9,8 @@ use std::fmt;
 use super::{Envelope, Event, NodeWorld};
 use crate::event::{EventClass, Names, Pick};
 use crate::fingerprint::StateHasher;
-use crate::network::{InFlight, Slot};
+use crate::network::{Delivery, InFlight, Slot};
 use crate::node::Node;
-use crate::node::simulation::Delivery;
 use crate::written::is_written;
 
 /// An event by its name.

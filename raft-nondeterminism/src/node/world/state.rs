@@ -7,7 +7,6 @@ use super::{Event, Host, NodeWorld};
 use crate::fingerprint::{Fingerprint, StateHasher};
 use crate::network::Slot;
 use crate::node::hash::spread;
-use crate::node::simulation::Delivery;
 use crate::node::{Node, NodeId};
 use crate::watch::Watch;
 
@@ -73,11 +72,8 @@ impl<N: Node> NodeWorld<N> {
     }
 
     fn of_message(&self, slot: Slot) -> u128 {
-        let rank = match self.delivery {
-            Delivery::Unordered => 0,
-            Delivery::Fifo => self.rank(slot),
-        };
-        spread(self.network.message(slot).digest.wrapping_add(rank as u128))
+        let (before, _) = self.turn(slot);
+        spread(self.network.message(slot).digest.wrapping_add(before as u128))
     }
 
     /// Stands for a message that is sent now.
