@@ -4,6 +4,7 @@
 //!             options and exit codes are Coyote's wherever it has the same thing.
 
 mod check_history;
+mod ci;
 mod exhaust;
 mod interrupt;
 mod list;
@@ -46,7 +47,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Explore a scenario until a property breaks, or for so many runs.
-    Test(test::TestArgs),
+    Test(Box<test::TestArgs>),
     /// Replay a schedule that `test` has written.
     Replay(replay::ReplayArgs),
     /// Say what can be explored, how, and with which planted bugs.

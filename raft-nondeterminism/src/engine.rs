@@ -15,7 +15,7 @@ use crate::oracle::{Choice, Oracle};
 use crate::panic;
 use crate::repeat::Print;
 use crate::schedule::Line;
-use crate::strategy::{Step, Strategy};
+use crate::strategy::{MaxSteps, Step, Strategy};
 use crate::trace::Trace;
 use crate::violation::Violation;
 use crate::watch::Watch;
@@ -24,7 +24,7 @@ use crate::watch::Watch;
 #[derive(Debug)]
 pub(crate) struct Setting<'a, M> {
     pub(crate) model: &'a M,
-    pub(crate) max_steps: usize,
+    pub(crate) max_steps: MaxSteps,
     /// A run that goes so far fails.
     pub(crate) fails_at_max_steps: bool,
     /// Nothing goes wrong after the last step, and everything has to come to rest.
@@ -50,6 +50,8 @@ pub(crate) enum Record {
 pub(crate) struct Run {
     pub(crate) tape: Vec<Choice>,
     pub(crate) steps: usize,
+    /// How many it had at most.
+    pub(crate) max_steps: usize,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) violation: Option<Violation>,
     pub(crate) faults: FaultCounts,
@@ -79,6 +81,7 @@ pub(crate) fn run<M: Model>(
     novelty: &mut Novelty<'_>,
 ) -> Result<Run, ModelError> {
     tape.clear();
+    let max_steps = setting.max_steps.of(strategy.is_fair());
     let mut watch = Watch::new(setting.record >= Record::Trace);
     watch.coverage = setting.coverage.map(|plan| Coverage::new(Arc::clone(plan)));
     let mut oracle = Oracle::new(strategy, setting.record >= Record::Lines, tape);
@@ -91,7 +94,7 @@ pub(crate) fn run<M: Model>(
     };
     watch.observe(|| world.lanes());
     let (mut steps, mut prints) = (0, Vec::new());
-    while steps < setting.max_steps && watch.violation.is_none() {
+    while steps < max_steps && watch.violation.is_none() {
         let enabled = world.enabled();
         if enabled.total() == 0 {
             break;
@@ -119,7 +122,7 @@ pub(crate) fn run<M: Model>(
         let is_new = novelty.visit(state);
         oracle.observe(&Step { class: pick.class, place, state, is_new });
     }
-    let is_cut_off = steps == setting.max_steps && watch.violation.is_none();
+    let is_cut_off = steps == max_steps && watch.violation.is_none();
     if setting.fails_at_max_steps && is_cut_off && world.enabled().total() > 0 {
         watch.break_property(MAX_STEPS, format!("there is more to do after {steps} events"));
     }
@@ -134,7 +137,7 @@ pub(crate) fn run<M: Model>(
     if let Some(data) = &mut run.data {
         data.roles = setting.model.coverage_plan().states();
     }
-    Ok(Run { steps, prints, ..run })
+    Ok(Run { steps, max_steps, prints, ..run })
 }
 
 /// What a run came to in its end; `None` if there never was a world.
@@ -146,6 +149,7 @@ fn finish<M: Model>(oracle: Oracle<'_>, mut watch: Watch, world: Option<&M::Worl
     Run {
         tape,
         steps: 0,
+        max_steps: 0,
         fingerprint,
         violation,
         faults: world.map(World::faults).unwrap_or_default(),

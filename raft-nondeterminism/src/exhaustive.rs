@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use crate::coverage_map::{CoverageMap, Novelty};
 use crate::engine::{self, Record};
 use crate::event::{EnabledView, EventClass, Pick};
-use crate::explorer;
 use crate::fault::FaultCounts;
 use crate::model::{Model, ModelError, StartError, World};
 use crate::operation::OperationCounts;
 use crate::oracle::{Choice, Oracle};
 use crate::panic;
+use crate::recording;
 use crate::report::Bug;
-use crate::strategy::{NotReproducible, Strategy, TapeReplay};
+use crate::strategy::{MaxSteps, NotReproducible, Strategy, TapeReplay};
 use crate::watch::Watch;
 
 /// Explores everything that can happen in a model.
@@ -355,7 +355,7 @@ impl<'a, M: Model> Search<'a, M> {
         let model = &self.setting.model;
         let setting = engine::Setting {
             model,
-            max_steps: usize::MAX,
+            max_steps: MaxSteps::all(usize::MAX),
             fails_at_max_steps: false,
             settles: false,
             record: Record::Trace,
@@ -365,8 +365,8 @@ impl<'a, M: Model> Search<'a, M> {
         let mut replay = TapeReplay::new(&tape);
         let run = engine::run(&setting, &mut replay, Vec::new(), &mut Novelty::new(&map))?;
         let name = if self.setting.is_depth_first { "dfs" } else { "bfs" };
-        let full = explorer::recording(model, false, name.to_owned(), (0, 0), run);
-        let shrunk = explorer::shrunk(model, &full);
+        let full = recording::recording(model, false, name.to_owned(), (0, 0), run);
+        let shrunk = recording::shrunk(model, &full);
         Ok(Bug::new(full, shrunk))
     }
 }

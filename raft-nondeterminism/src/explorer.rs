@@ -5,7 +5,7 @@
 //! Elsewhere:  how iterations are shared out among workers is in `workers.rs`.
 
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,11 @@ use crate::coverage_map::{CoverageMap, Novelty};
 use crate::engine::{self, Record, Run, Setting};
 use crate::model::{Model, ModelError, StartError};
 use crate::raft::Raft;
+use crate::recording::{self, Recording};
 use crate::repeat::Parting;
 use crate::report::{Bug, Report};
 use crate::rng::iteration_seed;
-use crate::schedule::{self, Schedule, ScheduleError};
-use crate::shrink;
-use crate::strategy::{Lesson, NotReproducible, Replay, Strategy, TolerantReplay, Weighted};
-use crate::trace::{Trace, TraceRecorder};
-use crate::violation::Violation;
+use crate::strategy::{MaxSteps, NotReproducible, Strategy, Weighted};
 use crate::workers::{self, Epoch, Finished};
 
 /// Explores a scenario.
@@ -50,13 +47,14 @@ pub struct Explorer<M: Model = Raft> {
     seed: u64,
     iterations: u64,
     time: Option<Duration>,
-    max_steps: usize,
+    max_steps: MaxSteps,
     pub(crate) strategy: Box<dyn Strategy>,
     workers: NonZeroUsize,
     stops_at_bug: bool,
     shrinks: bool,
     /// Each so many-th run has to come to rest in the end; 0 for none.
     settles: u64,
+    only: Option<u64>,
     coverage: Option<Arc<CoveragePlan>>,
     fails_at_max_steps: bool,
 }
@@ -77,12 +75,13 @@ impl<M: Model> Explorer<M> {
             seed: 0,
             iterations: 1_000,
             time: None,
-            max_steps: 200,
+            max_steps: MaxSteps::all(200),
             strategy: Box::new(Weighted::new()),
             workers: NonZeroUsize::MIN,
             stops_at_bug: true,
             shrinks: true,
             settles: 0,
+            only: None,
             coverage: None,
             fails_at_max_steps: false,
         }
@@ -108,6 +107,14 @@ impl<M: Model> Explorer<M> {
         self
     }
 
+    /// Makes this run only, as it is when it is made among the others, whatever their number: a strategy
+    /// that learns goes through all those before it first.
+    #[must_use]
+    pub fn only(mut self, iteration: u64) -> Self {
+        self.only = Some(iteration);
+        self
+    }
+
     /// Explores for about so long, whatever the number of runs: it ends with the epoch in which the time
     /// is over.
     #[must_use]
@@ -119,7 +126,23 @@ impl<M: Model> Explorer<M> {
     /// Changes the number of events after which a run ends.
     #[must_use]
     pub fn max_steps(mut self, max_steps: usize) -> Self {
-        self.max_steps = max_steps;
+        self.max_steps = MaxSteps::all(max_steps);
+        self
+    }
+
+    /// The same, for runs whose strategy is fair: these may have to be long, until whoever waits has his
+    /// turn. See [`Strategy::is_fair`].
+    #[must_use]
+    pub fn max_fair_steps(mut self, max_steps: usize) -> Self {
+        self.max_steps.fair = max_steps;
+        self
+    }
+
+    /// The same, for runs whose strategy is not fair, and for the beginning of those that are so in the end
+    /// only.
+    #[must_use]
+    pub fn max_unfair_steps(mut self, max_steps: usize) -> Self {
+        self.max_steps.unfair = max_steps;
         self
     }
 
@@ -214,48 +237,35 @@ impl<M: Model> Explorer<M> {
         self.validate()?;
         let started = Instant::now();
         let mut report = Report::new(&self.model, self.strategy.describe(), self.seed);
-        let mut map = CoverageMap::new();
         let mut paths = CoverageMap::new();
-        let mut epochs = EPOCHS.into_iter();
-        let (mut next, seed, settles) = (0, self.seed, self.settles);
+        let mut epochs = Epochs::new(match (self.only, self.time) {
+            (Some(only), _) => only..only.saturating_add(1),
+            (None, Some(_)) => 0..u64::MAX,
+            (None, None) => 0..self.iterations,
+        });
         // What is learned here is forgotten with it, so that the next exploration is the same.
-        let mut strategy = self.fresh_strategy();
-        while !self.is_over(next, started) {
-            let size = epochs.next().unwrap_or(EPOCH);
-            let last =
-                if self.time.is_some() { next + size } else { (next + size).min(self.iterations) };
-            let workers = self.workers.get().min(usize::try_from(size).unwrap_or(usize::MAX));
-            let strategies = (0..workers).map(|_| strategy.fork()).collect();
-            let epoch = Epoch {
-                setting: self.setting(Record::Tape, next),
-                settles_at: &|iteration| settles_at(settles, iteration),
-                map: &map,
-                stops_at_bug: self.stops_at_bug,
-                seed_of: &|iteration| iteration_seed(seed, iteration),
-            };
-            let runs = workers::run_epoch(&epoch, strategies, next..last)?;
-            next = last;
+        let (mut strategy, mut map) = self.learned(self.only.unwrap_or(0))?;
+        while let Some(iterations) = epochs.next().filter(|_| !self.is_late(&report, started)) {
+            let runs = self.run_epoch(iterations, &*strategy, &map, self.stops_at_bug)?;
             let mut is_found = false;
-            for Finished { iteration, seed, member, is_fair, run, notes, states } in runs {
-                let new_states = map.add(&states);
+            for finished in runs {
+                let &Finished { iteration, is_fair, ref member, ref run, .. } = &finished;
+                let new_states = map.add(&finished.states);
                 paths.add(&[run.fingerprint.0]);
-                report.add(&member, &run, new_states);
+                report.add(member, run, new_states);
                 report.fair_iterations += u64::from(is_fair);
-                self.assert_repeats(iteration, &run)?;
-                let is_buggy = run.violation.is_some();
-                if is_buggy && report.bug.is_none() {
-                    let recorded = self.make_again(iteration, &run, Record::Trace)?;
+                self.assert_repeats(iteration, run)?;
+                if finished.is_buggy() && report.bug.is_none() {
+                    let recorded = self.make_again(iteration, run, Record::Trace)?;
                     let shrinking = Instant::now();
-                    report.bug = Some(self.bug(iteration, member, recorded)?);
+                    report.bug = Some(self.bug(iteration, member.clone(), recorded)?);
                     report.shrinking = shrinking.elapsed();
                 }
-                if is_buggy && self.stops_at_bug {
+                if finished.is_buggy() && self.stops_at_bug {
                     is_found = true;
                     break;
                 }
-                let (tape, goals, notes) = (&run.tape[..], run.goals, &notes[..]);
-                let lesson = Lesson { iteration, seed, tape, new_states, goals, notes, is_buggy };
-                strategy.learn(&lesson);
+                strategy.learn(&finished.lesson(new_states));
             }
             report.unique_states = map.visited();
             report.unique_paths = paths.visited();
@@ -267,95 +277,61 @@ impl<M: Model> Explorer<M> {
         Ok(report)
     }
 
-    /// True if no more epochs are due.
-    fn is_over(&self, next: u64, started: Instant) -> bool {
-        match self.time {
-            Some(time) => next > 0 && started.elapsed() >= time,
-            None => next >= self.iterations,
-        }
+    /// Runs an epoch, with copies of a strategy that know what it knows.
+    fn run_epoch(
+        &self,
+        iterations: Range<u64>,
+        strategy: &dyn Strategy,
+        map: &CoverageMap,
+        stops_at_bug: bool,
+    ) -> Result<Vec<Finished>, ExploreError> {
+        let size = usize::try_from(iterations.end - iterations.start).unwrap_or(usize::MAX);
+        let strategies = (0..self.workers.get().min(size)).map(|_| strategy.fork()).collect();
+        let (seed, settles) = (self.seed, self.settles);
+        let epoch = Epoch {
+            setting: self.setting(Record::Tape, iterations.start),
+            settles_at: &|iteration| settles_at(settles, iteration),
+            map,
+            stops_at_bug,
+            seed_of: &|iteration| iteration_seed(seed, iteration),
+        };
+        workers::run_epoch(&epoch, strategies, iterations)
     }
 
-    /// Runs one iteration alone and writes it down. A strategy that learns has learned nothing then.
+    /// True if no time is left for more.
+    fn is_late(&self, report: &Report, started: Instant) -> bool {
+        report.iterations() > 0 && self.time.is_some_and(|time| started.elapsed() >= time)
+    }
+
+    /// What the strategy knows when this run begins, and what was visited before.
+    fn learned(&self, iteration: u64) -> Result<(Box<dyn Strategy>, CoverageMap), ExploreError> {
+        let (mut strategy, mut map) = (self.fresh_strategy(), CoverageMap::new());
+        let mut epochs = Epochs::new(0..u64::MAX);
+        let is_past = |epoch: &Range<u64>| epoch.end <= iteration;
+        while strategy.learns()
+            && let Some(past) = epochs.next().filter(is_past)
+        {
+            for finished in self.run_epoch(past, &*strategy, &map, false)? {
+                let new_states = map.add(&finished.states);
+                strategy.learn(&finished.lesson(new_states));
+            }
+        }
+        Ok((strategy, map))
+    }
+
+    /// Runs one iteration, as [`Explorer::run`] would, and writes it down. A strategy that learns goes
+    /// through all those before it first.
     ///
     /// # Errors
     ///
-    /// If a setting makes no sense.
+    /// If a setting makes no sense, or a run does not repeat.
     pub fn record(&mut self, iteration: u64) -> Result<Recording, ExploreError> {
         self.validate()?;
-        let mut strategy = self.fresh_strategy();
+        let (mut strategy, map) = self.learned(iteration)?;
         strategy.begin(self.seed_of(iteration));
-        let run = self.run_once(&mut *strategy, iteration, Record::Trace)?;
-        Ok(self.recording(iteration, self.strategy.describe(), run))
-    }
-
-    /// Replays a schedule, event by event, under the model of this explorer; its settings come from the
-    /// schedule.
-    ///
-    /// # Errors
-    ///
-    /// If the schedule is of another model, or the run cannot follow it, or follows it to another end.
-    pub fn replay_watched(&mut self, schedule: &Schedule) -> Result<Recording, ReplayError> {
-        let run = self.follow_strictly(schedule)?;
-        let found = run.violation.as_ref().map(|violation| violation.property.as_str());
-        if found != schedule.property() {
-            let (expected, found) =
-                (schedule.property().unwrap_or("none"), found.unwrap_or("none"));
-            let (expected, found) = (expected.to_owned(), found.to_owned());
-            return Err(ReplayError::OtherProperty { expected, found });
-        }
-        let (expected, found) = (schedule.events(), run.steps);
-        if expected != found {
-            return Err(ReplayError::OtherLength { expected, found });
-        }
-        let (expected, found) = (schedule.fingerprint.to_string(), run.fingerprint.to_string());
-        if expected != found {
-            return Err(ReplayError::OtherFingerprint { expected, found });
-        }
-        Ok(Recording::new(schedule.clone(), run))
-    }
-
-    /// Replays a schedule, event by event, to whatever end: what to do with one whose planted bug was
-    /// changed. The recording tells what became of it; no violation is no error.
-    ///
-    /// # Errors
-    ///
-    /// If the schedule is of another model, or the run cannot follow it.
-    pub fn replay_open(&mut self, schedule: &Schedule) -> Result<Recording, ReplayError> {
-        Ok(outcome(schedule, self.follow_strictly(schedule)?))
-    }
-
-    fn follow_strictly(&self, schedule: &Schedule) -> Result<Run, ReplayError> {
-        let mut replay = Replay::new(schedule.lines());
-        replay.begin(schedule.seed);
-        let model = self.model.configured_by(schedule)?;
-        Ok(follow(&model, schedule, &mut replay, Record::Trace)?)
-    }
-
-    /// Replays a schedule as far as it is possible, under the model of this explorer: skips events
-    /// that cannot happen, and takes the nearest message for one that is not there. The recording
-    /// tells what became of it; no violation is no error.
-    ///
-    /// For schedules that are kept while the code changes.
-    ///
-    /// # Errors
-    ///
-    /// If the schedule is of another model, or the system does not start.
-    pub fn replay_tolerant(&mut self, schedule: &Schedule) -> Result<Recording, ReplayError> {
-        let mut replay = TolerantReplay::new(schedule.lines().to_vec());
-        let model = self.model.configured_by(schedule)?;
-        Ok(outcome(schedule, follow(&model, schedule, &mut replay, Record::Trace)?))
-    }
-
-    /// Leaves out of a failing schedule what it does not need: see [`Explorer::replay_tolerant`]. `None`
-    /// if it does not fail.
-    ///
-    /// # Errors
-    ///
-    /// If the schedule is of another model, or the system does not start.
-    pub fn minimize(&mut self, schedule: &Schedule) -> Result<Option<Recording>, ReplayError> {
-        let model = self.model.configured_by(schedule)?;
-        let full = self.replay_tolerant(schedule)?;
-        Ok(full.violation.is_some().then(|| shrunk(&model, &full)))
+        let setting = self.setting(Record::Trace, iteration);
+        let run = engine::run(&setting, &mut *strategy, Vec::new(), &mut Novelty::new(&map))?;
+        Ok(self.recording(iteration, strategy.member(), run))
     }
 
     fn validate(&self) -> Result<(), ExploreError> {
@@ -363,7 +339,7 @@ impl<M: Model> Explorer<M> {
         if self.iterations == 0 {
             return Err(ExploreError::ZeroBound { setting: "iterations" });
         }
-        if self.max_steps == 0 {
+        if self.max_steps.fair.min(self.max_steps.unfair) == 0 {
             return Err(ExploreError::ZeroBound { setting: "max_steps" });
         }
         Ok(())
@@ -386,7 +362,7 @@ impl<M: Model> Explorer<M> {
     }
 
     /// How a run is to be made.
-    fn setting(&self, record: Record, iteration: u64) -> Setting<'_, M> {
+    pub(crate) fn setting(&self, record: Record, iteration: u64) -> Setting<'_, M> {
         let &Self { ref model, max_steps, fails_at_max_steps, .. } = self;
         let settles = self.settles_at(iteration);
         let coverage = self.coverage.as_ref();
@@ -405,87 +381,45 @@ impl<M: Model> Explorer<M> {
 
     fn bug(&self, iteration: u64, member: String, run: Run) -> Result<Bug, ExploreError> {
         let full = self.recording(iteration, member, run);
-        let shrunk = if self.shrinks { shrunk(&self.model, &full) } else { full.clone() };
+        let shrunk =
+            if self.shrinks { recording::shrunk(&self.model, &full) } else { full.clone() };
         Ok(Bug::new(full, shrunk))
     }
 
     fn recording(&self, iteration: u64, strategy: String, run: Run) -> Recording {
-        recording(&self.model, self.settles_at(iteration), strategy, (self.seed, iteration), run)
+        let which = (self.seed, iteration);
+        recording::recording(&self.model, self.settles_at(iteration), strategy, which, run)
     }
 }
 
-/// Writes a run down.
-pub(crate) fn recording<M: Model>(
-    model: &M,
-    settles: bool,
-    strategy: String,
-    (seed, iteration): (u64, u64),
-    mut run: Run,
-) -> Recording {
-    let schedule = Schedule {
-        model: model.name().to_owned(),
-        settings: model.settings().into_iter().map(schedule::Setting::from).collect(),
-        settles,
-        strategy,
-        seed,
-        iteration,
-        property: run.violation.as_ref().map(|violation| violation.property.clone()),
-        fingerprint: run.fingerprint,
-        lines: std::mem::take(&mut run.lines),
-    };
-    Recording::new(schedule, run)
+/// Which runs go by the same knowledge: what was known when the first of them began.
+#[derive(Debug)]
+struct Epochs {
+    sizes: std::array::IntoIter<u64, 4>,
+    rest: Range<u64>,
+}
+
+impl Epochs {
+    /// All these runs.
+    fn new(rest: Range<u64>) -> Self {
+        Self { sizes: EPOCHS.into_iter(), rest }
+    }
+}
+
+impl Iterator for Epochs {
+    type Item = Range<u64>;
+
+    fn next(&mut self) -> Option<Range<u64>> {
+        let start = self.rest.start;
+        let size = self.sizes.next().unwrap_or(EPOCH);
+        self.rest.start = start.saturating_add(size).min(self.rest.end);
+        (start < self.rest.start).then_some(start..self.rest.start)
+    }
 }
 
 /// True for the last of each so many runs.
 fn settles_at(runs: u64, iteration: u64) -> bool {
     runs > 0 && iteration % runs == runs - 1
-}
-
-/// Runs as `strategy` says in the setting of a schedule.
-fn follow<M: Model>(
-    model: &M,
-    schedule: &Schedule,
-    strategy: &mut dyn Strategy,
-    record: Record,
-) -> Result<Run, ModelError> {
-    // A run that was too long is so again, and without any of its events it is not.
-    let fails_at_max_steps = schedule.property() == Some(engine::MAX_STEPS);
-    let max_steps = if fails_at_max_steps { schedule.events() } else { usize::MAX };
-    let settles = schedule.settles;
-    let setting = Setting { model, max_steps, fails_at_max_steps, settles, record, coverage: None };
-    let map = CoverageMap::empty();
-    engine::run(&setting, strategy, Vec::new(), &mut Novelty::new(&map))
-}
-
-/// What a run along a schedule came to.
-fn outcome(schedule: &Schedule, mut run: Run) -> Recording {
-    let schedule = Schedule {
-        property: run.violation.as_ref().map(|violation| violation.property.clone()),
-        fingerprint: run.fingerprint,
-        lines: std::mem::take(&mut run.lines),
-        ..schedule.clone()
-    };
-    Recording::new(schedule, run)
-}
-
-/// Leaves out what a failing run does not need.
-pub(crate) fn shrunk<M: Model>(model: &M, full: &Recording) -> Recording {
-    let Some(violation) = &full.violation else { return full.clone() };
-    let schedule = &full.schedule;
-    let lines = shrink::shrink(schedule.lines(), |lines| {
-        let mut replay = TolerantReplay::new(lines);
-        let run = follow(model, schedule, &mut replay, Record::Lines).ok()?;
-        let is_same = run.violation.as_ref()?.property == violation.property;
-        is_same.then_some(run.lines)
-    });
-    let mut replay = TolerantReplay::new(lines);
-    match follow(model, schedule, &mut replay, Record::Trace) {
-        Ok(run) if run.violation.is_some() => {
-            let strategy = format!("{}+shrunk", schedule.strategy);
-            outcome(&Schedule { strategy, ..schedule.clone() }, run)
-        }
-        Ok(_) | Err(_) => full.clone(),
-    }
 }
 
 impl From<ModelError> for ExploreError {
@@ -494,64 +428,6 @@ impl From<ModelError> for ExploreError {
             ModelError::Start(error) => Self::Start(error),
             ModelError::NotReproducible(error) => Self::NotReproducible(error),
         }
-    }
-}
-
-impl From<ModelError> for ReplayError {
-    fn from(error: ModelError) -> Self {
-        match error {
-            ModelError::Start(error) => Self::Start(error),
-            ModelError::NotReproducible(error) => Self::NotReproducible(error),
-        }
-    }
-}
-
-/// One run, written down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recording {
-    pub(crate) schedule: Schedule,
-    trace: String,
-    data: Option<Trace>,
-    violation: Option<Violation>,
-}
-
-impl Recording {
-    fn new(schedule: Schedule, run: Run) -> Self {
-        Self { schedule, trace: run.trace, data: run.data, violation: run.violation }
-    }
-
-    /// Every event with everything it caused, for programs: for the player, graphs, and tools of one's
-    /// own.
-    #[must_use]
-    pub fn trace_data(&self) -> Trace {
-        let Self { schedule, data, violation, .. } = self;
-        let mut trace = data.clone().unwrap_or_else(|| TraceRecorder::new().finish(None));
-        let broken = violation.as_ref().map_or("no property broken", |it| &it.property);
-        trace.title = format!("{}: {broken}", schedule.model);
-        trace.model.clone_from(&schedule.model);
-        trace.strategy.clone_from(&schedule.strategy);
-        (trace.seed, trace.iteration) = (schedule.seed, schedule.iteration);
-        let defect = schedule.setting("defect").filter(|&defect| defect != "none");
-        trace.defect = defect.map(str::to_owned);
-        trace
-    }
-
-    /// Its choices, to keep and to replay.
-    #[must_use]
-    pub fn schedule(&self) -> &Schedule {
-        &self.schedule
-    }
-
-    /// Every event with everything it caused, for people.
-    #[must_use]
-    pub fn trace(&self) -> &str {
-        &self.trace
-    }
-
-    /// What broke.
-    #[must_use]
-    pub fn violation(&self) -> Option<&Violation> {
-        self.violation.as_ref()
     }
 }
 
@@ -596,46 +472,4 @@ fn tell_parting(choice: usize, after: &str, parting: Option<&Parting>) -> String
              test or in the strategy is not determined by the oracle"
         ),
     }
-}
-
-/// Why a schedule cannot be replayed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReplayError {
-    /// Something in the model refuses to start.
-    #[error(transparent)]
-    Start(StartError),
-    /// The schedule is not one of this model.
-    #[error(transparent)]
-    Schedule(#[from] ScheduleError),
-    /// The run cannot do what the schedule says.
-    #[error(transparent)]
-    NotReproducible(NotReproducible),
-    /// Every event happened, but the end is another one.
-    #[error("the schedule breaks {expected}, but its replay breaks {found}")]
-    OtherProperty {
-        /// What the schedule says.
-        expected: String,
-        /// What happened.
-        found: String,
-    },
-    /// The property broke before the schedule ended.
-    #[error(
-        "the schedule breaks its property with event {expected}, its replay with event {found}"
-    )]
-    OtherLength {
-        /// How many events the schedule has.
-        expected: usize,
-        /// How many the replay had.
-        found: usize,
-    },
-    /// Every event happened, but the servers went through other states: the schedule was edited, or
-    /// the code has changed.
-    #[error("the schedule has fingerprint {expected}, but its replay {found}")]
-    OtherFingerprint {
-        /// What the schedule says.
-        expected: String,
-        /// What happened.
-        found: String,
-    },
 }

@@ -42,6 +42,7 @@ mod panic;
 pub mod picture;
 mod plan;
 mod raft;
+mod recording;
 mod repeat;
 pub mod report;
 mod rng;
@@ -58,7 +59,7 @@ mod written;
 
 pub use event::{EnabledView, EventClass, Names, Pick};
 pub use exhaustive::{Exhausted, Exhaustive, ExhaustiveError};
-pub use explorer::{ExploreError, Explorer, Recording, ReplayError};
+pub use explorer::{ExploreError, Explorer};
 pub use fault::{Fault, FaultCounts, FaultPlan};
 pub use fingerprint::{Fingerprint, StateHasher};
 pub use model::{Model, ModelError, StartError, World};
@@ -74,14 +75,16 @@ pub use raft::monitor::{
 };
 pub use raft::scenario::{Clocks, Protocol, SaveMode, Scenario, ScenarioError};
 pub use raft::{Cluster, Raft};
+pub use recording::{Recording, ReplayError};
 pub use repeat::Parting;
 pub use report::{Bug, Failure, GoalCounts, MemberCounts, Report};
 pub use rng::Rng;
 pub use schedule::{Line, Schedule, ScheduleError, Setting, SettingReader};
 pub use strategy::{
-    CoverageGuided, DelayBounding, FairSuffix, Lesson, NotReproducible, PartialOrderSampling,
-    Portfolio, Prioritization, Probabilistic, QLearning, Random, Step, Strategy, StrategyFork,
-    StrategyInfo, Swarm, UniformWalk, UnknownStrategy, Weighted, strategies, strategy,
+    CoverageGuided, DelayBounding, FairSuffix, Lesson, MaxSteps, NotReproducible,
+    PartialOrderSampling, Portfolio, Prioritization, Probabilistic, QLearning, Random, Step,
+    Strategy, StrategyFork, StrategyInfo, Swarm, UniformWalk, UnknownStrategy, Weighted,
+    strategies, strategy,
 };
 pub use violation::Violation;
 pub use watch::Watch;

@@ -6,12 +6,13 @@
 
 use std::fmt;
 
-use crate::engine::{Record, Run};
+use crate::coverage_map::{CoverageMap, Novelty};
+use crate::engine::{self, Record, Run, Setting};
 use crate::explorer::{ExploreError, Explorer};
 use crate::fingerprint::Fingerprint;
 use crate::model::{Model, ModelError};
 use crate::schedule::Line;
-use crate::strategy::{NotReproducible, TapeReplay};
+use crate::strategy::{MaxSteps, NotReproducible, TapeReplay};
 
 /// Every so many runs, one is made again.
 const ITERATIONS: u64 = 64;
@@ -67,7 +68,11 @@ impl<M: Model> Explorer<M> {
         record: Record,
     ) -> Result<Run, ExploreError> {
         let mut replay = TapeReplay::new(&run.tape);
-        let again = self.run_once(&mut replay, iteration, record).map_err(|error| match error {
+        let max_steps = MaxSteps::all(run.max_steps);
+        let setting = Setting { max_steps, ..self.setting(record, iteration) };
+        let map = CoverageMap::empty();
+        let again = engine::run(&setting, &mut replay, Vec::new(), &mut Novelty::new(&map));
+        let again = again.map_err(|error| match error {
             ModelError::NotReproducible(NotReproducible { step, .. }) => {
                 self.nondeterminism(iteration, step, String::new())
             }

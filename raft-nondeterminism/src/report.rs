@@ -21,10 +21,10 @@ use std::time::Duration;
 use crate::coverage::Coverage;
 use crate::engine::Run;
 use crate::exhaustive::Exhausted;
-use crate::explorer::Recording;
 use crate::fault::{Fault, FaultCounts, FaultPlan};
 use crate::model::Model;
 use crate::operation::{Operation, OperationCounts, OperationPlan};
+use crate::recording::Recording;
 use crate::schedule::Schedule;
 use crate::violation::Violation;
 

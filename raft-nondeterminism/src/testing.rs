@@ -16,11 +16,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::explorer::{ExploreError, Explorer, Recording};
+use crate::explorer::{ExploreError, Explorer};
 use crate::fault::FaultPlan;
 use crate::model::Model;
 use crate::raft::Raft;
 use crate::raft::scenario::Scenario;
+use crate::recording::Recording;
 use crate::report::Report;
 use crate::schedule::{Schedule, Setting};
 use crate::strategy::strategy;

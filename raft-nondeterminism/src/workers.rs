@@ -12,7 +12,7 @@ use crate::coverage_map::{CoverageMap, Novelty};
 use crate::engine::{self, Run, Setting};
 use crate::explorer::ExploreError;
 use crate::model::Model;
-use crate::strategy::Strategy;
+use crate::strategy::{Lesson, Strategy};
 
 /// What one iteration came to.
 #[derive(Debug)]
@@ -28,6 +28,25 @@ pub(crate) struct Finished {
     pub(crate) notes: Vec<u64>,
     /// The abstract states that were new to this epoch.
     pub(crate) states: Vec<u64>,
+}
+
+impl Finished {
+    pub(crate) fn is_buggy(&self) -> bool {
+        self.run.violation.is_some()
+    }
+
+    /// What there is to learn from it, if it was the first to visit so many states.
+    pub(crate) fn lesson(&self, new_states: u64) -> Lesson<'_> {
+        Lesson {
+            iteration: self.iteration,
+            seed: self.seed,
+            tape: &self.run.tape,
+            new_states,
+            goals: self.run.goals,
+            notes: &self.notes,
+            is_buggy: self.is_buggy(),
+        }
+    }
 }
 
 /// What is the same for all runs of an epoch.

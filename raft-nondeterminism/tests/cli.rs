@@ -462,3 +462,69 @@ fn ctrl_c_ends_with_the_statistics_so_far() {
     progress.read_to_string(&mut String::new()).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));
 }
+
+#[test]
+fn one_run_alone_is_as_it_was_among_the_others() {
+    let folder = folder("one_run");
+    let all = "test sample-with-failure --defect vote-counted-twice --seed 3";
+    let found = summary(&folder, all, 2);
+    let iteration = found["bug"]["iteration"].as_u64().expect("a number");
+    assert!(iteration > 16, "the portfolio has learned something by then");
+    let again = summary(&folder, &format!("{all} --iteration {iteration}"), 2);
+    assert_eq!((&again["bug"], &again["iterations"]), (&found["bug"], &Value::from(1)));
+    let before = summary(&folder, &format!("{all} --iteration {}", iteration - 1), 0);
+    assert_eq!(before["members"].as_array().expect("a list").len(), 1);
+    let refused = refusal(&folder, &format!("{all} --iteration 4 --time 1"));
+    assert!(refused.contains("--time"), "{refused}");
+}
+
+#[test]
+fn fair_runs_may_be_longer_than_unfair_ones() {
+    let folder = folder("fair_runs");
+    let explore = |more: &str| {
+        let words = format!("test sample --no-settle --iterations 100 {more}");
+        let found = summary(&folder, &words, 0);
+        let number = |name: &str| found[name].as_u64().expect("a number");
+        (number("steps"), number("fair_iterations"))
+    };
+    let bounds = "--max-fair-steps 300 --max-unfair-steps 100";
+    assert_eq!(explore(&format!("{bounds} --strategy weighted")), (30_000, 100));
+    assert_eq!(explore(&format!("{bounds} --strategy pos")), (10_000, 0));
+    let (steps, fair) = explore(&format!("{bounds} --portfolio-mode fair"));
+    assert!((24_000..=30_000).contains(&steps), "{steps}: a few runs are short");
+    assert_eq!(fair, 100);
+    assert_eq!(explore(&format!("{bounds} --portfolio-mode unfair")).1, 0);
+    let mixed = explore(bounds).1;
+    assert!((30..90).contains(&mixed), "{mixed} of 100 runs are fair");
+    let refused = refusal(&folder, "test sample --max-fair-steps 0");
+    assert!(refused.contains("--max-fair-steps must be more than zero"), "{refused}");
+}
+
+#[test]
+fn it_ends_when_nothing_new_is_seen() {
+    let folder = folder("coverage_stalls");
+    let words = "test sample --servers 1 --max-steps 20 --until-coverage-stalls 500";
+    let found = summary(&folder, words, 0);
+    let iterations = found["iterations"].as_u64().expect("a number");
+    assert!((500..50_000).contains(&iterations), "one server alone can do little: {iterations}");
+}
+
+#[test]
+fn programs_that_show_results_of_tests_are_told() {
+    let folder = folder("junit");
+    let words = "test sample-with-failure --junit result.xml --github --iterations 1000";
+    let output = run(&folder, words);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let junit = || fs::read_to_string(folder.join("result.xml")).expect("it is written");
+    assert!(junit().contains(r#"tests="1" failures="0""#), "{}", junit());
+    assert!(!stderr(&output).contains("::error"));
+
+    let output = run(&folder, &format!("{words} --defect vote-counted-twice"));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(junit().contains(r#"<failure type="leader-completeness""#), "{}", junit());
+    assert!(junit().contains("raft-explore replay raft-explore.out"), "{}", junit());
+    assert!(stderr(&output).contains("::error file=raft-explore.out"), "{}", stderr(&output));
+
+    let refused = refusal(&folder, "test sample --junit no/such/folder.xml");
+    assert!(refused.contains("cannot write no/such/folder.xml"), "{refused}");
+}

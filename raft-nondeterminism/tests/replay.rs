@@ -3,7 +3,7 @@
 use raft_core::Defect;
 use raft_nondeterminism::{
     Bug, EnabledView, ExploreError, Explorer, Line, NotReproducible, Pick, Random, ReplayError,
-    Scenario, Schedule, ScheduleError, Strategy, Weighted,
+    Scenario, Schedule, ScheduleError, Strategy, Weighted, strategy,
 };
 
 fn explorer() -> Explorer {
@@ -21,6 +21,19 @@ fn a_bug_is_found_again_from_its_seed_and_iteration() {
     assert!(bug.iteration() > 0, "the iterations before it are left out");
     let again = explorer().record(bug.iteration()).unwrap();
     assert_eq!(&again, bug.full());
+}
+
+#[test]
+fn a_run_by_a_strategy_that_learns_is_made_again_as_it_was() {
+    for name in ["portfolio", "coverage", "q-learning", "urw"] {
+        let explorer = || explorer().boxed_strategy(strategy(name, None).unwrap()).seed(2);
+        let report = explorer().iterations(20_000).run().unwrap();
+        let bug = report.bug().unwrap_or_else(|| panic!("{name} finds it"));
+        assert!(bug.iteration() > 16, "{name} has learned something by then");
+        assert_eq!(&explorer().record(bug.iteration()).unwrap(), bug.full(), "{name}");
+        let again = explorer().only(bug.iteration()).run().unwrap();
+        assert_eq!((again.iterations(), again.bug()), (1, Some(bug)), "{name}");
+    }
 }
 
 #[test]

@@ -17,8 +17,8 @@ pub(crate) enum Goal {
     Iterations(u64),
     /// After so long.
     Time(Duration),
-    /// With the first bug.
-    Bug,
+    /// With the first bug, or when nothing new is seen: nobody knows when.
+    Open,
 }
 
 /// Shows how far an exploration is.
@@ -85,7 +85,7 @@ impl Progress {
         let share = match self.goal {
             Goal::Iterations(all) => iterations as f64 / all as f64,
             Goal::Time(time) => elapsed.as_secs_f64() / time.as_secs_f64(),
-            Goal::Bug => return format!("..... {said}"),
+            Goal::Open => return format!("..... {said}"),
         };
         let filled = (share.min(1.0) * COLUMNS as f64) as usize;
         format!("..... [{}{}] {said}", "#".repeat(filled), " ".repeat(COLUMNS - filled))

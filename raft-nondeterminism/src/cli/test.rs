@@ -6,16 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use raft_nondeterminism::{ExploreError, Explorer, Recording, Report, Scenario, strategy};
 use serde_json::json;
 
-use super::exhaust;
 use super::interrupt::Interrupt;
 use super::output::{self, Written};
 use super::progress::{Goal, Progress};
 use super::summary::{Counted, Summary};
-use super::{Exit, count, say, scenario};
+use super::{Exit, ci, count, exhaust, say, scenario};
 
 /// Which runs have to come to rest, if nothing is said: each so many-th. It doubles the time of these.
 const SETTLES: u64 = 4;
@@ -28,6 +27,9 @@ const SETTLES: u64 = 4;
       Finds the planted bug, shrinks the run, writes its schedule, and ends with 2.
   raft-explore test everything --time 60 --workers 2 --max-steps 1000 --settle
   raft-explore test restarts --defect vote-not-saved --explore --json | tail -n 1
+  raft-explore test sample --seed 7 --iteration 41 --verbose
+      That one run again.
+  raft-explore test partitions --until-coverage-stalls --junit result.xml
   raft-explore test small --strategy bfs
       Everything that can happen in a cluster of three, up to the second term.
 
@@ -49,12 +51,20 @@ pub(crate) struct TestArgs {
     /// How many runs.
     #[arg(short, long, value_name = "N", default_value_t = 1_000)]
     iterations: u64,
+    /// Make this run only, as it is among the others; a strategy that learns goes through all before it.
+    #[arg(long, value_name = "K", conflicts_with_all = ["iterations", "time", "until_bug", "explore",
+        "until_coverage_stalls"])]
+    iteration: Option<u64>,
     /// For how many seconds, whatever the number of runs.
     #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS")]
     time: Option<f64>,
     /// Who chooses, perhaps with its bound, as in `pct:3`: see `raft-explore list`.
     #[arg(short, long, value_name = "NAME", default_value = "portfolio")]
     strategy: String,
+    /// Which members the portfolio has: the usual ones, or those that let nobody wait for ever, or those
+    /// that do.
+    #[arg(long, value_name = "MODE", conflicts_with = "strategy")]
+    portfolio_mode: Option<PortfolioMode>,
     /// What the strategy takes as its bound, if it has one; -sv as well.
     #[arg(long, visible_alias = "sv", value_name = "N")]
     strategy_bound: Option<u32>,
@@ -64,6 +74,12 @@ pub(crate) struct TestArgs {
     /// How many events a run has at most; -ms as well.
     #[arg(long, visible_alias = "ms", value_name = "N", default_value_t = 200)]
     max_steps: usize,
+    /// The same for runs whose strategy is fair.
+    #[arg(long, value_name = "N")]
+    max_fair_steps: Option<usize>,
+    /// The same for all others.
+    #[arg(long, value_name = "N")]
+    max_unfair_steps: Option<usize>,
     /// How many threads share the runs; what is found does not depend on it.
     #[arg(long, value_name = "N", default_value_t = 1)]
     workers: usize,
@@ -82,6 +98,10 @@ pub(crate) struct TestArgs {
     /// Go on until a bug is found, for ever if need be.
     #[arg(long, conflicts_with_all = ["iterations", "explore"])]
     until_bug: bool,
+    /// Go on until so many runs in a row have visited no new state, or a bug is found.
+    #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "1000",
+        conflicts_with_all = ["iterations", "until_bug"])]
+    until_coverage_stalls: Option<u64>,
     /// Go on after a bug, and count how many runs have one.
     #[arg(long)]
     explore: bool,
@@ -104,6 +124,12 @@ pub(crate) struct TestArgs {
     /// Say which message was met in which state, as text, page, graph and JSON.
     #[arg(short, long)]
     coverage: bool,
+    /// Write what came of it as JUnit XML, for the programs that show the results of tests.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Print a bug on standard error as GitHub's runners take it for an annotation.
+    #[arg(long)]
+    github: bool,
     /// Print the shrunk run as well.
     #[arg(short, long)]
     verbose: bool,
@@ -112,21 +138,35 @@ pub(crate) struct TestArgs {
     json: bool,
 }
 
+/// What the portfolio is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PortfolioMode {
+    /// Fair and unfair ones.
+    Mixed,
+    /// Fair ones only.
+    Fair,
+    /// Unfair ones only.
+    Unfair,
+}
+
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
     let (scenario, mut explorer) = args.explorer()?;
-    let goal = args.goal()?;
+    let (strategy, goal) = (args.strategy(), args.goal()?);
     if args.out != *output::FOLDER {
         output::check(&args.out)?;
+    }
+    if let Some(path) = &args.junit {
+        ci::check(path)?;
     }
     if !args.json {
         say(&args.heading(&scenario))?;
     }
     let interrupt = Interrupt::listen();
     let mut progress = Progress::new(goal, args.json);
-    let mut exhausted = None;
-    let explored = match exhaust::parse(&args.strategy, args.strategy_bound, &scenario)? {
+    let (mut exhausted, mut stall) = (None, Stall::new(args.until_coverage_stalls));
+    let explored = match exhaust::parse(strategy, args.strategy_bound, &scenario)? {
         Some((is_depth_first, states_max)) => {
-            let order = (args.strategy.as_str(), is_depth_first, states_max);
+            let order = (strategy, is_depth_first, states_max);
             let time = args.time()?;
             let model = explorer.model();
             let (report, found) = exhaust::run(model, order, time, &mut progress, &interrupt)?;
@@ -135,7 +175,8 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
         }
         None => explorer.run_watched(|report| {
             progress.show(report);
-            if interrupt.is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            let is_over = interrupt.is_asked() || stall.has_come(report);
+            if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }),
     };
     progress.end();
@@ -165,8 +206,13 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
             files_text(&report, files, coverage)
         ))?;
     }
+    let case = ci::case(&report, files);
+    if args.github {
+        eprint!("{}", ci::annotations(&case));
+    }
+    let result = args.junit.as_deref().map_or(Ok(()), |path| ci::write_junit(path, &case));
     let not_kept = "what was found is not kept: --out names another folder";
-    written.map(drop).and(covered.map(drop)).context(not_kept)?;
+    written.map(drop).and(covered.map(drop)).context(not_kept).and(result)?;
     Ok(match report.bug() {
         Some(_) => Exit::Broken,
         None if interrupt.is_asked() => Exit::Unusable,
@@ -176,9 +222,14 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
 
 impl TestArgs {
     fn explorer(&self) -> anyhow::Result<(Scenario, Explorer)> {
+        let fair_steps = self.max_fair_steps.unwrap_or(self.max_steps);
+        let unfair_steps = self.max_unfair_steps.unwrap_or(self.max_steps);
         let sizes = [
             ("--iterations", self.iterations as usize),
             ("--max-steps", self.max_steps),
+            ("--max-fair-steps", fair_steps),
+            ("--max-unfair-steps", unfair_steps),
+            ("--until-coverage-stalls", self.until_coverage_stalls.unwrap_or(1) as usize),
             ("--workers", self.workers),
             ("--servers", self.servers.unwrap_or(1)),
         ];
@@ -191,16 +242,19 @@ impl TestArgs {
         }
         let defect = self.defect.as_deref().map(scenario::defect).transpose()?.flatten();
         let workers = NonZeroUsize::new(self.workers).unwrap_or(NonZeroUsize::MIN);
-        let iterations = if self.until_bug { u64::MAX } else { self.iterations };
+        let is_open = self.until_bug || self.until_coverage_stalls.is_some();
+        let iterations = if is_open { u64::MAX } else { self.iterations };
+        let (name, bound) = (self.strategy(), self.strategy_bound);
         let mut explorer = Explorer::new(scenario.clone())
-            .boxed_strategy(match exhaust::parse(&self.strategy, self.strategy_bound, &scenario)? {
+            .boxed_strategy(match exhaust::parse(name, bound, &scenario)? {
                 Some(_) => strategy("random", None)?,
-                None => strategy(&self.strategy, self.strategy_bound)?,
+                None => strategy(name, bound)?,
             })
             .seed(self.seed)
             .iterations(iterations)
             .time(self.time()?)
-            .max_steps(self.max_steps)
+            .max_fair_steps(fair_steps)
+            .max_unfair_steps(unfair_steps)
             .workers(workers)
             .defect(defect);
         explorer = scenario::watch(explorer, &self.property)?;
@@ -226,7 +280,19 @@ impl TestArgs {
         if self.explore {
             explorer = explorer.count_bugs();
         }
+        if let Some(iteration) = self.iteration {
+            explorer = explorer.only(iteration);
+        }
         Ok((scenario, explorer))
+    }
+
+    /// Who chooses, by name.
+    fn strategy(&self) -> &str {
+        match self.portfolio_mode {
+            None | Some(PortfolioMode::Mixed) => &self.strategy,
+            Some(PortfolioMode::Fair) => "fair-portfolio",
+            Some(PortfolioMode::Unfair) => "unfair-portfolio",
+        }
     }
 
     fn time(&self) -> anyhow::Result<Option<Duration>> {
@@ -240,8 +306,8 @@ impl TestArgs {
     fn goal(&self) -> anyhow::Result<Goal> {
         Ok(match self.time()? {
             Some(time) => Goal::Time(time),
-            None if self.until_bug => Goal::Bug,
-            None => Goal::Iterations(self.iterations),
+            None if self.until_bug || self.until_coverage_stalls.is_some() => Goal::Open,
+            None => Goal::Iterations(self.iteration.map_or(self.iterations, |_| 1)),
         })
     }
 
@@ -256,7 +322,7 @@ impl TestArgs {
             None | Some("none") => String::new(),
             Some(defect) => format!("..... Planted the bug {defect}.\n"),
         };
-        let Self { strategy, seed, .. } = self;
+        let (strategy, seed) = (self.strategy(), self.seed);
         format!(
             "... Setting up the test:\n\
              ..... Exploring {name} ({what}): {description}.\n\
@@ -275,6 +341,30 @@ impl TestArgs {
             false => String::new(),
         };
         format!("..... Iteration #{iteration} found bug #1\n..... {violation}\n{trace}")
+    }
+}
+
+/// Whether there is anything new to see.
+#[derive(Debug)]
+struct Stall {
+    /// After so many runs in a row there is not.
+    runs: Option<u64>,
+    states: u64,
+    /// The last run that saw something.
+    last: u64,
+}
+
+impl Stall {
+    fn new(runs: Option<u64>) -> Self {
+        Self { runs, states: 0, last: 0 }
+    }
+
+    /// True if the last so many runs, and those of the epoch they are in, have visited no new state.
+    fn has_come(&mut self, report: &Report) -> bool {
+        if report.unique_states() > self.states {
+            (self.states, self.last) = (report.unique_states(), report.iterations());
+        }
+        self.runs.is_some_and(|runs| report.iterations() - self.last >= runs)
     }
 }
 

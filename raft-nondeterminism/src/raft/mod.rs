@@ -18,7 +18,7 @@ mod world;
 use raft_core::Defect;
 
 use crate::coverage::CoveragePlan;
-use crate::explorer::{Explorer, Recording, ReplayError};
+use crate::explorer::Explorer;
 use crate::fault::FaultPlan;
 use crate::model::{Model, ModelError, StartError};
 use crate::network::Delivery;
@@ -30,6 +30,7 @@ use crate::raft::scenario::{Clocks, Protocol, SaveMode, Scenario};
 use crate::raft::spec::Refinement;
 use crate::raft::watch::Observers;
 use crate::raft::world::{Variant, World};
+use crate::recording::{Recording, ReplayError};
 
 use crate::schedule::{Schedule, ScheduleError, Setting, SettingReader};
 use crate::watch::Watch;

@@ -5,7 +5,7 @@
 
 use super::class_weights::ClassWeights;
 use super::prioritization::is_work;
-use super::{NotReproducible, Strategy};
+use super::{MaxSteps, NotReproducible, Strategy};
 use crate::event::{EnabledView, Pick};
 use crate::rng::Rng;
 
@@ -44,8 +44,12 @@ impl DelayBounding {
 }
 
 impl Strategy for DelayBounding {
-    fn expect(&mut self, steps: usize) {
-        self.steps = steps;
+    fn expect(&mut self, max_steps: MaxSteps) {
+        self.steps = max_steps.unfair;
+    }
+
+    fn learns(&self) -> bool {
+        false
     }
 
     fn begin(&mut self, seed: u64) {
@@ -106,7 +110,7 @@ mod tests {
     #[test]
     fn no_more_delays_than_the_bound_happen() {
         let mut strategy = DelayBounding::new(4);
-        strategy.expect(1_000);
+        strategy.expect(MaxSteps::all(1_000));
         for seed in 0..50 {
             strategy.begin(seed);
             let places = Pending::messages(5).places(&mut strategy, 1_000);

@@ -2,11 +2,12 @@
 //!
 //! Guarantees: after its share of the steps nothing that stays enabled is left out for ever.
 
-use super::{Lesson, NotReproducible, Step, Strategy, Weighted};
+use super::{Lesson, MaxSteps, NotReproducible, Step, Strategy, Weighted};
 use crate::event::{EnabledView, Pick};
 use crate::rng::mixed;
 
-/// Lets one strategy choose for a share of the steps, then weighted random choice for the rest.
+/// Lets one strategy choose for a share of the steps, and never for more than an unfair run has, then
+/// weighted random choice for the rest.
 ///
 /// What an unfair strategy has brought about shows when the others may go on; and whoever makes no
 /// progress then has no excuse.
@@ -36,9 +37,10 @@ impl<S: Strategy> FairSuffix<S> {
 }
 
 impl<S: Strategy + Clone + 'static> Strategy for FairSuffix<S> {
-    fn expect(&mut self, steps: usize) {
-        self.unfair.expect(steps);
-        self.after = (steps as u128 * self.percent as u128 / 100) as usize;
+    fn expect(&mut self, max_steps: MaxSteps) {
+        self.unfair.expect(max_steps);
+        let share = max_steps.fair as u128 * self.percent as u128 / 100;
+        self.after = max_steps.unfair.min(share as usize);
     }
 
     fn begin(&mut self, seed: u64) {
@@ -72,6 +74,10 @@ impl<S: Strategy + Clone + 'static> Strategy for FairSuffix<S> {
         self.unfair.learn(lesson);
     }
 
+    fn learns(&self) -> bool {
+        self.unfair.learns()
+    }
+
     fn is_fair(&self) -> bool {
         true
     }
@@ -90,7 +96,7 @@ mod tests {
     #[test]
     fn after_its_share_of_the_steps_everyone_has_a_turn() {
         let mut strategy = FairSuffix::new(Prioritization::new(0)).percent(30);
-        strategy.expect(1_000);
+        strategy.expect(MaxSteps::all(1_000));
         for seed in 0..20 {
             strategy.begin(seed);
             let places = Pending::messages(5).places(&mut strategy, 1_000);

@@ -71,8 +71,8 @@ use crate::oracle::Choice;
 /// ```
 pub trait Strategy: StrategyFork + fmt::Debug + Send {
     /// Hears, before the first run, how many events a run has at most.
-    fn expect(&mut self, steps: usize) {
-        let _ = steps;
+    fn expect(&mut self, max_steps: MaxSteps) {
+        let _ = max_steps;
     }
 
     /// Starts a run: forget the last one, and let everything follow from `seed` and from what was learned.
@@ -109,8 +109,14 @@ pub trait Strategy: StrategyFork + fmt::Debug + Send {
         let _ = lesson;
     }
 
+    /// False if it chooses the same whatever [`Strategy::learn`] told it: then a run can be made again
+    /// without those before it.
+    fn learns(&self) -> bool {
+        true
+    }
+
     /// True if no event that stays enabled can be left out for ever, so that what does not happen under
-    /// it will never happen.
+    /// it will never happen. Of a portfolio, whoever chooses in this run is asked.
     fn is_fair(&self) -> bool {
         false
     }
@@ -121,6 +127,36 @@ pub trait Strategy: StrategyFork + fmt::Debug + Send {
     /// Who of a portfolio chooses in this run; its own name, if it is none.
     fn member(&self) -> String {
         self.describe()
+    }
+}
+
+/// How many events a run has at most.
+///
+/// ```
+/// use raft_nondeterminism::MaxSteps;
+///
+/// let max_steps = MaxSteps { fair: 2_000, unfair: 200 };
+/// assert_eq!(max_steps.of(true), 2_000);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxSteps {
+    /// If its strategy is fair.
+    pub fair: usize,
+    /// If it is not.
+    pub unfair: usize,
+}
+
+impl MaxSteps {
+    /// The same for all runs.
+    #[must_use]
+    pub fn all(steps: usize) -> Self {
+        Self { fair: steps, unfair: steps }
+    }
+
+    /// That of a run whose strategy is fair, or is not.
+    #[must_use]
+    pub fn of(self, is_fair: bool) -> usize {
+        if is_fair { self.fair } else { self.unfair }
     }
 }
 

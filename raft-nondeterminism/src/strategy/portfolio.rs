@@ -4,8 +4,8 @@
 //!             in their order, so they do not depend on the number of workers.
 
 use super::{
-    CoverageGuided, DelayBounding, FairSuffix, Lesson, NotReproducible, PartialOrderSampling,
-    Prioritization, Probabilistic, Random, Step, Strategy, Swarm, Weighted,
+    CoverageGuided, DelayBounding, FairSuffix, Lesson, MaxSteps, NotReproducible,
+    PartialOrderSampling, Prioritization, Probabilistic, Random, Step, Strategy, Swarm, Weighted,
 };
 use crate::event::{EnabledView, Pick};
 use crate::rng::{Rng, mixed};
@@ -30,10 +30,11 @@ const ONE: u64 = 1 << 20;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Portfolio {
+    name: &'static str,
     members: Vec<Member>,
     /// Who chooses in this run.
     current: usize,
-    steps: usize,
+    max_steps: MaxSteps,
     /// After so many events this run ends.
     last: usize,
     step: usize,
@@ -76,7 +77,8 @@ impl Portfolio {
             Member { strategy, trust, share: trust, found: 0, events: 0 }
         };
         let members = members.into_iter().map(member).collect();
-        Self { members, current: 0, steps: 200, last: 200, step: 0 }
+        let max_steps = MaxSteps::all(200);
+        Self { name: "portfolio", members, current: 0, max_steps, last: 200, step: 0 }
     }
 
     /// All that has found something, each trusted by how much that was: see the table in the README.
@@ -93,6 +95,33 @@ impl Portfolio {
             (1, Box::new(CoverageGuided::new())),
             (1, Box::new(Random::new())),
         ])
+    }
+
+    /// The same with fair members only: what is not fair of itself is so in the end.
+    #[must_use]
+    pub fn fair() -> Self {
+        let members = Self::with_trust(vec![
+            (6, Box::new(Weighted::new())),
+            (5, Box::new(FairSuffix::new(DelayBounding::new(10)))),
+            (4, Box::new(FairSuffix::new(Prioritization::between(3, 10)))),
+            (3, Box::new(FairSuffix::new(PartialOrderSampling::new()))),
+            (3, Box::new(Probabilistic::new(3))),
+            (1, Box::new(Random::new())),
+        ]);
+        Self { name: "fair-portfolio", ..members }
+    }
+
+    /// The same with members that let some wait for ever.
+    #[must_use]
+    pub fn unfair() -> Self {
+        let members = Self::with_trust(vec![
+            (5, Box::new(DelayBounding::new(10))),
+            (4, Box::new(Prioritization::between(3, 10))),
+            (3, Box::new(PartialOrderSampling::new())),
+            (2, Box::new(Swarm::new())),
+            (1, Box::new(CoverageGuided::new())),
+        ]);
+        Self { name: "unfair-portfolio", ..members }
     }
 
     /// The share of the runs of each member, by its name; together they are nearly 1.
@@ -120,9 +149,9 @@ impl Portfolio {
 }
 
 impl Strategy for Portfolio {
-    fn expect(&mut self, steps: usize) {
-        self.steps = steps;
-        self.members.iter_mut().for_each(|member| member.strategy.expect(steps));
+    fn expect(&mut self, max_steps: MaxSteps) {
+        self.max_steps = max_steps;
+        self.members.iter_mut().for_each(|member| member.strategy.expect(max_steps));
     }
 
     fn begin(&mut self, seed: u64) {
@@ -139,10 +168,11 @@ impl Strategy for Portfolio {
         }
         self.step = 0;
         // What shows early is found by many short runs, what needs a long story by none of them.
+        let steps = self.max_steps.of(self.is_fair());
         self.last = match rng.below(16) {
-            0 => self.steps.div_ceil(4),
-            1 => self.steps.div_ceil(2),
-            _ => self.steps,
+            0 => steps.div_ceil(4),
+            1 => steps.div_ceil(2),
+            _ => steps,
         };
         self.current().begin(mixed(seed));
     }
@@ -182,11 +212,11 @@ impl Strategy for Portfolio {
     }
 
     fn is_fair(&self) -> bool {
-        self.members.iter().all(|member| member.strategy.is_fair())
+        self.members[self.current].strategy.is_fair()
     }
 
     fn describe(&self) -> String {
-        "portfolio".to_owned()
+        self.name.to_owned()
     }
 
     fn member(&self) -> String {
@@ -252,7 +282,7 @@ mod tests {
     fn a_few_runs_are_short_and_most_use_all_steps() {
         let pending = Pending::messages(3);
         let mut portfolio = two();
-        portfolio.expect(80);
+        portfolio.expect(MaxSteps::all(80));
         let mut lengths = [0; 81];
         for seed in 0..800 {
             portfolio.begin(mixed(seed));

@@ -73,6 +73,10 @@ impl Strategy for PartialOrderSampling {
         self.salts[step.place % PLACES] = self.rng.bits();
     }
 
+    fn learns(&self) -> bool {
+        false
+    }
+
     fn describe(&self) -> String {
         "pos".to_owned()
     }

@@ -6,7 +6,7 @@
 //!             priorities, play their part.
 
 use super::class_weights::ClassWeights;
-use super::{NotReproducible, Strategy};
+use super::{MaxSteps, NotReproducible, Strategy};
 use crate::event::{EnabledView, EventClass, Pick};
 use crate::rng::Rng;
 
@@ -84,8 +84,12 @@ pub(super) fn is_work(class: EventClass) -> bool {
 }
 
 impl Strategy for Prioritization {
-    fn expect(&mut self, steps: usize) {
-        self.steps = steps;
+    fn expect(&mut self, max_steps: MaxSteps) {
+        self.steps = max_steps.unfair;
+    }
+
+    fn learns(&self) -> bool {
+        false
     }
 
     fn begin(&mut self, seed: u64) {
@@ -159,7 +163,7 @@ mod tests {
     fn the_first_changes_exactly_as_often_as_the_bound_says() {
         for bound in [0, 1, 3, 10] {
             let mut strategy = Prioritization::new(bound);
-            strategy.expect(10_000);
+            strategy.expect(MaxSteps::all(10_000));
             for seed in 0..50 {
                 strategy.begin(seed);
                 // Two changes before one event are seen as one, and one before the first not at all.
@@ -174,7 +178,7 @@ mod tests {
     #[test]
     fn whoever_is_lowered_comes_after_all_others() {
         let mut strategy = Prioritization::new(4);
-        strategy.expect(1_000);
+        strategy.expect(MaxSteps::all(1_000));
         for seed in 0..50 {
             strategy.begin(seed);
             let mut places = Pending::messages(5).places(&mut strategy, 1_000);

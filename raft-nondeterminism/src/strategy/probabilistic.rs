@@ -65,6 +65,10 @@ impl Strategy for Probabilistic {
         Ok(self.rng.below(arity))
     }
 
+    fn learns(&self) -> bool {
+        false
+    }
+
     fn is_fair(&self) -> bool {
         true
     }

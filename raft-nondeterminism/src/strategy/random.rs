@@ -39,6 +39,10 @@ impl Strategy for Random {
         Ok(self.rng.below(arity))
     }
 
+    fn learns(&self) -> bool {
+        false
+    }
+
     fn is_fair(&self) -> bool {
         true
     }

@@ -42,13 +42,27 @@ impl StrategyInfo {
 }
 
 /// Every strategy that has a name. The first one is what the command takes unless told otherwise.
-const STRATEGIES: [StrategyInfo; 13] = [
+const STRATEGIES: [StrategyInfo; 15] = [
     StrategyInfo {
         name: "portfolio",
         aliases: &[],
         about: "several of the others, more of those that find more",
         bound: None,
         make: |_| Box::new(Portfolio::usual()),
+    },
+    StrategyInfo {
+        name: "fair-portfolio",
+        aliases: &[],
+        about: "several that let nobody wait for ever",
+        bound: None,
+        make: |_| Box::new(Portfolio::fair()),
+    },
+    StrategyInfo {
+        name: "unfair-portfolio",
+        aliases: &[],
+        about: "several that do",
+        bound: None,
+        make: |_| Box::new(Portfolio::unfair()),
     },
     StrategyInfo {
         name: "random",

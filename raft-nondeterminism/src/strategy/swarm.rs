@@ -123,6 +123,10 @@ impl Strategy for Swarm {
         self.last = Some(step.class);
     }
 
+    fn learns(&self) -> bool {
+        false
+    }
+
     fn describe(&self) -> String {
         "swarm".to_owned()
     }

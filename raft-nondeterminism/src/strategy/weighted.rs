@@ -58,6 +58,10 @@ impl Strategy for Weighted {
         Ok(self.rng.below(arity))
     }
 
+    fn learns(&self) -> bool {
+        false
+    }
+
     fn is_fair(&self) -> bool {
         self.weights.are_positive()
     }

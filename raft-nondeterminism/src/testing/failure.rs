@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::regressions::Regressions;
-use crate::explorer::{ExploreError, Recording, ReplayError};
+use crate::explorer::ExploreError;
+use crate::recording::{Recording, ReplayError};
 use crate::report::{Bug, Failure};
 use crate::schedule::ScheduleError;
 use crate::strategy::UnknownStrategy;
