@@ -128,7 +128,7 @@ pub struct SimulatedFile {
     is_locker: AtomicBool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Disk {
     rng: Rng,
     inodes: Vec<Inode>,
@@ -146,7 +146,7 @@ struct Disk {
     counts: DiskFaultCounts,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Inode {
     /// As the process sees it.
     bytes: Vec<u8>,
@@ -158,7 +158,7 @@ struct Inode {
     locked_in: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Write {
     offset: usize,
     bytes: Vec<u8>,
@@ -264,6 +264,12 @@ impl SimulatedDisk {
     pub fn lose_power(&self) {
         self.kill();
         self.lock().lose_power();
+    }
+
+    /// Another disk with the same on it, and the same to come.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { shared: Arc::new(Mutex::new(self.lock().clone())) }
     }
 
     /// Changes a bit of a file on the disk, chosen among all there are. False if there is none.

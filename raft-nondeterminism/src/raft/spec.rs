@@ -28,6 +28,7 @@ mod state;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod transfer;
 
 use std::sync::Arc;
@@ -196,6 +197,7 @@ impl Refinement {
         hints.take(left());
         let mut step = Step::new(now, observed, hints, configurations, snapshots, replies);
         state.settle(&mut step)?;
+        state.timer.observe(observed.fires_at);
         state.check_persistence()?;
         let configuration = state.configuration(configurations);
         let outcome = Outcome { now, observed, configuration, snapshots, replies };

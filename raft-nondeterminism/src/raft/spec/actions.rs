@@ -38,6 +38,7 @@ impl State {
         self.refused = super::servers::Servers::default();
         self.reads.clear();
         self.heard_at = Timestamp::ZERO;
+        self.timer.forget();
         // It may have promised a leader's lease in the life before (dissertation §6.4.1).
         let protection = self.settings.protection;
         self.protected_until =
@@ -134,6 +135,10 @@ impl State {
         };
         let vote_granted = request.term == self.term && is_free && self.is_up_to_date(request);
         if vote_granted {
+            // A vote that is given again, to a request that came twice, puts nothing off.
+            if self.voted_for.is_none() {
+                self.timer.set();
+            }
             self.voted_for = Some(request.candidate_id);
         } else {
             self.refused.insert(request.candidate_id);
@@ -166,6 +171,7 @@ impl State {
             return Err(Broken::new(Action::HandleAppendEntriesRequest, did, but));
         }
         (self.role, self.leader, self.heard_at) = (Role::Follower, Some(leader), now);
+        self.timer.set();
         Ok(true)
     }
 

@@ -31,6 +31,7 @@ pub(super) enum Action {
     ServeRead,
     TransferLeadership,
     AnswerClient,
+    ElectionTimer,
 }
 
 impl Action {
@@ -63,6 +64,7 @@ impl Action {
             Self::ServeRead => "ServeRead (dissertation §6.4)",
             Self::TransferLeadership => "TransferLeadership (dissertation §3.10)",
             Self::AnswerClient => "AnswerClient (Raft §8)",
+            Self::ElectionTimer => "ElectionTimer (Raft §5.2; Fig. 2, rules for followers)",
         }
     }
 }

@@ -58,6 +58,8 @@ pub(super) struct Observed<'a> {
     pub(super) applied: Index,
     pub(super) log: &'a Log,
     pub(super) configuration: &'a Configuration,
+    /// When its timer fires.
+    pub(super) fires_at: Option<Timestamp>,
     /// What only its role remembers: whom a candidate counts, and what a leader knows of its followers.
     pub(super) memory: &'a raft_core::Role,
 }
@@ -80,6 +82,7 @@ impl<'a> Observed<'a> {
             applied: server.last_applied(),
             log: server.log(),
             configuration: server.configuration(),
+            fires_at: server.next_timeout(),
             memory: server.role(),
         }
     }
@@ -171,6 +174,8 @@ impl State {
         heard: &Heard,
         outcome: Result<(), StepError>,
     ) -> Result<(), Broken> {
+        let was = self.role;
+        self.timer.begin();
         match heard {
             Heard::Message(from, message) => {
                 let is_refused = matches!(outcome, Err(StepError::UnknownSender { .. }));
@@ -188,6 +193,7 @@ impl State {
             Heard::Nothing => {}
         }
         self.settle(step)?;
+        self.check_timer(step.now, step.observed.fires_at, was, step.is_timed)?;
         self.compare_memory(step, heard)
     }
 

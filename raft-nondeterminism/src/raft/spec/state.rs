@@ -14,6 +14,7 @@ use super::reads::Reads;
 use super::servers::Servers;
 use super::snapshots::Arriving;
 use super::terms::Terms;
+use super::timers::ElectionTimer;
 
 /// What a server is (the specification's `state`; a pre-candidate is a follower there).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,6 +137,7 @@ pub(super) struct State {
     pub(super) protected_until: Timestamp,
     /// This leader has told someone to take over.
     pub(super) has_handed_over: bool,
+    pub(super) timer: ElectionTimer,
     pub(super) arriving: Option<Arriving>,
     pub(super) reads: Reads,
 }

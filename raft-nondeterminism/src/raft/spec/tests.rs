@@ -482,6 +482,45 @@ fn refined(terms: &[u64]) -> (super::Refinement, Server) {
 }
 
 #[test]
+fn only_the_leader_and_a_vote_given_away_put_an_election_off() {
+    let second = |count| NOW + std::time::Duration::from_secs(count);
+    let check = |prepare: &dyn Fn(&mut State), fires_at| {
+        let mut state = server(&[1]).state;
+        state.timer.observe(Some(second(5)));
+        state.timer.begin();
+        prepare(&mut state);
+        let result = state.check_timer(second(1), Some(fires_at), Role::Follower, false);
+        result.err().map(|broken| broken.action())
+    };
+    let grant = |state: &mut State| {
+        let reply = state.handle_vote_request(&ask(1, S2, (1, 1)));
+        assert_eq!(reply, Reply::Vote(vote(Term(1), true)));
+    };
+    let refuse = |state: &mut State| {
+        let reply = state.handle_vote_request(&ask(1, S2, (0, 0)));
+        assert_eq!(reply, Reply::Vote(vote(Term(1), false)));
+    };
+    let hear = |state: &mut State| {
+        state.follow(S2, Term(1), second(1)).expect("nobody else leads");
+    };
+    let broken = Some(Action::ElectionTimer);
+    let cases: [(&dyn Fn(&mut State), _, _); 8] = [
+        (&grant, second(9), None),
+        (&grant, second(1), broken),
+        (&hear, second(9), None),
+        (&hear, second(1), broken),
+        (&refuse, second(5), None),
+        (&refuse, second(9), broken),
+        // A candidate of a later term is not the timer's business, nor is a new role.
+        (&|state| state.update_term(Term(7)), second(9), broken),
+        (&|state| state.time_out(false), second(9), None),
+    ];
+    for (number, (prepare, fires_at, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(check(prepare, fires_at), expected, "case {number}");
+    }
+}
+
+#[test]
 fn a_server_that_starts_with_more_or_less_than_its_disk_holds_is_found() {
     let (mut refinement, _) = refined(&[1, 1]);
     for terms in [&[1][..], &[1, 1, 1], &[1, 2]] {

@@ -1,7 +1,8 @@
 //! The files of one server: the storage code itself, on a simulated disk.
 //!
 //! Guarantees: what the storage reads back is what the model of the disk says; where a crash leaves it
-//!             open whether the last write is there, the model follows the files.
+//!             open whether the last write is there, the model follows the files. A storage that has
+//!             failed once takes nothing more, and one with a bit changed gives back all or nothing.
 
 use std::fmt;
 
@@ -12,10 +13,12 @@ use crate::raft::disk::{DiskFault, SimulatedDisk};
 use crate::strategy::NotReproducible;
 
 /// Segments so short that a run has several.
-const SEGMENT_BYTES: u64 = 2048;
+const SEGMENT_BYTES: u64 = 1024;
 /// More than a write with everything around it takes; few enough to hit each of them.
 const OPERATIONS_MAX: usize = 12;
 const SEEDS: usize = 64;
+/// Of so many crashes one is followed by a look at files of which a bit has changed.
+const FLIPS: usize = 4;
 
 /// The files of one server.
 pub(super) struct Files {
@@ -48,16 +51,20 @@ impl Files {
         report.is_some_and(|report| report.torn.is_some())
     }
 
+    /// Opens and reads the files on a disk.
+    fn read(&self, disk: SimulatedDisk) -> Result<Found, StorageError> {
+        let (cluster_id, server_id, voters) = &self.owner;
+        let storage = FileStorage::open_in(disk, "/data", *cluster_id, *server_id, voters)?;
+        let mut storage = storage.with_segment_bytes_max(SEGMENT_BYTES);
+        let found = storage.load()?;
+        Ok((storage, found))
+    }
+
     /// Opens and reads the files, and brings the model up to what was under way.
     pub(super) fn read_into(&mut self, model: &mut Recovered) {
-        let (cluster_id, server_id, voters) = &self.owner;
-        let disk = self.disk.clone();
-        let opened = FileStorage::open_in(disk, "/data", *cluster_id, *server_id, voters);
-        let mut storage = opened
-            .unwrap_or_else(|error| panic!("{server_id} cannot open its files: {error}"))
-            .with_segment_bytes_max(SEGMENT_BYTES);
-        let found = storage
-            .load()
+        let server_id = self.owner.1;
+        let (storage, found) = self
+            .read(self.disk.clone())
             .unwrap_or_else(|error| panic!("{server_id} cannot read its files: {error}"));
         if found != *model {
             for save in self.under_way.drain(..) {
@@ -107,6 +114,9 @@ impl Files {
             self.disk.plan_nothing();
             return Ok(true);
         }
+        // What the operating system has dropped after a failed sync, another sync does not bring back.
+        let again = self.save(saves);
+        assert!(again.is_err(), "{}'s storage goes on after it has failed", self.owner.1);
         self.under_way = saves.to_vec();
         self.stop(oracle)?;
         Ok(false)
@@ -120,9 +130,33 @@ impl Files {
             self.disk.lose_power();
         }
         self.storage = None;
+        if oracle.choose(FLIPS, "bit_flips")? == 1 {
+            self.look_at_damage(oracle.choose(SEEDS, "bit_flipped")? as u64);
+        }
         Ok(())
     }
+
+    /// Reads a copy of the files of which a bit has changed: it is noticed, or it matters to nothing.
+    fn look_at_damage(&self, seed: u64) {
+        let damaged = self.disk.copy();
+        damaged.reseed(seed);
+        if !damaged.flip_bit() {
+            return;
+        }
+        if let (Ok((_, found)), Ok((_, expected))) =
+            (self.read(damaged), self.read(self.disk.copy()))
+        {
+            let server_id = self.owner.1;
+            assert!(
+                found == expected,
+                "{server_id} takes files for whole of which a bit has changed"
+            );
+        }
+    }
 }
+
+/// A storage, and what it has read.
+type Found = (FileStorage<SimulatedDisk>, Recovered);
 
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
