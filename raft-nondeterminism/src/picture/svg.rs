@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::layout::{Bar, Layout, Role};
 use super::{headline, held, lines, not_drawn, reason};
 use crate::linearizability::Violation;
+use crate::report::escape::markup;
 
 /// Columns that fit without scrolling on most screens.
 const COLUMNS: usize = 150;
@@ -104,7 +105,7 @@ fn draw(svg: &mut String, bar: &Bar<'_>, left: usize, top: usize, bottom: usize)
         "<g class=\"{}\"><title>{}</title><rect x=\"{x}\" y=\"{y}\" width=\"{width}\" \
          height=\"{BAR}\" rx=\"5\"/>",
         class(bar),
-        escaped(&hint)
+        markup(&hint)
     );
     write_text(svg, x + LETTER, y + 18, "label", &bar.label);
     svg.push_str("</g>\n");
@@ -130,22 +131,6 @@ fn draw_legend(svg: &mut String, y: usize) {
 }
 
 fn write_text(svg: &mut String, x: usize, y: usize, class: &str, text: &str) {
-    let text = escaped(text);
+    let text = markup(text);
     let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{text}</text>");
-}
-
-/// Text as it stands between tags. What XML cannot hold at all is left out.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            letter if letter.is_control() => escaped.push('�'),
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
 }

@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::suite::{Judged, Verdict};
+use super::suite::{Judged, Suite, Verdict};
 use super::table::{Mutant, Table};
+
+/// The name of the suite that explores.
+const EXPLORER: &str = Suite::Explorer.name();
 
 /// What became of one mutant.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ enum Outcome {
     Caught,
     Timeout,
     Survived,
+    /// It survived the explorer, which cannot notice it, and nobody else was asked.
+    Beyond,
     Equivalent,
     Error,
 }
@@ -32,6 +37,7 @@ impl Outcome {
             Self::Caught => "caught",
             Self::Timeout => "timeout",
             Self::Survived => "survived",
+            Self::Beyond => "beyond the explorer",
             Self::Equivalent => "equivalent",
             Self::Error => "error",
         }
@@ -82,12 +88,23 @@ impl<'a> Row<'a> {
                 _ => best,
             };
         }
-        match (&self.mutant.equivalent, best.0) {
-            (Some(reason), Outcome::Survived) => (Outcome::Equivalent, reason.clone()),
-            (Some(_), _) => {
+        let Mutant { equivalent, beyond_explorer, .. } = self.mutant;
+        let is_of_explorer = |(suite, ..): &&(&str, Verdict, Duration)| *suite == EXPLORER;
+        let by_explorer = self.runs.iter().filter(is_of_explorer);
+        let is_seen = by_explorer.clone().any(|(_, verdict, _)| *verdict != Verdict::Survived);
+        let is_alone = by_explorer.count() == self.runs.len();
+        match (equivalent, beyond_explorer, best.0) {
+            (Some(reason), _, Outcome::Survived) => (Outcome::Equivalent, reason.clone()),
+            (Some(_), ..) => {
                 (Outcome::Error, format!("called equivalent, but noticed by {}", best.1))
             }
-            (None, _) => best,
+            (None, Some(_), _) if is_seen => {
+                (Outcome::Error, format!("called beyond the explorer, but noticed by {}", best.1))
+            }
+            (None, Some(reason), Outcome::Survived) if is_alone => {
+                (Outcome::Beyond, reason.clone())
+            }
+            (None, ..) => best,
         }
     }
 
@@ -173,6 +190,7 @@ impl Report {
             "mutants": self.outcomes.len(),
             "caught": self.ids(&[Outcome::Caught, Outcome::Timeout]).len(),
             "survived": self.ids(&[Outcome::Survived]),
+            "beyond_explorer": self.ids(&[Outcome::Beyond]),
             "equivalent": self.ids(&[Outcome::Equivalent]),
             "errors": self.ids(&[Outcome::Error]),
             "elapsed_ms": millis(self.started.elapsed()),
@@ -183,7 +201,7 @@ impl Report {
         let count = self.outcomes.len();
         let caught = self.ids(&[Outcome::Caught, Outcome::Timeout]).len();
         let mut words = format!("\n{caught} of {count} mutants caught ({})", self.suite);
-        let rest = [Outcome::Survived, Outcome::Equivalent, Outcome::Error];
+        let rest = [Outcome::Survived, Outcome::Beyond, Outcome::Equivalent, Outcome::Error];
         for outcome in rest {
             let ids = self.ids(&[outcome]);
             if !ids.is_empty() {
@@ -214,6 +232,14 @@ equivalent = 'nobody can tell'
 file = 'a.rs'
 find = 'a'
 replace = 'c'
+[[mutant]]
+id = 'E3'
+name = 'three'
+breaks = 'a file'
+beyond_explorer = 'it never sees one'
+file = 'a.rs'
+find = 'a'
+replace = 'd'
 ";
 
     fn outcome(mutant: &Mutant, verdicts: &[Verdict]) -> (Outcome, String) {
@@ -243,6 +269,29 @@ replace = 'c'
     }
 
     #[test]
+    fn what_is_beyond_the_explorer_is_for_the_tests_to_notice() {
+        let table = Table::parse(TABLE).unwrap();
+        let judge = |verdicts: &[(Suite, Verdict)]| {
+            let mut row = Row::new(&table.mutants[2]);
+            for (suite, verdict) in verdicts {
+                row.add(suite.name(), verdict.clone().into(), Duration::ZERO);
+            }
+            row.outcome()
+        };
+        let caught = Verdict::Caught("x".to_owned());
+        let survived = |suite| (suite, Verdict::Survived);
+        let reason = "it never sees one".to_owned();
+        assert_eq!(judge(&[survived(Suite::Explorer)]), (Outcome::Beyond, reason));
+        assert_eq!(judge(&[survived(Suite::Tests)]).0, Outcome::Survived);
+        let both = [survived(Suite::Tests), survived(Suite::Explorer)];
+        assert_eq!(judge(&both).0, Outcome::Survived);
+        let by_tests = [(Suite::Tests, caught.clone()), survived(Suite::Explorer)];
+        assert_eq!(judge(&by_tests).0, Outcome::Caught);
+        let refuted = "called beyond the explorer, but noticed by x".to_owned();
+        assert_eq!(judge(&[(Suite::Explorer, caught)]), (Outcome::Error, refuted));
+    }
+
+    #[test]
     fn the_summary_counts_what_was_caught_and_names_the_rest() {
         let table = Table::parse(TABLE).unwrap();
         let mut report = Report::new("tests", true, &table);
@@ -266,7 +315,7 @@ replace = 'c'
         assert!(summary["elapsed_ms"].take().is_u64());
         let expected = json!({
             "event": "summary", "suite": "tests", "mutants": 2, "caught": 1, "survived": [],
-            "equivalent": ["E2"], "errors": [], "elapsed_ms": null,
+            "beyond_explorer": [], "equivalent": ["E2"], "errors": [], "elapsed_ms": null,
         });
         assert_eq!(summary, expected);
 

@@ -34,7 +34,7 @@ pub(super) enum Suite {
 }
 
 impl Suite {
-    pub(super) fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Tests => "tests",
             Self::Explorer => "explorer",

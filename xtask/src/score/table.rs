@@ -19,6 +19,7 @@ use serde::Deserialize;
 /// tests = ["golden"]                 # optional: the cheapest targets that notice; `lib` is one, and
 ///                                    # `PACKAGE/TARGET` is a target of another package
 /// equivalent = "nothing can tell"    # optional: why no suite can notice
+/// beyond_explorer = "no world does that"    # optional: why only tests can
 /// file = "election.rs"
 /// find = '''voted_for.is_none_or('''
 /// replace = '''true || voted_for.is_none_or('''
@@ -35,6 +36,7 @@ pub(super) struct Mutant {
     #[serde(default)]
     pub(super) tests: Vec<String>,
     pub(super) equivalent: Option<String>,
+    pub(super) beyond_explorer: Option<String>,
     file: String,
     find: String,
     replace: String,
@@ -118,7 +120,7 @@ impl Table {
 
     fn check_names(&self) -> Result<()> {
         let mut seen = BTreeSet::new();
-        for Mutant { id, name, breaks, equivalent, .. } in &self.mutants {
+        for Mutant { id, name, breaks, equivalent, beyond_explorer, .. } in &self.mutants {
             for label in [id, name] {
                 if !seen.insert(label) {
                     bail!("two mutants are called {label}");
@@ -129,8 +131,9 @@ impl Table {
             if name.is_empty() || !name.chars().all(is_kebab) {
                 bail!("{id}: {name:?} is not written-like-this");
             }
-            if breaks.is_empty() || equivalent.as_ref().is_some_and(String::is_empty) {
-                bail!("{id} does not say what it breaks, or why it is equivalent");
+            let is_unsaid = |reason: &Option<String>| reason.as_ref().is_some_and(String::is_empty);
+            if breaks.is_empty() || is_unsaid(equivalent) || is_unsaid(beyond_explorer) {
+                bail!("{id} does not say what it breaks, or why nobody notices");
             }
         }
         Ok(())

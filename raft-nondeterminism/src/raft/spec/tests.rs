@@ -484,7 +484,8 @@ fn refined(terms: &[u64]) -> (super::Refinement, Server) {
 #[test]
 fn only_the_leader_and_a_vote_given_away_put_an_election_off() {
     let second = |count| NOW + std::time::Duration::from_secs(count);
-    let check = |prepare: &dyn Fn(&mut State), fires_at| {
+    type Prepare<'a> = &'a dyn Fn(&mut State);
+    let check = |prepare: Prepare<'_>, fires_at| {
         let mut state = server(&[1]).state;
         state.timer.observe(Some(second(5)));
         state.timer.begin();
@@ -504,7 +505,7 @@ fn only_the_leader_and_a_vote_given_away_put_an_election_off() {
         state.follow(S2, Term(1), second(1)).expect("nobody else leads");
     };
     let broken = Some(Action::ElectionTimer);
-    let cases: [(&dyn Fn(&mut State), _, _); 8] = [
+    let cases: [(Prepare<'_>, _, _); 8] = [
         (&grant, second(9), None),
         (&grant, second(1), broken),
         (&hear, second(9), None),

@@ -12,8 +12,8 @@ use crate::oracle::Oracle;
 use crate::raft::disk::{DiskFault, SimulatedDisk};
 use crate::strategy::NotReproducible;
 
-/// Segments so short that a run has several.
-const SEGMENT_BYTES: u64 = 1024;
+/// Segments so short that a run has several: those of each server have another length.
+const SEGMENT_BYTES: [u64; 3] = [512, 1024, 2048];
 /// More than a write with everything around it takes; few enough to hit each of them.
 const OPERATIONS_MAX: usize = 12;
 const SEEDS: usize = 64;
@@ -55,7 +55,8 @@ impl Files {
     fn read(&self, disk: SimulatedDisk) -> Result<Found, StorageError> {
         let (cluster_id, server_id, voters) = &self.owner;
         let storage = FileStorage::open_in(disk, "/data", *cluster_id, *server_id, voters)?;
-        let mut storage = storage.with_segment_bytes_max(SEGMENT_BYTES);
+        let length = SEGMENT_BYTES[server_id.0 as usize % SEGMENT_BYTES.len()];
+        let mut storage = storage.with_segment_bytes_max(length);
         let found = storage.load()?;
         Ok((storage, found))
     }
