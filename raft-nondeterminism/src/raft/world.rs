@@ -108,6 +108,14 @@ pub(crate) struct Variant {
     applies_slowly: bool,
     /// Saves and applications need no answer, because they are done before anything else happens.
     is_synchronous: bool,
+    /// Candidates do not ask first who would vote for them.
+    skips_pre_vote: bool,
+    /// Leaders go on without a majority that hears them, and nobody protects them.
+    skips_check_quorum: bool,
+    /// A learner may be no more than an entry behind when it becomes a voter.
+    wants_close_learners: bool,
+    /// How many requests a leader sends a follower before it waits for an answer; 0 for many.
+    requests_in_flight: usize,
 }
 
 impl Variant {
@@ -138,6 +146,10 @@ impl Variant {
             variant.has_priorities = oracle.choose(4, "priorities")? == 1;
             variant.is_batching = oracle.choose(3, "batches")? == 1;
             variant.applies_slowly = oracle.choose(3, "slow_state_machines")? == 1;
+            variant.skips_pre_vote = oracle.choose(4, "without_pre_vote")? == 1;
+            variant.skips_check_quorum = oracle.choose(8, "without_check_quorum")? == 1;
+            variant.wants_close_learners = oracle.choose(2, "close_learners")? == 1;
+            variant.requests_in_flight = oracle.choose(4, "requests_in_flight")?;
             if scenario.saves == SaveMode::Immediate && !variant.applies_slowly {
                 variant.is_synchronous = oracle.choose(2, "synchronous_driver")? == 1;
             }

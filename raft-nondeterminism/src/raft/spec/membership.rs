@@ -4,7 +4,7 @@
 //!             leader that has committed an entry of its term (the flaw of 2015 in dissertation §4.1).
 //! Elsewhere:  both majorities are counted in `servers.rs`.
 
-use raft_core::{Configuration, Index};
+use raft_core::{Configuration, Index, ServerId};
 
 use super::broken::{Action, Broken};
 use super::state::{Configurations, State};
@@ -50,6 +50,18 @@ impl State {
         let is_ready = |voter| old.is_voter(voter) || old.is_learner(voter);
         if !new.voters().iter().all(|&voter| is_ready(voter)) {
             return broken("a new voter must have been a learner");
+        }
+        // The gap that dissertation §4.2.1 warns of: a voter with an empty log holds everything up.
+        let lag = |voter| index.previous() - self.matched_of(voter);
+        let is_behind = |voter: &&ServerId| {
+            let is_new = !old.is_voter(**voter) && **voter != self.id;
+            is_new && lag(**voter) > self.settings.catch_up_entries_max
+        };
+        if let Some(&voter) = new.voters().iter().find(is_behind) {
+            return broken(&format!(
+                "the new voter {voter} is known to hold everything up to {} only",
+                self.matched_of(voter)
+            ));
         }
         Ok(())
     }

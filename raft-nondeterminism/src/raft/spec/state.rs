@@ -49,6 +49,8 @@ pub(super) struct Settings {
     /// How long a leader trusts its clock after a round (dissertation §6.4.1).
     pub(super) lease: Duration,
     pub(super) disk_stall_timeout: Option<Duration>,
+    /// How many entries a learner may lack when it becomes a voter.
+    pub(super) catch_up_entries_max: u64,
 }
 
 impl From<&Config> for Settings {
@@ -62,6 +64,7 @@ impl From<&Config> for Settings {
             protection,
             lease: protection * (1000 - drift) / (1000 + drift),
             disk_stall_timeout: config.disk_stall_timeout,
+            catch_up_entries_max: config.catch_up_entries_max,
         }
     }
 }

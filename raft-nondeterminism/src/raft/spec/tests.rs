@@ -369,6 +369,22 @@ fn the_cluster_changes_one_step_at_a_time() {
 }
 
 #[test]
+fn a_learner_that_is_far_behind_does_not_become_a_voter() {
+    let abc = [1, 2, 3];
+    for (held, lag_max, expected) in [(2, 0, true), (1, 0, false), (1, 1, true), (0, 1, false)] {
+        let Fixture { mut state, mut configurations } = leader(&[1]);
+        let old = Configuration::new(abc.map(ServerId), [ServerId(4)]);
+        state.members = vec![(Index(1), configurations.id(&Arc::new(old.clone())))];
+        (state.commit, state.has_committed) = (Index(2), true);
+        state.settings.catch_up_entries_max = lag_max;
+        state.set_matched(ServerId(4), Index(held));
+        let new = Configuration::joint(abc.map(ServerId), [1, 2, 3, 4].map(ServerId), []);
+        let found = state.check_change(Index(3), &new, &configurations);
+        assert_eq!(found.is_ok(), expected, "{held} of 2 with {lag_max}: {found:?}");
+    }
+}
+
+#[test]
 fn a_read_is_served_only_after_a_majority_has_answered_a_later_round() {
     let Fixture { mut state, configurations } = leader(&[1]);
     let (term, configuration) = (state.term, state.configuration(&configurations));

@@ -321,6 +321,14 @@ impl World {
             config.pre_vote = false;
             config.check_quorum = false;
         }
+        config.pre_vote &= !variant.skips_pre_vote;
+        config.check_quorum &= !variant.skips_check_quorum;
+        if variant.wants_close_learners {
+            config.catch_up_entries_max = 1;
+        }
+        if variant.requests_in_flight > 0 {
+            config.in_flight_messages_max = variant.requests_in_flight;
+        }
         if scenario.term_max > 0 {
             // Where timers fire at any time, how long they take is one more thing that differs.
             config.election_timeout_max = config.election_timeout_min + Duration::from_nanos(1);
