@@ -172,6 +172,30 @@ fn limits_of_the_service_hold() {
 }
 
 #[test]
+fn rule_that_is_gone_or_of_another_kind_makes_room() {
+    let config = BrokerConfig { rules_max: 1, correlation_rules_max: 1, ..Default::default() };
+    let mut broker = Broker::new(config);
+    broker.create_topic(NOW, "t", Default::default()).unwrap();
+    broker.create_subscription(NOW, "t", "s", Default::default()).unwrap();
+    broker.create_subscription(NOW, "t", "r", Default::default()).unwrap();
+    let sql = |name| Rule::new(name, SqlFilter::new("term = 1").unwrap());
+    let correlation = |name| Rule::new(name, CorrelationFilter::to("me"));
+    let too_many = Err(BrokerError::TooManyEntities { kind: EntityKind::Rule, count_max: 1 });
+    broker.add_rule("t", "s", sql("one")).unwrap();
+    assert_eq!(broker.add_rule("t", "r", sql("two")), too_many, "the limit is the topic's");
+    broker.update_rule("t", "s", sql("one")).unwrap();
+    broker.update_rule("t", "s", correlation("one")).unwrap();
+    broker.add_rule("t", "r", sql("two")).unwrap();
+    assert_eq!(broker.update_rule("t", "s", sql("one")), too_many);
+    broker.remove_rule("t", "r", "two").unwrap();
+    broker.update_rule("t", "s", sql("one")).unwrap();
+    broker.delete_subscription("t", "s").unwrap();
+    broker.add_rule("t", "r", sql("two")).unwrap();
+    broker.add_rule("t", "r", correlation("three")).unwrap();
+    assert_eq!(broker.add_rule("t", "r", correlation("four")), too_many);
+}
+
+#[test]
 fn names_of_one_entity_may_differ_in_case() {
     let (mut broker, queue) = broker();
     let exists = broker.create_topic(NOW, "T", Default::default()).unwrap_err();

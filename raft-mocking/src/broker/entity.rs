@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::error::BrokerError;
-use super::filter::Rule;
+use super::error::{BrokerError, EntityKind};
+use super::filter::{Filter, Rule};
 use super::intake::Intake;
 use super::queue::MessageQueue;
 
@@ -277,6 +277,45 @@ pub(super) struct Topic {
     pub(super) intake: Intake,
     pub(super) last_sequence_number: u64,
     pub(super) subscriptions: BTreeMap<String, Subscription>,
+    /// Those of all subscriptions.
+    pub(super) rule_counts: RuleCounts,
+}
+
+/// How many rules there are of the kinds that are limited. One that lets everything through, or nothing,
+/// is no condition that anybody wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct RuleCounts {
+    sql: usize,
+    correlation: usize,
+}
+
+impl RuleCounts {
+    /// The count that a rule with this filter is part of.
+    fn of(&mut self, filter: &Filter) -> Option<&mut usize> {
+        match filter {
+            Filter::True | Filter::False => None,
+            Filter::Correlation(_) => Some(&mut self.correlation),
+            Filter::Sql(_) => Some(&mut self.sql),
+        }
+    }
+
+    pub(super) fn add(&mut self, filter: &Filter) {
+        self.of(filter).into_iter().for_each(|count| *count += 1);
+    }
+
+    pub(super) fn remove(&mut self, filter: &Filter) {
+        self.of(filter).into_iter().for_each(|count| *count -= 1);
+    }
+
+    /// Whether there may be one more.
+    pub(super) fn check(&self, filter: &Filter, config: &BrokerConfig) -> Result<(), BrokerError> {
+        let (count, count_max) = match filter {
+            Filter::True | Filter::False => return Ok(()),
+            Filter::Correlation(_) => (self.correlation, config.correlation_rules_max),
+            Filter::Sql(_) => (self.sql, config.rules_max),
+        };
+        check_count(EntityKind::Rule, count, count_max)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -336,4 +375,13 @@ impl QueueEntry {
         self.queue.max_delivery_count = has_dead_letter.then_some(self.options.max_delivery_count);
         self.queue.sessions.is_required = self.options.requires_session;
     }
+}
+
+/// Whether there may be one more.
+pub(super) fn check_count(
+    kind: EntityKind,
+    count: usize,
+    count_max: usize,
+) -> Result<(), BrokerError> {
+    if count < count_max { Ok(()) } else { Err(BrokerError::TooManyEntities { kind, count_max }) }
 }

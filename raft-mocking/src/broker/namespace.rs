@@ -1,10 +1,13 @@
 //! Entities: created, read, changed, deleted; and which queue an address means.
 
+use std::collections::BTreeMap;
+use std::mem::discriminant;
 use std::time::Duration;
 
 use super::entity::{
-    MessageCounts, Queue, QueueEntry, QueueInfo, QueueOptions, Subscription, SubscriptionInfo,
-    SubscriptionOptions, Topic, TopicInfo, TopicOptions, validate_idle, validate_window,
+    MessageCounts, Queue, QueueEntry, QueueInfo, QueueOptions, RuleCounts, Subscription,
+    SubscriptionInfo, SubscriptionOptions, Topic, TopicInfo, TopicOptions, check_count,
+    validate_idle, validate_window,
 };
 use super::error::{BrokerError, EntityKind};
 use super::filter::{Filter, Rule};
@@ -167,6 +170,7 @@ impl Broker {
             intake: Intake::default(),
             last_sequence_number: 0,
             subscriptions: Default::default(),
+            rule_counts: RuleCounts::default(),
         };
         self.topics.insert(key, topic);
         self.meter.record(name, OperationKind::Management, 0);
@@ -368,7 +372,7 @@ impl Broker {
             return Err(BrokerError::AlreadyExists { path });
         }
         check_count(EntityKind::Subscription, topic.subscriptions.len(), count_max)?;
-        self.check_rule_count(topic, &rule)?;
+        topic.rule_counts.check(&rule.filter, &self.config)?;
         self.validate_delivery(&path, &options)?;
         let topic_key = name::key(&topic.name).into_owned();
         let queue = self.add_queue_entry(now, path.clone(), options);
@@ -377,10 +381,13 @@ impl Broker {
             path: path.clone(),
             created_at: now,
             updated_at: now,
-            rules: [(name::key(&rule.name).into_owned(), rule)].into(),
+            rules: BTreeMap::new(),
             queue,
         };
-        self.topic_mut(&topic_key)?.subscriptions.insert(key, subscription);
+        let topic = self.topic_mut(&topic_key)?;
+        topic.rule_counts.add(&rule.filter);
+        let subscription = topic.subscriptions.entry(key).or_insert(subscription);
+        subscription.rules.insert(name::key(&rule.name).into_owned(), rule);
         self.meter.record(&path, OperationKind::Management, 0);
         Ok(queue)
     }
@@ -423,6 +430,7 @@ impl Broker {
         let path = format!("{}/Subscriptions/{name}", topic.name);
         let removed = topic.subscriptions.remove(&*name::key(name));
         let subscription = removed.ok_or_else(|| not_found(&path))?;
+        subscription.rules.values().for_each(|rule| topic.rule_counts.remove(&rule.filter));
         self.remove_queue_entry(subscription.queue);
         Ok(subscription.path)
     }
@@ -454,14 +462,15 @@ impl Broker {
     /// `InvalidName`, `NotFound`, `AlreadyExists`, or `TooManyEntities`.
     pub fn add_rule(&mut self, topic: &str, name: &str, rule: Rule) -> Result<(), BrokerError> {
         name::validate(EntityKind::Rule, &rule.name)?;
-        let limits = self.check_rule_count(self.topic_ref(topic)?, &rule);
-        let subscription = self.subscription_mut(topic, name)?;
+        let limits = self.topic_ref(topic)?.rule_counts.check(&rule.filter, &self.config);
+        let (subscription, counts) = self.rules_mut(topic, name)?;
         let key = name::key(&rule.name).into_owned();
         if subscription.rules.contains_key(&key) {
             let path = format!("{}/Rules/{}", subscription.path, rule.name);
             return Err(BrokerError::AlreadyExists { path });
         }
         limits?;
+        counts.add(&rule.filter);
         subscription.rules.insert(key, rule);
         let path = subscription.path.clone();
         self.meter.record(&path, OperationKind::Management, 0);
@@ -471,13 +480,20 @@ impl Broker {
     /// Replaces a rule of the same name.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`, or `TooManyEntities` if it is of another kind.
     pub fn update_rule(&mut self, topic: &str, name: &str, rule: Rule) -> Result<(), BrokerError> {
-        let subscription = self.subscription_mut(topic, name)?;
+        let limits = self.topic_ref(topic)?.rule_counts.check(&rule.filter, &self.config);
+        let (subscription, counts) = self.rules_mut(topic, name)?;
         let path = subscription.path.clone();
         let Some(old) = subscription.rules.get_mut(&*name::key(&rule.name)) else {
             return Err(not_found(&format!("{path}/Rules/{}", rule.name)));
         };
+        // One of the same kind takes its place and needs none of its own.
+        if discriminant(&old.filter) != discriminant(&rule.filter) {
+            limits?;
+        }
+        counts.remove(&old.filter);
+        counts.add(&rule.filter);
         *old = rule;
         self.meter.record(&path, OperationKind::Management, 0);
         Ok(())
@@ -488,10 +504,11 @@ impl Broker {
     /// # Errors
     /// `NotFound`.
     pub fn remove_rule(&mut self, topic: &str, name: &str, rule: &str) -> Result<(), BrokerError> {
-        let subscription = self.subscription_mut(topic, name)?;
+        let (subscription, counts) = self.rules_mut(topic, name)?;
         let path = subscription.path.clone();
         let removed = subscription.rules.remove(&*name::key(rule));
-        removed.ok_or_else(|| not_found(&format!("{path}/Rules/{rule}")))?;
+        let removed = removed.ok_or_else(|| not_found(&format!("{path}/Rules/{rule}")))?;
+        counts.remove(&removed.filter);
         self.meter.record(&path, OperationKind::Management, 0);
         Ok(())
     }
@@ -508,25 +525,6 @@ impl Broker {
             .ok_or_else(|| not_found(&format!("{}/Subscriptions/{name}", topic.name)))
     }
 
-    /// Whether a topic may have one more rule of this kind.
-    fn check_rule_count(&self, topic: &Topic, rule: &Rule) -> Result<(), BrokerError> {
-        let is_correlation = |rule: &Rule| matches!(rule.filter, Filter::Correlation(_));
-        let rules = topic.subscriptions.values().flat_map(|s| s.rules.values());
-        let count_max = match is_correlation(rule) {
-            true => self.config.correlation_rules_max,
-            false => self.config.rules_max,
-        };
-        // The rule that lets everything through is no condition that anybody wrote.
-        if matches!(rule.filter, Filter::True | Filter::False) {
-            return Ok(());
-        }
-        let is_same = |known: &&Rule| match known.filter {
-            Filter::True | Filter::False => false,
-            _ => is_correlation(known) == is_correlation(rule),
-        };
-        check_count(EntityKind::Rule, rules.filter(is_same).count(), count_max)
-    }
-
     fn topic_ref(&self, name: &str) -> Result<&Topic, BrokerError> {
         self.topics.get(&*name::key(name)).ok_or_else(|| not_found(name))
     }
@@ -540,9 +538,20 @@ impl Broker {
         topic: &str,
         name: &str,
     ) -> Result<&mut Subscription, BrokerError> {
+        self.rules_mut(topic, name).map(|(subscription, _)| subscription)
+    }
+
+    /// A subscription, and the counts that a change of its rules must keep true.
+    fn rules_mut(
+        &mut self,
+        topic: &str,
+        name: &str,
+    ) -> Result<(&mut Subscription, &mut RuleCounts), BrokerError> {
         let topic = self.topic_mut(topic)?;
         let subscription = topic.subscriptions.get_mut(&*name::key(name));
-        subscription.ok_or_else(|| not_found(&format!("{}/Subscriptions/{name}", topic.name)))
+        let subscription =
+            subscription.ok_or_else(|| not_found(&format!("{}/Subscriptions/{name}", topic.name)));
+        Ok((subscription?, &mut topic.rule_counts))
     }
 
     fn queue_ref(&self, name: &str) -> Result<&Queue, BrokerError> {
@@ -612,10 +621,6 @@ impl Broker {
             queue: subscription.queue,
         }
     }
-}
-
-fn check_count(kind: EntityKind, count: usize, count_max: usize) -> Result<(), BrokerError> {
-    if count < count_max { Ok(()) } else { Err(BrokerError::TooManyEntities { kind, count_max }) }
 }
 
 fn check_unchanged(is_changed: bool, name: &'static str) -> Result<(), BrokerError> {
