@@ -240,8 +240,8 @@ impl Bus {
     }
 
     /// Does what time does to the broker, when it does it, for ever: a task to spawn if messages are to
-    /// be scheduled, to expire into a dead-letter queue, or to come back when their locks end while
-    /// everybody waits. On paused time hours pass in no time.
+    /// be scheduled, to expire into a dead-letter queue, to wait for credits, or to come back when their
+    /// locks end while everybody waits. On paused time hours pass in no time.
     pub async fn keep_time(self) {
         loop {
             let (now, next) = self.with_broker(|broker, now| (now, broker.next_due()));

@@ -111,13 +111,42 @@ fn busy_broker_refuses_sends_and_holds_nothing_of_them() {
 
 #[test]
 fn a_tier_is_kept_by_credits() {
-    // A message, its copy and the filter: three credits.
-    let (mut broker, _) = broker(Faults { credits_per_second: Some(9), ..Faults::default() });
+    // A message and the filter: two credits.
+    let (mut broker, _) = broker(Faults { credits_per_second: Some(6), ..Faults::default() });
     let mut send = |now| broker.publish(now, "t", BusMessage::new("a")).map(|_| ());
     assert_eq!([send(NOW), send(NOW), send(NOW)], [Ok(()), Ok(()), Ok(())]);
     assert_eq!(send(NOW), Err(BrokerError::ServerBusy));
     assert_eq!(send(at(334)), Ok(()), "a third of a second later there is credit for one");
     assert_eq!(send(at(335)), Err(BrokerError::ServerBusy));
+}
+
+#[test]
+fn delivery_without_credit_waits_and_what_was_asked_for_is_refused() {
+    let (mut broker, queue) = broker(Faults { credits_per_second: Some(5), ..Faults::default() });
+    broker.publish(NOW, "t", BusMessage::new("a")).unwrap();
+    broker.publish(NOW, "t", BusMessage::new("b")).unwrap();
+    assert_eq!(receive(&mut broker, NOW, queue), Some((1, "a".to_owned())));
+    assert_eq!(receive(&mut broker, NOW, queue), None, "two sends, two filters and a receive");
+    assert_eq!(broker.peek(NOW, queue, 0, 1, None), Err(BrokerError::ServerBusy));
+    assert_eq!(broker.admit_management(NOW), Err(BrokerError::ServerBusy));
+    assert_eq!(broker.next_due(), Some(at(200)), "there is a credit each fifth of a second");
+    broker.take_woken();
+    assert_eq!(broker.expire(at(199)), []);
+    assert_eq!(broker.expire(at(200)), [queue], "whoever waits is to be woken");
+    assert_eq!(receive(&mut broker, at(200), queue), Some((2, "b".to_owned())));
+    let counts = broker.fault_counts();
+    assert_eq!((counts.held_back, counts.throttled), (1, 2));
+}
+
+#[test]
+fn delivery_that_waits_for_credit_is_woken_when_there_is_no_limit_any_more() {
+    let (mut broker, queue) = broker(Faults { credits_per_second: Some(2), ..Faults::default() });
+    broker.publish(NOW, "t", BusMessage::new("a")).unwrap();
+    assert_eq!(receive(&mut broker, NOW, queue), None);
+    broker.take_woken();
+    broker.set_faults(Faults::default());
+    assert_eq!(broker.take_woken(), [queue].into());
+    assert_eq!(receive(&mut broker, NOW, queue), Some((1, "a".to_owned())));
 }
 
 #[cfg(feature = "emulator")]

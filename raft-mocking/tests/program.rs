@@ -104,7 +104,7 @@ fn json_is_one_object_per_line() {
         assert!(ready.contains(field), "{ready}");
     }
     let (code, rest) = stop(child, "-TERM", out);
-    let stopped = r#"{"billable_operations":0,"delayed":0,"dropped":0,"duplicated":0,"event":"stopped","reordered":0,"throttled":0}"#;
+    let stopped = r#"{"billable_operations":0,"delayed":0,"dropped":0,"duplicated":0,"event":"stopped","held_back":0,"reordered":0,"throttled":0}"#;
     assert_eq!((code, rest.trim()), (Some(0), stopped));
 }
 

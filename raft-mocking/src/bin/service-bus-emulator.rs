@@ -117,7 +117,7 @@ struct Args {
     /// Delay every delivery by this many milliseconds, or by a random time in such a range
     #[arg(long, env = "SERVICE_BUS_EMULATOR_LATENCY", value_name = "MS[..MS]")]
     latency: Option<Latency>,
-    /// Refuse sends beyond what a tier allows, as the service does
+    /// Allow what a tier allows: refuse calls beyond it, and have deliveries wait
     #[arg(long, env = "SERVICE_BUS_EMULATOR_THROTTLE", value_name = "TIER", value_enum)]
     throttle: Option<Tier>,
     /// Chooses what is lost, repeated, delayed and passed
@@ -311,6 +311,7 @@ async fn run(args: &Args) -> anyhow::Result<()> {
             "delayed": faults.delayed,
             "reordered": faults.reordered,
             "throttled": faults.throttled,
+            "held_back": faults.held_back,
         });
         if args.bill {
             line["bill"] = serde_json::from_str(&bill).context("the bill is no JSON")?;

@@ -28,6 +28,9 @@ impl Broker {
             self.after(now, id);
         }
         self.delete_idle(now);
+        if self.faults.no_credit_until(now).is_none() {
+            self.woken.append(&mut self.starving);
+        }
         self.next_due = self.find_next_due(now);
         std::mem::replace(&mut self.woken, woken_before).into_iter().collect()
     }
@@ -69,7 +72,9 @@ impl Broker {
         }
     }
 
-    fn find_next_due(&self, now: Duration) -> Option<Duration> {
+    fn find_next_due(&mut self, now: Duration) -> Option<Duration> {
+        let is_starving = !self.starving.is_empty();
+        let credit = is_starving.then(|| self.faults.no_credit_until(now)).flatten();
         let queues = self.queues.values().flat_map(|entry| {
             let expiry =
                 entry.queue.next_expiry().map(|at| at.max(now).saturating_add(SWEEP_EVERY));
@@ -78,7 +83,7 @@ impl Broker {
         let scheduled = self.topics.values().map(|topic| topic.intake.next_due());
         let scheduled = scheduled.chain(self.queue_entities.values().map(|q| q.intake.next_due()));
         let idle = self.idle_ends().map(|(_, at)| Some(at));
-        queues.chain(scheduled).chain(idle).flatten().min()
+        queues.chain(scheduled).chain(idle).chain([credit]).flatten().min()
     }
 
     /// When each entity that is deleted when idle would be.

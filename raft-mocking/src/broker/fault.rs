@@ -28,8 +28,9 @@ pub struct Faults {
     pub is_busy: bool,
     /// Every send is refused because its entity is full.
     pub is_full: bool,
-    /// Sends are refused while they would cost more than this per second, in the credits of the
-    /// service: 1 per message and per copy, 1 per filter. Up to one second's credits may be saved up.
+    /// What all calls together may cost per second, in the credits of the service: 1 per message sent,
+    /// received or peeked at, 1 per filter, 10 per management call. Up to one second's credits may be
+    /// saved up. What is beyond is refused, except deliveries, which wait.
     pub credits_per_second: Option<u64>,
 }
 
@@ -52,8 +53,10 @@ pub struct FaultCounts {
     pub delayed: u64,
     /// Copies that let others pass.
     pub reordered: u64,
-    /// Sends that were refused because the broker was busy.
+    /// Calls that were refused because the broker was busy.
     pub throttled: u64,
+    /// Times that the messages of a queue had to wait for credits.
+    pub held_back: u64,
     /// Connections that were cut; only an emulator has any.
     pub connections_cut: u64,
     /// Connections that were refused; only an emulator has any.
@@ -78,14 +81,32 @@ impl FaultPlan {
     }
 
     /// True if a send that costs so many credits is refused now; else it is paid for.
+    pub(super) fn is_send_throttled(&mut self, now: Duration, credits: u64) -> bool {
+        let is_busy = self.faults.is_busy;
+        self.counts.throttled += u64::from(is_busy);
+        is_busy || self.is_throttled(now, credits)
+    }
+
+    /// True if a call that costs so many credits is refused now; else it is paid for.
     pub(super) fn is_throttled(&mut self, now: Duration, credits: u64) -> bool {
         let is_paid = self
             .faults
             .credits_per_second
             .is_none_or(|per_second| self.bucket.pay(now, per_second, credits));
-        let is_throttled = self.faults.is_busy || !is_paid;
-        self.counts.throttled += u64::from(is_throttled);
-        is_throttled
+        self.counts.throttled += u64::from(!is_paid);
+        !is_paid
+    }
+
+    /// When there is credit for a delivery, if there is none now.
+    pub(super) fn no_credit_until(&mut self, now: Duration) -> Option<Duration> {
+        self.bucket.next_credit(now, self.faults.credits_per_second?)
+    }
+
+    /// Pays for a delivery, for which there is credit.
+    pub(super) fn pay_delivery(&mut self, now: Duration) {
+        if let Some(per_second) = self.faults.credits_per_second {
+            self.bucket.pay(now, per_second, 1);
+        }
     }
 
     /// What becomes of one copy: nothing, itself, or itself twice, each now or late.
@@ -136,19 +157,34 @@ struct Bucket {
     filled_at: Option<Duration>,
 }
 
+/// What the level of a bucket is counted in.
+const MILLION: u64 = 1_000_000;
+
 impl Bucket {
-    fn pay(&mut self, now: Duration, per_second: u64, credits: u64) -> bool {
-        const MILLION: u64 = 1_000_000;
+    /// Adds what was earned by now; returns what the bucket holds at most.
+    fn fill(&mut self, now: Duration, per_second: u64) -> u64 {
         let full = per_second.saturating_mul(MILLION);
-        let earned = match self.filled_at {
-            None => full,
-            Some(at) => {
-                let micros = now.saturating_sub(at).as_micros();
-                u64::try_from(micros.saturating_mul(per_second.into())).unwrap_or(u64::MAX)
-            }
+        let Some(at) = self.filled_at else {
+            (self.level, self.filled_at) = (full, Some(now));
+            return full;
         };
-        self.filled_at = Some(now);
-        self.level = self.level.saturating_add(earned).min(full);
+        let micros = u64::try_from(now.saturating_sub(at).as_micros()).unwrap_or(u64::MAX);
+        // Whole microseconds are paid; what is over counts the next time.
+        self.filled_at = Some(at.saturating_add(Duration::from_micros(micros)));
+        self.level = self.level.saturating_add(micros.saturating_mul(per_second)).min(full);
+        full
+    }
+
+    /// When there is one credit, if there is none now.
+    fn next_credit(&mut self, now: Duration, per_second: u64) -> Option<Duration> {
+        self.fill(now, per_second);
+        let missing = MILLION.checked_sub(self.level).filter(|&missing| missing > 0)?;
+        let at = self.filled_at.unwrap_or(now);
+        Some(at.saturating_add(Duration::from_micros(missing.div_ceil(per_second.max(1)))))
+    }
+
+    fn pay(&mut self, now: Duration, per_second: u64, credits: u64) -> bool {
+        let full = self.fill(now, per_second);
         // What costs more than a second's credits could never be paid; a full bucket pays for it.
         let price = credits.saturating_mul(MILLION).min(full);
         let is_paid = self.level >= price;
@@ -210,5 +246,19 @@ mod tests {
         assert!(plan.is_throttled(at(60_000), 1), "a minute of silence saved one second's");
         assert!(!plan.is_throttled(at(61_000), u64::MAX), "nothing is too dear for ever");
         assert_eq!(plan.counts.throttled, 2);
+    }
+
+    #[test]
+    fn credits_are_earned_however_often_somebody_looks() {
+        let mut plan = plan(Faults { credits_per_second: Some(1_000), ..Faults::default() });
+        assert!(!plan.is_throttled(Duration::ZERO, 1_000));
+        let ready = plan.no_credit_until(Duration::ZERO).unwrap();
+        assert_eq!(ready, Duration::from_millis(1));
+        for nanos in (0..1_000_000).step_by(300) {
+            assert_eq!(plan.no_credit_until(Duration::from_nanos(nanos)), Some(ready));
+        }
+        assert_eq!(plan.no_credit_until(ready), None);
+        plan.pay_delivery(ready);
+        assert_eq!(plan.no_credit_until(ready), Some(Duration::from_millis(2)));
     }
 }

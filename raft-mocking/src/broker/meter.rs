@@ -13,6 +13,9 @@ use std::fmt;
 /// A message is billed once for each block of this size that it starts.
 const BILLED_BLOCK_BYTES: u64 = 64 * 1024;
 
+/// What a management call costs of what the tier throttles by.
+pub(super) const MANAGEMENT_CREDITS: u64 = 10;
+
 /// The list price of a million operations from the 13 millionth to the 100 millionth of a month, before
 /// which they are included in the base fee of about USD 10.
 const USD_PER_MILLION: f64 = 0.80;
@@ -112,7 +115,7 @@ impl Meter {
             [OperationKind::Send, OperationKind::Receive].map(|kind| self.total(kind).calls);
         messages.iter().sum::<u64>()
             + self.filter_evaluations
-            + 10 * self.total(OperationKind::Management).calls
+            + MANAGEMENT_CREDITS * self.total(OperationKind::Management).calls
     }
 
     pub(super) fn record(&mut self, path: &str, kind: OperationKind, bytes: u64) {

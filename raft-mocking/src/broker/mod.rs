@@ -85,6 +85,8 @@ pub struct Broker {
     next_token: u64,
     /// Queues that may have messages since somebody asked.
     woken: BTreeSet<QueueId>,
+    /// Queues whose messages wait for credits.
+    starving: BTreeSet<QueueId>,
     /// What happened, if somebody wants to know.
     events: Option<Vec<Event>>,
     /// No later than the first time at which something happens by itself.
@@ -104,6 +106,8 @@ impl Broker {
     /// What goes wrong from now on; what is late already stays so.
     pub fn set_faults(&mut self, faults: Faults) {
         self.faults.faults = faults;
+        // There may be credit now, or no need for any.
+        self.woken.append(&mut self.starving);
     }
 
     /// What goes wrong now.
@@ -124,6 +128,17 @@ impl Broker {
     /// What has been billed.
     pub fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    /// Pays for a management call, in the credits that a tier is throttled by.
+    ///
+    /// # Errors
+    /// `ServerBusy`.
+    pub fn admit_management(&mut self, now: Duration) -> Result<(), BrokerError> {
+        match self.faults.is_throttled(now, meter::MANAGEMENT_CREDITS) {
+            true => Err(BrokerError::ServerBusy),
+            false => Ok(()),
+        }
     }
 
     /// Bills a management call that only reads.

@@ -11,7 +11,7 @@ use crate::dice::Dice;
 
 /// Receiving.
 impl Broker {
-    /// Hands out the next message of a queue, if there is one that has not expired.
+    /// Hands out the next message of a queue, if there is one that has not expired, and credit for it.
     ///
     /// # Errors
     /// `Deleted`, `EntityDisabled`, `SessionReceiverRequired`, `ForwardingEnabled`.
@@ -26,11 +26,15 @@ impl Broker {
         if entry.options.requires_session {
             return Err(BrokerError::SessionReceiverRequired { path: entry.path.clone() });
         }
+        if self.is_starving(now, queue) {
+            return Ok(None);
+        }
+        let entry = self.entry_mut(queue)?;
         let received = match lock {
             None => entry.queue.pop(now, None),
             Some(lock) => entry.queue.lock(now, None, lock),
         };
-        Ok(self.handed_out(now, queue, received))
+        Ok(self.delivered(now, queue, received))
     }
 
     /// Hands out the next message of a session, to its holder.
@@ -48,6 +52,11 @@ impl Broker {
         let lock = self.lock_for(now, queue, mode)?;
         let entry = self.receiving(now, queue)?;
         entry.queue.expire_locks(now);
+        let held = entry.queue.sessions.holder(session, holder);
+        if held.is_ok() && self.is_starving(now, queue) {
+            return Ok(None);
+        }
+        let entry = self.entry_mut(queue)?;
         let received = match (entry.queue.sessions.holder(session, holder), lock) {
             (Err(error), _) => Err(error),
             (Ok(_), None) => Ok(entry.queue.pop(now, Some(session))),
@@ -58,7 +67,7 @@ impl Broker {
             }
         };
         match received {
-            Ok(received) => Ok(self.handed_out(now, queue, received)),
+            Ok(received) => Ok(self.delivered(now, queue, received)),
             Err(error) => {
                 self.after(now, queue);
                 Err(error)
@@ -70,7 +79,7 @@ impl Broker {
     /// holder's.
     ///
     /// # Errors
-    /// `Deleted`, `EntityDisabled`, `MessageNotFound`, `SessionLockLost`.
+    /// `Deleted`, `EntityDisabled`, `MessageNotFound`, `SessionLockLost`, `ServerBusy`.
     pub fn receive_deferred(
         &mut self,
         now: Duration,
@@ -96,6 +105,9 @@ impl Broker {
         if let Some(&missing) = sequence_numbers.iter().find(|number| !is_there(number)) {
             return Err(BrokerError::MessageNotFound { sequence_number: missing });
         }
+        if self.faults.is_throttled(now, sequence_numbers.len() as u64) {
+            return Err(BrokerError::ServerBusy);
+        }
         let mut received = Vec::with_capacity(sequence_numbers.len());
         for (&number, lock) in sequence_numbers.iter().zip(locks) {
             let entry = self.entry_mut(queue)?;
@@ -112,7 +124,7 @@ impl Broker {
     /// given. Billed like receiving.
     ///
     /// # Errors
-    /// `Deleted`.
+    /// `Deleted`, `ServerBusy`.
     pub fn peek(
         &mut self,
         now: Duration,
@@ -132,6 +144,9 @@ impl Broker {
             found.extend(scheduled.filter(is_wanted));
             found.sort_by_key(|received| received.sequence_number);
             found.truncate(count);
+        }
+        if self.faults.is_throttled(now, found.len() as u64) {
+            return Err(BrokerError::ServerBusy);
         }
         for received in &found {
             let bytes = received.message.size_bytes();
@@ -185,6 +200,30 @@ impl Broker {
             ReceiveMode::ReceiveAndDelete => Ok(None),
             ReceiveMode::PeekLock => self.new_lock(now, queue).map(Some),
         }
+    }
+
+    /// Whether the messages of a queue have to wait because there is no credit for one.
+    fn is_starving(&mut self, now: Duration, queue: QueueId) -> bool {
+        let Some(until) = self.faults.no_credit_until(now) else { return false };
+        let is_empty = self.queues.get(&queue).is_none_or(|entry| entry.queue.len() == 0);
+        if !is_empty && self.starving.insert(queue) {
+            self.faults.counts.held_back += 1;
+        }
+        self.note_due(until);
+        true
+    }
+
+    /// As [`Broker::handed_out`], of what costs a credit.
+    fn delivered(
+        &mut self,
+        now: Duration,
+        queue: QueueId,
+        received: Option<ReceivedMessage>,
+    ) -> Option<ReceivedMessage> {
+        if received.is_some() {
+            self.faults.pay_delivery(now);
+        }
+        self.handed_out(now, queue, received)
     }
 
     fn handed_out(

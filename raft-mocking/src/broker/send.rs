@@ -93,7 +93,7 @@ impl Broker {
         let new_bytes = sizes.map(|(message, plan)| message.size_bytes() * plan.len() as u64).sum();
         self.check_quota(now, &target, new_bytes, copies as u64)?;
         let evaluations = self.meter.filter_evaluations() - evaluations_before;
-        if self.faults.is_throttled(now, (messages.len() + copies) as u64 + evaluations) {
+        if self.faults.is_send_throttled(now, messages.len() as u64 + evaluations) {
             return Err(BrokerError::ServerBusy);
         }
 

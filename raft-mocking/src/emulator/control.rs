@@ -72,7 +72,7 @@ pub(super) fn handle(host: &Host, method: &Method, rest: &str, body: &[u8]) -> (
 fn state(host: &Host) -> Value {
     let (faults, counts) =
         host.bus.with_broker(|broker, _| (broker.faults().clone(), broker.fault_counts()));
-    let FaultCounts { dropped, duplicated, delayed, reordered, throttled, .. } = counts;
+    let FaultCounts { dropped, duplicated, delayed, reordered, throttled, held_back, .. } = counts;
     json!({
         "faults": {
             "drop": faults.drop,
@@ -89,6 +89,7 @@ fn state(host: &Host) -> Value {
             "delayed": delayed,
             "reordered": reordered,
             "throttled": throttled,
+            "held_back": held_back,
             "connections_cut": host.faults.cut.load(Ordering::Relaxed),
             "connections_refused": host.faults.refused.load(Ordering::Relaxed),
         },

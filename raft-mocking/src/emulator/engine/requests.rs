@@ -112,6 +112,10 @@ fn handle(cx: &mut Context, entity: &str, request: &Request) -> Answer {
     if !is_allowed {
         return Err(Refusal::Unauthorized(claim));
     }
+    if matches!(operation, "add-rule" | "remove-rule" | "enumerate-rules") {
+        let now = cx.now;
+        cx.bus.with_broker(|broker, _| broker.admit_management(now))?;
+    }
     let body = Body { value: request.body.as_ref().map_or(&Value::Null, Value::undescribed) };
     let asked = Asked { entity, request, body };
     match operation {

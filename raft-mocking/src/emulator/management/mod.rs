@@ -147,6 +147,11 @@ impl From<BrokerError> for ApiError {
             BrokerError::TooManyEntities { .. } | BrokerError::QuotaExceeded { .. } => {
                 Self::new(StatusCode::FORBIDDEN, format!("SubCode=40300. {error}."))
             }
+            BrokerError::ServerBusy => {
+                let detail =
+                    format!("SubCode=50004. {error}. Please wait 2 seconds and try again.");
+                Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+            }
             other => Self::bad_request(format!("{other}.")),
         }
     }
@@ -264,6 +269,7 @@ async fn handle(host: &Host, request: Request<Incoming>) -> Result<(StatusCode, 
     let is_update = request.headers().contains_key(IF_MATCH);
     let page = Page::from_query(request.uri().query().unwrap_or_default());
     let body = body_of(request).await?;
+    host.bus.with_broker(|broker, now| broker.admit_management(now))?;
     match method {
         Method::GET => get(host, &resource, page),
         Method::PUT => {
