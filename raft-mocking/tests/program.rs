@@ -2,8 +2,8 @@
 #![cfg(all(feature = "emulator", unix))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 
 fn program(arguments: &[&str]) -> Command {
@@ -31,7 +31,7 @@ fn stop(
 
 #[test]
 fn wrong_usage_exits_with_2() {
-    let table: [&[&str]; 11] = [
+    let table: [&[&str]; 14] = [
         &["--bogus"],
         &["--amqp-port", "70000"],
         &["--max-message-size", "1"],
@@ -42,6 +42,9 @@ fn wrong_usage_exits_with_2() {
         &["--throttle", "premium"],
         &["--key", "nameless"],
         &["--key", "a=b:Write"],
+        &["--key", "a=b:Listen@"],
+        &["--blip-every", "0"],
+        &["--detach-every", "soon"],
         &["--tls-cert", "without-its-key.pem"],
     ];
     for arguments in table {
@@ -108,6 +111,56 @@ fn json_is_one_object_per_line() {
     assert_eq!((code, rest.trim()), (Some(0), stopped));
 }
 
+/// Starts the program on free ports with these flags more; returns its AMQP port, too.
+fn started(flags: &[&str]) -> (Child, BufReader<std::process::ChildStdout>, u16) {
+    let ports = ["--amqp-port", "0", "--admin-port", "0", "--json"];
+    let mut child = program(&[&ports[..], flags].concat()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut ready = String::new();
+    out.read_line(&mut ready).unwrap();
+    let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+    (child, out, ready["amqp_port"].as_u64().unwrap().try_into().unwrap())
+}
+
+/// What the control API says, if nobody cuts the connection.
+fn state(port: u16) -> Option<serde_json::Value> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(b"GET /$emulator HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+}
+
+#[test]
+fn what_goes_wrong_at_the_start_is_told_and_happens_again_and_again() {
+    let periods = ["--blip-every", "0.02", "--detach-every", "0.02", "--expire-tokens-every=0.02"];
+    let (child, out, port) = started(&[&periods[..], &["--full", "--busy"]].concat());
+    // However long a period takes on this machine, each comes twice.
+    let told = loop {
+        let Some(told) = state(port) else { continue };
+        let times = ["blips", "detaches", "expiries"].map(|name| told["counts"][name].as_u64());
+        if times.iter().all(|times| *times >= Some(2)) {
+            break told;
+        }
+    };
+    assert_eq!((&told["faults"]["full"], &told["faults"]["busy"]), (&true.into(), &true.into()));
+    // A connection that says nothing is cut as well.
+    let mut silent = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    // However it ends, it ends.
+    _ = silent.read_to_end(&mut Vec::new());
+    assert_eq!(stop(child, "-TERM", out).0, Some(0));
+}
+
+#[test]
+fn connections_are_refused_from_the_start() {
+    let (child, out, port) = started(&["--refuse-connections"]);
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    // However it ends, it ends.
+    _ = stream.read_to_end(&mut Vec::new());
+    assert_eq!(state(port), None);
+    assert_eq!(stop(child, "-TERM", out).0, Some(0));
+}
+
 #[test]
 fn malformed_config_is_refused_with_its_line() {
     let folder = std::env::temp_dir().join(format!("emulator-config-{}", std::process::id()));
@@ -151,6 +204,9 @@ fn bill_is_printed_at_the_end_and_every_flag_has_its_variable() {
         ("SEED", "7"),
         ("DROP", "0.1"),
         ("LATENCY", "1..2"),
+        ("EXPIRE_TOKENS_EVERY", "0.5"),
+        ("KEYS", "a=b:Listen@one;c=d"),
+        ("FULL", "true"),
         ("BILL", "true"),
     ] {
         command.env(format!("SERVICE_BUS_EMULATOR_{name}"), value);

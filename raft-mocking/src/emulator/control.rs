@@ -72,6 +72,7 @@ pub(super) fn handle(host: &Host, method: &Method, rest: &str, body: &[u8]) -> (
 fn state(host: &Host) -> Value {
     let (faults, counts) =
         host.bus.with_broker(|broker, _| (broker.faults().clone(), broker.fault_counts()));
+    let told = *host.control.borrow();
     let FaultCounts { dropped, duplicated, delayed, reordered, throttled, held_back, .. } = counts;
     json!({
         "faults": {
@@ -90,6 +91,9 @@ fn state(host: &Host) -> Value {
             "reordered": reordered,
             "throttled": throttled,
             "held_back": held_back,
+            "blips": told.blips,
+            "detaches": told.detaches,
+            "expiries": told.expiries,
             "connections_cut": host.faults.cut.load(Ordering::Relaxed),
             "connections_refused": host.faults.refused.load(Ordering::Relaxed),
         },

@@ -207,12 +207,25 @@ impl EmulatorBuilder {
     /// One more key, which allows no more than these rights.
     #[must_use]
     pub fn key_with_rights(
-        mut self,
+        self,
         name: impl Into<String>,
         key: impl Into<String>,
         rights: Rights,
     ) -> Self {
-        self.more_keys.push(Key { name: name.into(), key: key.into(), rights });
+        self.key_of_entity("", name, key, rights)
+    }
+
+    /// One more key, for one queue or topic and what is below it. To any other it is a wrong key.
+    #[must_use]
+    pub fn key_of_entity(
+        mut self,
+        entity: impl AsRef<str>,
+        name: impl Into<String>,
+        key: impl Into<String>,
+        rights: Rights,
+    ) -> Self {
+        let path = sas::entity_path(entity.as_ref());
+        self.more_keys.push(Key { name: name.into(), key: key.into(), rights, path });
         self
     }
 

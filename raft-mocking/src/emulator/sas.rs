@@ -25,18 +25,20 @@ pub(crate) struct KeyRing {
     pub(crate) keys: Vec<Key>,
 }
 
-/// A key of the namespace, with what it allows.
+/// A key of the namespace or of one entity, with what it allows.
 #[derive(Clone)]
 pub(crate) struct Key {
     pub(crate) name: String,
     pub(crate) key: String,
     pub(crate) rights: Rights,
+    /// Whose key it is; empty for the namespace's.
+    pub(crate) path: String,
 }
 
 impl Key {
     /// A key that allows everything.
     pub(crate) fn root(name: impl Into<String>, key: impl Into<String>) -> Self {
-        Self { name: name.into(), key: key.into(), rights: Rights::ALL }
+        Self { name: name.into(), key: key.into(), rights: Rights::ALL, path: String::new() }
     }
 }
 
@@ -135,8 +137,12 @@ impl KeyRing {
         let signature = decode_percent(field("sig")?).ok_or(TokenError::Malformed)?;
         let signature = BASE64.decode(signature).map_err(|_| TokenError::Malformed)?;
         let signed = format!("{resource}\n{expiry}");
-        let is_signed_with =
-            |key: &&Key| key.name == key_name && is_signature(&key.key, &signed, &signature);
+        // Of the key of another entity nobody knows here.
+        let is_signed_with = |key: &&Key| {
+            key.name == key_name
+                && is_at_or_below(path, &key.path)
+                && is_signature(&key.key, &signed, &signature)
+        };
         let Some(key) = self.keys.iter().find(is_signed_with) else {
             return Err(TokenError::Signature);
         };
@@ -155,12 +161,13 @@ impl KeyRing {
     }
 
     /// What a key name and key given in the clear (SASL PLAIN) allow.
-    pub(crate) fn rights_of(&self, name: &str, key: &str) -> Option<Rights> {
+    pub(crate) fn grant_of(&self, name: &str, key: &str) -> Option<Grant> {
+        let grant = |path: &str, rights| Grant { path: path.to_owned(), expires_at: None, rights };
         if !self.is_checking {
-            return Some(Rights::ALL);
+            return Some(grant("", Rights::ALL));
         }
         let found = self.keys.iter().find(|known| known.name == name && known.key == key);
-        found.map(|key| key.rights)
+        found.map(|key| grant(&key.path, key.rights))
     }
 }
 
@@ -239,6 +246,25 @@ pub(crate) mod tests {
         {
             assert_eq!(verify(malformed), Err(TokenError::Malformed), "{malformed:?}");
         }
+    }
+
+    #[test]
+    fn key_of_an_entity_is_good_for_it_and_what_is_below_alone() {
+        let key = Key { path: "topic".to_owned(), ..Key::root("own", "secret") };
+        let keys = KeyRing { is_checking: true, keys: vec![key] };
+        let token = |resource| sign(resource, 2_000, "own", "secret");
+        let now = Duration::from_secs(1_000);
+        for path in ["topic", "topic/$management", "topic/subscriptions/s"] {
+            assert!(keys.verify(&token("sb://h/topic"), path, now).is_ok(), "{path}");
+        }
+        for (resource, path) in [("sb://h/topic2", "topic2"), ("sb://h", "topic2"), ("sb://h", "")]
+        {
+            let refused = keys.verify(&token(resource), path, now);
+            assert_eq!(refused, Err(TokenError::Signature), "{path}");
+        }
+        let plain = keys.grant_of("own", "secret").unwrap();
+        assert!(plain.covers("topic", now) && !plain.covers("topic2", now));
+        assert_eq!(keys.grant_of("own", "other"), None);
     }
 
     #[test]

@@ -22,7 +22,6 @@ use crate::emulator::amqp::frame::{
 };
 use crate::emulator::amqp::outcome::AmqpError;
 use crate::emulator::amqp::performative::{Begin, Open, Performative, SaslInit, put_ending};
-use crate::emulator::sas::Rights;
 
 /// The mechanisms of the service.
 const SASL_MECHANISMS: [&str; 4] = ["MSSBCBS", "PLAIN", "ANONYMOUS", "EXTERNAL"];
@@ -92,7 +91,7 @@ impl Connection {
             peer_frame_bytes_max: PEER_FRAME_BYTES_MIN as usize,
             message_bytes_max,
             grants: Vec::new(),
-            key_rights: Rights::default(),
+            plain: None,
             held_sessions: BTreeMap::new(),
             link_count: 0,
             partial_bytes: 0,
@@ -263,7 +262,7 @@ impl Connection {
     pub(crate) fn expire_tokens(&mut self, now: Duration) {
         self.cx.now = now;
         self.cx.grants.clear();
-        self.cx.key_rights = Rights::default();
+        self.cx.plain = None;
         for session in self.sessions.values_mut() {
             session.detach_unauthorised(&mut self.cx);
         }
@@ -383,9 +382,8 @@ impl Connection {
                 let mut text = || parts.next().and_then(|part| std::str::from_utf8(part).ok());
                 let (_, name, key) = (text(), text(), text());
                 let (name, key) = (name.unwrap_or_default(), key.unwrap_or_default());
-                let rights = self.cx.settings.keys.rights_of(name, key);
-                self.cx.key_rights = rights.unwrap_or_default();
-                rights.is_some()
+                self.cx.plain = self.cx.settings.keys.grant_of(name, key);
+                self.cx.plain.is_some()
             }
             _ => false,
         };

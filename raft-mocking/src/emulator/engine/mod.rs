@@ -85,8 +85,8 @@ struct Context {
     peer_frame_bytes_max: usize,
     message_bytes_max: u64,
     grants: Vec<Grant>,
-    /// What a key allows that SASL PLAIN proved; it covers everything.
-    key_rights: Rights,
+    /// What a key allows that SASL PLAIN proved.
+    plain: Option<Grant>,
     /// The sessions that links of this connection hold, by the names of the links.
     held_sessions: BTreeMap<String, HeldSession>,
     link_count: usize,
@@ -104,9 +104,7 @@ impl Context {
     /// Whether some right of `wanted` was proved for `path`.
     fn is_authorised(&self, path: &str, wanted: Rights) -> bool {
         let is_allowed = |grant: &Grant| grant.rights.touch(wanted) && grant.covers(path, self.now);
-        !self.settings.keys.is_checking
-            || self.key_rights.touch(wanted)
-            || self.grants.iter().any(is_allowed)
+        !self.settings.keys.is_checking || self.plain.iter().chain(&self.grants).any(is_allowed)
     }
 
     fn is_output_high(&self) -> bool {
