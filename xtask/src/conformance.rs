@@ -63,7 +63,9 @@ pub(crate) const ROWS: &[(&str, &str)] = &[
     ("entity-full", "A full entity"),
     ("throttling", "Throttling: server busy"),
     ("wrong-key", "A wrong key"),
+    ("expired-token", "A token that has expired"),
     ("rights", "A key without the right"),
+    ("entity-key", "A key of one entity"),
     ("idle-detach", "Idle links are detached, and come back"),
     ("token-expiry", "Tokens expire, and are renewed"),
     ("broker-blip", "Connections are cut, and come back"),
@@ -129,11 +131,12 @@ fn run_clients(args: &ConformanceArgs, clients: &[&Client]) -> Result<()> {
     let (emulator, namespace) = match std::env::var(REAL) {
         Ok(connection_string) => (None, Namespace::Real { connection_string }),
         Err(_) => {
-            let builder = Emulator::builder().admin_port(0).key_with_rights(
-                "listen",
-                "LISTEN_KEY",
-                "Listen".parse::<Rights>().unwrap_or_default(),
-            );
+            let listen = Rights { listen: true, ..Rights::default() };
+            let send = Rights { send: true, ..Rights::default() };
+            let builder = Emulator::builder()
+                .admin_port(0)
+                .key_with_rights("listen", "LISTEN_KEY", listen)
+                .key_of_entity("own-queue", "own", "OWN_KEY", send);
             let emulator =
                 runtime.block_on(builder.start()).context("the emulator does not start")?;
             let namespace = Namespace::emulator(&emulator)?;

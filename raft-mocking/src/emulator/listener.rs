@@ -457,7 +457,7 @@ mod tests {
         let watched = control.subscribe();
         let served =
             tokio::spawn(async move { serve_amqp(near, BytesMut::new(), &host, watched).await });
-        far.write_all(b"AMQP\x00\x01\x00\x00").await.unwrap();
+        far.write_all(b"AMQP\x02\x01\x00\x00").await.unwrap();
         let mut answer = [0; 8];
         far.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"AMQP\x03\x01\x00\x00");

@@ -2,6 +2,7 @@
 //
 //     CONNECTION_STRING=... node cases.mjs [CASE...]
 
+import { createHmac } from "node:crypto";
 import { ServiceBusClient } from "@azure/service-bus";
 import WebSocket from "ws";
 import {
@@ -584,6 +585,43 @@ define("rights", async (bench) => {
   await expectError(/Unauthorized/, () => client.createSender(name).sendMessages({ body: "a" }));
   await bench.sender(name).sendMessages({ body: "b" });
   checkEqual(bodies(await receive(client.createReceiver(name))), ["b"], "listening is allowed");
+});
+
+define("entity-key", async (bench) => {
+  if (!IS_EMULATOR) throw new NotApplicable("it wants keys that are made beforehand");
+  const own = await bench.queue({}, "own-queue");
+  const other = await bench.queue();
+  const limited = replaced({ SharedAccessKeyName: "own", SharedAccessKey: "OWN_KEY" });
+  const client = bench.keep(new ServiceBusClient(limited, once));
+  await client.createSender(own).sendMessages({ body: "a" });
+  await expectError(/Unauthorized/, () => receive(client.createReceiver(own)));
+  await expectError(/Unauthorized|InvalidSignature|401/, () =>
+    client.createSender(other).sendMessages({ body: "b" }),
+  );
+});
+
+/** A token of the emulator's own key. */
+function sasToken(resource, secondsLeft) {
+  const until = Math.floor(Date.now() / 1000) + secondsLeft;
+  const sr = encodeURIComponent(resource);
+  const mac = createHmac("sha256", "SAS_KEY_VALUE").update(`${sr}\n${until}`).digest("base64");
+  const sig = encodeURIComponent(mac);
+  return `SharedAccessSignature sr=${sr}&sig=${sig}&se=${until}&skn=RootManageSharedAccessKey`;
+}
+
+define("expired-token", async (bench) => {
+  if (!IS_EMULATOR) throw new NotApplicable("it wants to know the key");
+  const name = await bench.queue();
+  const parts = CONNECTION_STRING.split(";").filter((p) => p && !p.startsWith("SharedAccess"));
+  const client = (secondsLeft) => {
+    const token = sasToken("sb://localhost", secondsLeft);
+    const text = [...parts, `SharedAccessSignature=${token}`].join(";");
+    return bench.keep(new ServiceBusClient(text, once));
+  };
+  await client(60).createSender(name).sendMessages({ body: "a" });
+  await expectError(/Unauthorized|ExpiredToken|401/, () =>
+    client(-1).createSender(name).sendMessages({ body: "b" }),
+  );
 });
 
 // --- connections ---

@@ -82,8 +82,7 @@ export class Bench {
     for (const name of this.topics) await quietly(this.admin.deleteTopic(name));
   }
 
-  async queue(options = {}) {
-    const name = `q-${randomUUID().slice(0, 12)}`;
+  async queue(options = {}, name = `q-${randomUUID().slice(0, 12)}`) {
     await this.admin.createQueue(name, options);
     this.queues.push(name);
     return name;

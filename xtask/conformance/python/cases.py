@@ -3,9 +3,13 @@
     CONNECTION_STRING=... python cases.py [CASE...]
 """
 
+import base64
+import hashlib
+import hmac
 import os
 import sys
 import time
+from urllib.parse import quote
 
 from azure.servicebus import (
     NEXT_AVAILABLE_SESSION,
@@ -602,30 +606,37 @@ def _(bench):
     check_equal(body(got), b"a", "receiving goes on")
 
 
-@case("entity-full", is_alone=True)
-def _(bench):
+def refuses_while(bench, fault, error):
+    """A sender is refused while the fault lasts, and goes on after it."""
     name = bench.queue()
     sender = bench.sender(name)
     send(sender, "a")
-    control("PUT", "faults", {"full": True})
+    control("PUT", "faults", {fault: True})
     try:
-        expect(errors.ServiceBusQuotaExceededError, lambda: send(sender, "b"))
+        expect(error, lambda: send(sender, "b"))
     finally:
         control("DELETE", "faults")
     send(sender, "c")
+    got = [body(m) for m in receive(bench.taker(name), 2)]
+    check_equal(got, [b"a", b"c"], "what was accepted")
+
+
+@case("entity-full", is_alone=True)
+def _(bench):
+    refuses_while(bench, "full", errors.ServiceBusQuotaExceededError)
 
 
 @case("throttling", is_alone=True)
 def _(bench):
-    name = bench.queue()
-    sender = bench.sender(name)
-    send(sender, "a")
-    control("PUT", "faults", {"busy": True})
-    try:
-        expect(errors.ServiceBusServerBusyError, lambda: send(sender, "b"))
-    finally:
-        control("DELETE", "faults")
-    send(sender, "c")
+    refuses_while(bench, "busy", errors.ServiceBusServerBusyError)
+
+
+def client_with(**parts):
+    """A client of the same namespace with other parts of the connection string; None leaves one out."""
+    known = dict(part.split("=", 1) for part in CONNECTION_STRING.split(";") if part)
+    parts = {name: value for name, value in {**known, **parts}.items() if value is not None}
+    text_ = ";".join(f"{name}={value}" for name, value in parts.items())
+    return ServiceBusClient.from_connection_string(text_, retry_total=0)
 
 
 def refused(call):
@@ -639,11 +650,36 @@ def refused(call):
 @case("wrong-key")
 def _(bench):
     name = bench.queue()
-    parts = [p for p in CONNECTION_STRING.split(";") if p and not p.startswith("SharedAccessKey=")]
-    wrong = ";".join(parts + ["SharedAccessKey=d3Jvbmc="])
-    with ServiceBusClient.from_connection_string(wrong, retry_total=0) as client:
+    with client_with(SharedAccessKey="d3Jvbmc=") as client:
         sender = bench.keep(client.get_queue_sender(name))
         refused(lambda: send(sender, "a"))
+
+
+def sas_token(resource, seconds_left):
+    """A token of the emulator's own key."""
+    until = int(time.time()) + seconds_left
+    signed = f"{quote(resource, safe='')}\n{until}"
+    mac = hmac.new(b"SAS_KEY_VALUE", signed.encode(), hashlib.sha256)
+    signature = quote(base64.b64encode(mac.digest()), safe="")
+    name = "RootManageSharedAccessKey"
+    resource = quote(resource, safe="")
+    return f"SharedAccessSignature sr={resource}&sig={signature}&se={until}&skn={name}"
+
+
+@case("expired-token")
+def _(bench):
+    if not IS_EMULATOR:
+        raise NotApplicable("it wants to know the key")
+    name = bench.queue()
+    for seconds_left, is_good in [(-1, False), (60, True)]:
+        token = sas_token("sb://localhost", seconds_left)
+        parts = dict(SharedAccessKeyName=None, SharedAccessKey=None, SharedAccessSignature=token)
+        with client_with(**parts) as client:
+            sender = bench.keep(client.get_queue_sender(name))
+            if is_good:
+                send(sender, "a")
+            else:
+                refused(lambda sender=sender: send(sender, "a"))
 
 
 @case("rights")
@@ -651,15 +687,27 @@ def _(bench):
     if not IS_EMULATOR:
         raise NotApplicable("it wants keys that are made beforehand")
     name = bench.queue()
-    replaced = {"SharedAccessKeyName": "listen", "SharedAccessKey": "LISTEN_KEY"}
-    parts = [p.split("=", 1) for p in CONNECTION_STRING.split(";") if p]
-    limited = ";".join(f"{key}={replaced.get(key, value)}" for key, value in parts)
-    with ServiceBusClient.from_connection_string(limited, retry_total=0) as client:
+    with client_with(SharedAccessKeyName="listen", SharedAccessKey="LISTEN_KEY") as client:
         sender = bench.keep(client.get_queue_sender(name))
         refused(lambda: send(sender, "a"))
         send(bench.sender(name), "b")
         with client.get_queue_receiver(name) as receiver:
             check_equal(body(receive(receiver)[0]), b"b", "listening is allowed")
+
+
+@case("entity-key")
+def _(bench):
+    if not IS_EMULATOR:
+        raise NotApplicable("it wants keys that are made beforehand")
+    own, other = bench.queue(name="own-queue"), bench.queue()
+    parts = {"SharedAccessKeyName": "own", "SharedAccessKey": "OWN_KEY", "EntityPath": own}
+    with client_with(**parts) as client:
+        send(bench.keep(client.get_queue_sender(own)), "a")
+        receiver = bench.keep(client.get_queue_receiver(own))
+        refused(lambda: receive(receiver))
+    with client_with(**{**parts, "EntityPath": other}) as client:
+        sender = bench.keep(client.get_queue_sender(other))
+        refused(lambda: send(sender, "b"))
 
 
 # --- connections ---

@@ -107,8 +107,8 @@ class Bench:
         except Exception:  # pylint: disable=broad-except
             pass
 
-    def queue(self, **options):
-        name = f"q-{uuid.uuid4().hex[:12]}"
+    def queue(self, name=None, **options):
+        name = name or f"q-{uuid.uuid4().hex[:12]}"
         self.admin.create_queue(name, **options)
         self.queues.append(name)
         return name

@@ -319,13 +319,15 @@ impl Connection {
                 frame::put_sasl_mechanisms(&mut self.cx.out, &SASL_MECHANISMS);
                 self.phase = Phase::Sasl;
             }
-            (AMQP_HEADER, true) => {
+            // JavaScript leaves SASL out when it was given a token instead of a key. Nothing is lost: who
+            // the peer is, it tells `$cbs`.
+            (AMQP_HEADER, _) => {
                 self.cx.out.extend_from_slice(&AMQP_HEADER);
                 self.phase = Phase::Open;
             }
             // Part 2, section 2.2: answer with what we would accept, then close.
             (_, false) => {
-                tracing::debug!(?header, "protocol refused: SASL comes first");
+                tracing::debug!(?header, "protocol refused");
                 self.cx.out.extend_from_slice(&SASL_HEADER);
                 self.finish();
             }

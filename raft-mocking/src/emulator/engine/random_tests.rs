@@ -7,9 +7,12 @@ use proptest::prelude::*;
 use super::tests::{Peer, START};
 use super::{FRAME_BYTES_MAX, OUTPUT_BYTES_MAX};
 use crate::broker::{BusMessage, QueueOptions, SubscriptionOptions};
+use crate::emulator::amqp::frame::{FrameKind, put_frame};
 use crate::emulator::amqp::message;
 use crate::emulator::amqp::outcome::{AmqpError, Outcome};
-use crate::emulator::amqp::performative::{Attach, Detach, Disposition, Flow, Transfer};
+use crate::emulator::amqp::performative::{
+    Attach, Detach, Disposition, Flow, Transfer, put_ending,
+};
 use crate::emulator::amqp::value::{Value, put_described_list, put_value};
 use std::time::Duration;
 
@@ -187,6 +190,43 @@ fn request(operation: &str, number: i64) -> Bytes {
     put_value(&mut out, &described(0x74, Value::Map(properties)));
     put_value(&mut out, &described(0x77, Value::Map(body)));
     out.freeze()
+}
+
+proptest! {
+    #[test]
+    fn garbage_never_panics(chunks in vec(vec(any::<u8>(), 0..200), 1..8), is_opened in any::<bool>()) {
+        let mut peer = if is_opened { Peer::opened(false) } else { Peer::new(true) };
+        for chunk in chunks {
+            peer.write(&chunk);
+            peer.take_output();
+        }
+    }
+
+    #[test]
+    fn mutated_conversations_never_panic(
+        mutations in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut conversation = BytesMut::new();
+        let mut terminus = BytesMut::new();
+        put_described_list(&mut terminus, 0x28, 1, |out| put_value(out, &"t/Subscriptions/s".into()));
+        let attach = Attach { is_receiver: true, source: Some(terminus.freeze()), ..Attach::default() };
+        let flow = Flow { handle: Some(0), link_credit: Some(9), incoming_window: 9, ..Flow::default() };
+        let outcome = Some(Outcome::Accepted);
+        let disposition = Disposition { is_receiver: true, first: 0, last: 2, settled: false, outcome };
+        let detach = Detach { handle: 0, closed: true, error: None };
+        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| attach.encode(out));
+        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| flow.encode(out));
+        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| disposition.encode(out));
+        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| detach.encode(out));
+        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| put_ending(out, 0x17, None));
+        for (place, byte) in mutations {
+            let place = place.index(conversation.len());
+            conversation[place] = byte;
+        }
+        let mut peer = Peer::opened(false);
+        peer.publish(3);
+        peer.write(&conversation);
+    }
 }
 
 proptest! {

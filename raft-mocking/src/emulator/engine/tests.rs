@@ -5,8 +5,6 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use proptest::collection::vec;
-use proptest::prelude::*;
 
 use super::{Connection, FRAME_BYTES_MAX, OUTPUT_BYTES_MAX, Settings};
 use crate::broker::{BrokerConfig, BusMessage, SubscriptionOptions};
@@ -32,7 +30,7 @@ pub(super) struct Peer {
 pub(super) const START: Duration = Duration::from_secs(1_000);
 
 impl Peer {
-    fn new(is_checking: bool) -> Self {
+    pub(super) fn new(is_checking: bool) -> Self {
         let bus = Bus::with_config(BrokerConfig::default(), START);
         bus.create_topic("t", Default::default()).unwrap();
         let lock_duration = Duration::from_secs(10);
@@ -78,7 +76,7 @@ impl Peer {
         assert!(matches!(self.frames()[..], [Performative::Begin(_)]));
     }
 
-    fn write(&mut self, bytes: &[u8]) {
+    pub(super) fn write(&mut self, bytes: &[u8]) {
         let mut input = BytesMut::from(bytes);
         self.connection.read(self.now, &mut input);
         self.connection.pump(self.now);
@@ -166,7 +164,7 @@ impl Peer {
         frames
     }
 
-    fn publish(&mut self, count: usize) {
+    pub(super) fn publish(&mut self, count: usize) {
         for number in 0..count {
             self.bus.publish("t", BusMessage::new(format!("{number}"))).unwrap();
         }
@@ -215,13 +213,31 @@ fn transfers(frames: &[Performative]) -> usize {
 }
 
 #[test]
-fn amqp_without_sasl_is_answered_with_the_sasl_header() {
-    for header in [AMQP_HEADER, *b"AMQP\x02\x01\x00\x00", *b"AMQP\x00\x00\x09\x01"] {
+fn unknown_protocol_is_answered_with_the_sasl_header() {
+    for header in [*b"AMQP\x02\x01\x00\x00", *b"AMQP\x00\x00\x09\x01"] {
         let mut peer = Peer::new(true);
         peer.write(&header);
         assert_eq!(&peer.take_output()[..], SASL_HEADER);
         assert!(peer.connection.is_closed());
     }
+}
+
+#[test]
+fn peer_without_sasl_is_nobody_until_it_puts_a_token() {
+    let mut peer = Peer::new(true);
+    peer.write(&AMQP_HEADER);
+    assert_eq!(&peer.take_output()[..], AMQP_HEADER);
+    peer.send(0, |out| Open::default().encode(out));
+    assert!(matches!(peer.frames()[..], [Performative::Open(_)]));
+    peer.begin(0, 1_000);
+    peer.attach(0, false, "t", true);
+    assert_eq!(detach_condition(&peer.frames()), "amqp:unauthorized-access");
+    peer.attach(8, true, "$cbs", true);
+    peer.attach(9, false, "$cbs", false);
+    peer.put_token(0, "sb://localhost/t", 2_000);
+    peer.frames();
+    peer.attach(1, false, "t", true);
+    assert!(matches!(peer.frames()[..], [Performative::Attach(_), Performative::Flow(_)]));
 }
 
 #[test]
@@ -656,41 +672,4 @@ fn deferred_message_is_answered_and_set_aside() {
     assert_eq!(answer.outcome, Some(modified(true)));
     let mut receiver = peer.bus.receiver("t", "s").unwrap();
     assert!(receiver.try_receive().unwrap().is_none(), "it is received by its number only");
-}
-
-proptest! {
-    #[test]
-    fn garbage_never_panics(chunks in vec(vec(any::<u8>(), 0..200), 1..8), is_opened in any::<bool>()) {
-        let mut peer = if is_opened { Peer::opened(false) } else { Peer::new(true) };
-        for chunk in chunks {
-            peer.write(&chunk);
-            peer.take_output();
-        }
-    }
-
-    #[test]
-    fn mutated_conversations_never_panic(
-        mutations in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-    ) {
-        let mut conversation = BytesMut::new();
-        let mut terminus = BytesMut::new();
-        put_described_list(&mut terminus, 0x28, 1, |out| put_value(out, &"t/Subscriptions/s".into()));
-        let attach = Attach { is_receiver: true, source: Some(terminus.freeze()), ..Attach::default() };
-        let flow = Flow { handle: Some(0), link_credit: Some(9), incoming_window: 9, ..Flow::default() };
-        let outcome = Some(Outcome::Accepted);
-        let disposition = Disposition { is_receiver: true, first: 0, last: 2, settled: false, outcome };
-        let detach = Detach { handle: 0, closed: true, error: None };
-        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| attach.encode(out));
-        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| flow.encode(out));
-        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| disposition.encode(out));
-        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| detach.encode(out));
-        put_frame(&mut conversation, FrameKind::Amqp, 0, |out| put_ending(out, 0x17, None));
-        for (place, byte) in mutations {
-            let place = place.index(conversation.len());
-            conversation[place] = byte;
-        }
-        let mut peer = Peer::opened(false);
-        peer.publish(3);
-        peer.write(&conversation);
-    }
 }
