@@ -17,7 +17,9 @@ pub(crate) enum Outcome {
         /// Application properties to set, as the service reads them.
         annotations: Vec<(Value, Value)>,
     },
-    /// Received, transactional, or a state we do not know: nothing is decided yet.
+    /// To be decided by a transaction.
+    Transactional,
+    /// Received, or a state we do not know: nothing is decided yet.
     Other,
 }
 
@@ -47,6 +49,7 @@ impl Outcome {
                     annotations,
                 }
             }
+            (Some(0x34), _) | (_, Some("amqp:transactional-state:list")) => Self::Transactional,
             _ => Self::Other,
         })
     }
@@ -65,7 +68,7 @@ impl Outcome {
                     value::put_value(out, &Value::Bool(*undeliverable_here));
                 });
             }
-            Self::Other => value::put_value(out, &Value::Null),
+            Self::Transactional | Self::Other => value::put_value(out, &Value::Null),
         }
     }
 }

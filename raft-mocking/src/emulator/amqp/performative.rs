@@ -185,6 +185,8 @@ pub(crate) struct Attach {
     pub(crate) source_address: Option<String>,
     pub(crate) target_address: Option<String>,
     pub(crate) is_dynamic: bool,
+    /// The target is a coordinator of transactions.
+    pub(crate) is_coordinator: bool,
     /// The session of the entity that the receiver asks for, if it asks for any: `Some(None)` is the
     /// next one that is free.
     pub(crate) session: Option<Option<String>>,
@@ -227,6 +229,9 @@ impl Attach {
             is_dynamic: [&source, &target]
                 .into_iter()
                 .any(|terminus| terminus_item(terminus, 4) == Some(&Value::Bool(true))),
+            is_coordinator: matches!(&target, Value::Described(described)
+                if described.0.as_u64() == Some(0x30)
+                    || described.0.as_text() == Some("amqp:coordinator:list")),
             session: session_filter(&source),
             timeout_ms: map_item(&properties, "com.microsoft:timeout").and_then(Value::as_u64),
             properties: Vec::new(),
@@ -363,6 +368,8 @@ pub(crate) struct Transfer {
     pub(crate) settled: Option<bool>,
     pub(crate) more: bool,
     pub(crate) aborted: bool,
+    /// The delivery is part of a transaction; we never say so.
+    pub(crate) is_transactional: bool,
 }
 
 impl Transfer {
@@ -376,9 +383,17 @@ impl Transfer {
         let message_format = fields.uint()?;
         let settled = fields.bool()?;
         let more = fields.bool()?.unwrap_or(false);
-        let (_rcv_settle_mode, _state, _resume) = (fields.next(), fields.next(), fields.next());
-        let aborted = fields.bool()?.unwrap_or(false);
-        Ok(Self { handle, delivery_id, delivery_tag, message_format, settled, more, aborted })
+        let (_rcv_settle_mode, state, _resume) = (fields.next(), fields.next(), fields.next());
+        Ok(Self {
+            handle,
+            delivery_id,
+            delivery_tag,
+            message_format,
+            settled,
+            more,
+            aborted: fields.bool()?.unwrap_or(false),
+            is_transactional: Outcome::from_value(&state) == Some(Outcome::Transactional),
+        })
     }
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {

@@ -20,6 +20,7 @@ pub(super) const MESSAGE_SIZE: &str = "amqp:link:message-size-exceeded";
 pub(super) const TRANSFER_LIMIT: &str = "amqp:link:transfer-limit-exceeded";
 pub(super) const HANDLE_IN_USE: &str = "amqp:session:handle-in-use";
 pub(super) const UNATTACHED_HANDLE: &str = "amqp:session:unattached-handle";
+pub(super) const UNKNOWN_TRANSACTION: &str = "amqp:transaction:unknown-id";
 const UNAUTHORIZED: &str = "amqp:unauthorized-access";
 const NOT_FOUND: &str = "amqp:not-found";
 const ARGUMENT_ERROR: &str = "com.microsoft:argument-error";
@@ -58,6 +59,12 @@ impl Context {
              https://aka.ms/sbResourceMgrExceptions. {tracking}"
         );
         AmqpError::new(NOT_FOUND, description)
+    }
+
+    /// The error of what names a transaction: none can have been declared.
+    pub(super) fn no_transaction(&self) -> AmqpError {
+        let description = format!("There is no such transaction. {}", self.tracking());
+        AmqpError::new(UNKNOWN_TRANSACTION, description)
     }
 
     /// The error of a link for which no valid token was put.

@@ -43,6 +43,7 @@ pub(super) enum IncomingNode {
 pub(super) struct Delivery {
     pub(super) id: u32,
     pub(super) is_settled: bool,
+    is_transactional: bool,
     format: u32,
     /// Bytes that came, of which `data` holds none if they are too many.
     size: u64,
@@ -119,11 +120,21 @@ impl Incoming {
         self.credit -= 1;
         self.delivery_count = self.delivery_count.wrapping_add(1);
         let format = transfer.message_format.unwrap_or(0);
-        Ok(Delivery { id, is_settled: false, format, size: 0, data: BytesMut::with_capacity(size) })
+        Ok(Delivery {
+            id,
+            is_settled: false,
+            is_transactional: transfer.is_transactional,
+            format,
+            size: 0,
+            data: BytesMut::with_capacity(size),
+        })
     }
 
     /// Publishes a message, or the messages of a batch. `Err` is why it was rejected.
     pub(super) fn publish(&self, cx: &Context, delivery: Delivery) -> Result<(), AmqpError> {
+        if delivery.is_transactional {
+            return Err(cx.no_transaction());
+        }
         if delivery.size > delivery.data.len() as u64 {
             let description = format!(
                 "The received message (delivery-id:{}, size:{} bytes) exceeds the limit ({} bytes) \

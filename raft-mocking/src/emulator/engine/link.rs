@@ -41,11 +41,15 @@ impl Link {
             let description = format!("more than {} links", cx.settings.links_max);
             return Err(AmqpError::new(RESOURCE_LIMIT, description));
         }
+        if attach.is_coordinator {
+            let description = "Transactions are not supported by this emulator.";
+            return Err(AmqpError::new(NOT_IMPLEMENTED, description));
+        }
         let address =
             if attach.is_receiver { &attach.source_address } else { &attach.target_address };
         let Some(address) = address.as_deref().filter(|_| !attach.is_dynamic) else {
-            let description = "a link needs the address of an entity; transactions, anonymous and \
-                               dynamic nodes are not implemented";
+            let description = "a link needs the address of an entity; anonymous and dynamic nodes are \
+                               not implemented";
             return Err(AmqpError::new(NOT_IMPLEMENTED, description));
         };
         let path = sas::entity_address(address).to_owned();

@@ -12,6 +12,8 @@ mod incoming;
 mod link;
 mod outgoing;
 #[cfg(test)]
+mod peer;
+#[cfg(test)]
 mod random_tests;
 mod requests;
 mod rules;

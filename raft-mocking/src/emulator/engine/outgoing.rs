@@ -230,7 +230,7 @@ impl Outgoing {
                 message_format: is_first.then_some(0),
                 settled: Some(self.is_settled),
                 more: end < size,
-                aborted: false,
+                ..Transfer::default()
             };
             let Partial { head, bare, sent, .. } = &mut partial;
             cx.put_frame(channel, |out| {

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::tests::{Peer, START};
+use super::peer::{Peer, START};
 use super::{FRAME_BYTES_MAX, OUTPUT_BYTES_MAX};
 use crate::broker::{BusMessage, QueueOptions, SubscriptionOptions};
 use crate::emulator::amqp::frame::{FrameKind, put_frame};

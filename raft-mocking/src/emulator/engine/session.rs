@@ -595,7 +595,9 @@ fn settle_lock(cx: &mut Context, unsettled: &Unsettled, outcome: Outcome) -> Out
     let now = cx.now;
     let result = cx.bus.with_broker(|broker, _| match &outcome {
         Outcome::Accepted => broker.complete(now, queue, token),
-        Outcome::Released | Outcome::Other => broker.release(now, queue, token),
+        Outcome::Released | Outcome::Transactional | Outcome::Other => {
+            broker.release(now, queue, token)
+        }
         Outcome::Modified { undeliverable_here, annotations, .. } => {
             let properties = properties(annotations);
             // How clients defer a message.
@@ -618,6 +620,7 @@ fn settle_lock(cx: &mut Context, unsettled: &Unsettled, outcome: Outcome) -> Out
             Outcome::Rejected(Some(error))
         }
         (Err(error), _) => Outcome::Rejected(Some(cx.broker_error("", &error))),
+        (Ok(()), Outcome::Transactional) => Outcome::Rejected(Some(cx.no_transaction())),
         (Ok(()), Outcome::Rejected(_)) => Outcome::Rejected(None),
         (Ok(()), outcome) => outcome,
     }
