@@ -1,10 +1,11 @@
-//! `cargo xtask fuzz`: the fuzz targets of `raft-core` on stable, for a bounded time.
+//! `cargo xtask fuzz`: the fuzz targets of `raft-core` and of the emulator on stable, for a bounded time.
 //!
 //! Inputs that reach something new (a role, an input, an outcome that were not seen together before) are
 //! kept and changed further. A failure is shrunk, saved to a file, and printed with the command that
-//! replays it. `cargo fuzz` runs the same targets with the coverage of a nightly compiler.
+//! replays it. `cargo fuzz` runs those of `raft-core` with the coverage of a nightly compiler.
 
 mod mutate;
+mod subject;
 #[path = "../../raft-core/fuzz/targets/mod.rs"]
 mod targets;
 
@@ -17,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use self::mutate::{Dice, mutate, shrink};
+use self::subject::Subject;
 use self::targets::seen::Sight;
 use self::targets::{Seen, Target};
 
@@ -29,9 +31,9 @@ pub(crate) struct FuzzArgs {
     /// How long each target runs.
     #[arg(long, value_name = "N", default_value_t = 10)]
     seconds: u64,
-    /// Run only this target: step, frame, entry, snapshot or client.
-    #[arg(long, value_name = "NAME", value_parser = target_of)]
-    target: Option<Target>,
+    /// Run only this target: step, frame, entry, snapshot, client, amqp-frame or amqp-connection.
+    #[arg(long, value_name = "NAME", value_parser = subject_of)]
+    target: Option<Subject>,
     /// Chooses the inputs; the same seed makes the same ones in the same order.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -49,8 +51,8 @@ pub(crate) struct FuzzArgs {
     keep: bool,
 }
 
-fn target_of(name: &str) -> Result<Target, String> {
-    let found = Target::ALL.into_iter().find(|target| target.name() == name);
+fn subject_of(name: &str) -> Result<Subject, String> {
+    let found = Subject::all().find(|target| target.name() == name);
     found.ok_or_else(|| format!("there is no target {name}"))
 }
 
@@ -61,7 +63,7 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     if let (Some(target), Some(path)) = (args.target, &args.input) {
         return replay(target, path);
     }
-    for target in Target::ALL.into_iter().filter(|&t| args.target.is_none_or(|only| only == t)) {
+    for target in Subject::all().filter(|&t| args.target.is_none_or(|only| only == t)) {
         let mut fuzzer = Fuzzer::new(target, args.seed)?;
         let outcome = quietly(|| fuzzer.run(args));
         if args.keep {
@@ -91,7 +93,7 @@ pub(crate) fn run_briefly() -> Result<()> {
 }
 
 /// Runs one input with its steps in words.
-fn replay(target: Target, path: &Path) -> Result<()> {
+fn replay(target: Subject, path: &Path) -> Result<()> {
     let data = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut seen = Seen::with_trace();
     let result = catch_unwind(AssertUnwindSafe(|| target.run(&data, &mut seen)));
@@ -112,7 +114,7 @@ fn quietly<T>(run: impl FnOnce() -> T) -> T {
 }
 
 /// Runs one input; what it panics with, if it does.
-fn failure(target: Target, data: &[u8], seen: &mut Seen) -> Option<String> {
+fn failure(target: Subject, data: &[u8], seen: &mut Seen) -> Option<String> {
     let panic = catch_unwind(AssertUnwindSafe(|| target.run(data, seen))).err()?;
     let text = panic.downcast_ref::<String>().cloned();
     let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -120,7 +122,7 @@ fn failure(target: Target, data: &[u8], seen: &mut Seen) -> Option<String> {
 }
 
 struct Fuzzer {
-    target: Target,
+    target: Subject,
     dice: Dice,
     /// Inputs that reached something new, those of the corpus first.
     pool: Vec<Vec<u8>>,
@@ -132,8 +134,8 @@ struct Fuzzer {
 }
 
 impl Fuzzer {
-    fn new(target: Target, seed: u64) -> Result<Self> {
-        let folder = corpus(target);
+    fn new(target: Subject, seed: u64) -> Result<Self> {
+        let folder = target.corpus();
         let mut paths = Vec::new();
         if folder.is_dir() {
             for file in std::fs::read_dir(&folder)? {
@@ -165,8 +167,7 @@ impl Fuzzer {
             let data = self.pool[place].clone();
             self.execute(&data)?;
         }
-        // To read bytes takes a fraction of the time.
-        let factor = if self.target == Target::Step { 1 } else { 20 };
+        let factor = if self.target.is_quick() { 20 } else { 1 };
         let is_enough = |executions| args.executions.is_some_and(|max| executions / factor >= max);
         while started.elapsed() < limit && !is_enough(self.executions) {
             // What was found last leads further more often than not.
@@ -229,7 +230,7 @@ impl Fuzzer {
 
     /// Saves the inputs that reached something new, as short as they can be without losing it.
     fn keep(&self) -> Result<()> {
-        let folder = corpus(self.target);
+        let folder = self.target.corpus();
         std::fs::create_dir_all(&folder)?;
         let mut known: std::collections::BTreeSet<Sight> = std::collections::BTreeSet::new();
         for (place, data) in self.pool.iter().enumerate() {
@@ -300,15 +301,19 @@ impl Fuzzer {
 }
 
 /// What servers wrote while they were fuzzed themselves, for the targets that read it.
-fn samples(target: Target, dice: &mut Dice) -> Vec<Vec<u8>> {
+fn samples(target: Subject, dice: &mut Dice) -> Vec<Vec<u8>> {
     const COUNT: usize = 200;
+    let target = match target {
+        Subject::Core(target) => target,
+        Subject::Emulator(target) => return target.samples(),
+    };
     let mut samples: Vec<Vec<u8>> = Vec::new();
     let reads = matches!(target, Target::Frame | Target::Entry | Target::Snapshot);
     for _ in 0..if reads { 500 } else { 0 } {
         let mut data = Vec::new();
         (0..20).for_each(|_| mutate(dice, &mut data, &[]));
         let mut seen = Seen::with_samples();
-        if failure(Target::Step, &data, &mut seen).is_some() {
+        if failure(Subject::Core(Target::Step), &data, &mut seen).is_some() {
             // It is found again where it is looked for.
             continue;
         }
@@ -325,11 +330,6 @@ fn samples(target: Target, dice: &mut Dice) -> Vec<Vec<u8>> {
     }
     samples.truncate(COUNT);
     samples
-}
-
-/// Where the inputs of a target are kept; `cargo fuzz` reads and writes them there as well.
-fn corpus(target: Target) -> PathBuf {
-    crate::root().join("raft-core").join("fuzz").join("corpus").join(target.name())
 }
 
 /// FNV-1a: a name for an input.

@@ -10,6 +10,9 @@ mod amqp;
 mod config;
 mod control;
 mod engine;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod listener;
 mod management;
 mod sas;

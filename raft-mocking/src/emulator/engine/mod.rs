@@ -42,7 +42,7 @@ const PEER_FRAME_BYTES_MIN: u32 = 512;
 /// While more output than this waits, no further message is sent.
 const OUTPUT_BYTES_HIGH: usize = 128 * 1024;
 /// While more output than this waits, no further frame is read.
-const OUTPUT_BYTES_MAX: usize = 512 * 1024;
+pub(crate) const OUTPUT_BYTES_MAX: usize = 512 * 1024;
 /// The highest channel number, so at most 1,024 sessions.
 const CHANNEL_MAX: u16 = 1023;
 /// The highest handle of a session.
