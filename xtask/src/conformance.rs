@@ -1,5 +1,5 @@
 //! `cargo xtask conformance`: the official clients do everything they can, row by row, against the
-//! emulator or a real namespace.
+//! emulator or a real namespace; the bus in memory does the same rows as far as they apply.
 //!
 //! Guarantees: the clients come from their own registries, in the versions named here, into a folder
 //! below the target folder; every row is a case of each client, or says why it is none; one failed case
@@ -7,13 +7,14 @@
 //! Elsewhere:  the cases are in `xtask/conformance/`, the table in [`report`].
 
 mod clients;
+mod memory;
 mod report;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use raft_mocking::emulator::{Emulator, Rights};
 
-use self::clients::{Client, Namespace};
+use self::clients::{CaseResult, Client, Namespace};
 use self::report::Table;
 
 /// Where a real namespace is named.
@@ -85,7 +86,8 @@ pub(crate) const ROWS: &[(&str, &str)] = &[
   cargo xtask conformance --write
   SERVICE_BUS_CONNECTION_STRING='Endpoint=sb://…' cargo xtask conformance
 
-The clients are installed below the target folder, by pip and npm.")]
+The clients are installed below the target folder, by pip and npm. The client `memory` is the bus
+itself, without a network.")]
 pub(crate) struct ConformanceArgs {
     /// Run only this client; may be repeated.
     #[arg(long = "client", value_name = "CLIENT", value_enum)]
@@ -106,6 +108,8 @@ pub(crate) struct ConformanceArgs {
 pub(crate) enum Kind {
     Python,
     Node,
+    /// The bus itself, without a network.
+    Memory,
 }
 
 pub(crate) fn run(args: &ConformanceArgs) -> Result<()> {
@@ -145,17 +149,22 @@ fn run_clients(args: &ConformanceArgs, clients: &[&Client]) -> Result<()> {
     };
     let mut table = Table::new(&rows);
     for client in clients {
-        let installed =
-            client.install().with_context(|| format!("cannot install {}", client.title()))?;
         let ids: Vec<_> = rows.iter().map(|(id, _)| *id).collect();
-        client.run(&installed, &namespace, &ids, |result| {
+        let mut tell = |result: CaseResult| {
             if args.json {
                 println!("{}", result.to_json(client));
             } else {
                 eprintln!("{}", result.line(client));
             }
             table.add(client, result);
-        })?;
+        };
+        if client.kind == Kind::Memory {
+            memory::run(&ids, tell);
+            continue;
+        }
+        let installed =
+            client.install().with_context(|| format!("cannot install {}", client.title()))?;
+        client.run(&installed, &namespace, &ids, &mut tell)?;
     }
     if let Some(emulator) = emulator {
         runtime.block_on(emulator.shutdown());

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use raft_mocking::emulator::Emulator;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Kind;
 
-/// One official client in one version.
+/// One official client in one version, or the bus in memory, which has none.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) kind: Kind,
@@ -23,6 +24,7 @@ pub(crate) const ALL: &[Client] = &[
     Client { kind: Kind::Python, version: "7.15.0" },
     Client { kind: Kind::Python, version: "7.14.3" },
     Client { kind: Kind::Node, version: "7.9.5" },
+    Client { kind: Kind::Memory, version: "" },
 ];
 
 /// What the clients talk to.
@@ -89,6 +91,16 @@ pub(crate) enum Outcome {
 }
 
 impl CaseResult {
+    /// What became of a case that ran in this process: nothing, or why it is none, or why it failed.
+    pub(crate) fn new(case: &str, result: Result<Option<&str>>, elapsed: Duration) -> Self {
+        let (outcome, detail) = match result {
+            Ok(None) => (Outcome::Pass, String::new()),
+            Ok(Some(why)) => (Outcome::NotApplicable, why.to_owned()),
+            Err(error) => (Outcome::Fail, format!("{error:#}")),
+        };
+        Self { case: case.to_owned(), outcome, detail, seconds: elapsed.as_secs_f64() }
+    }
+
     fn from_json(line: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(line).ok()?;
         let outcome = match value["result"].as_str()? {
@@ -131,6 +143,7 @@ impl Client {
         match self.kind {
             Kind::Python => format!("Python {}", self.version),
             Kind::Node => format!("Node {}", self.version),
+            Kind::Memory => "In memory".to_owned(),
         }
     }
 
@@ -142,6 +155,7 @@ impl Client {
         let name = match self.kind {
             Kind::Python => "python",
             Kind::Node => "node",
+            Kind::Memory => bail!("there is nothing to install"),
         };
         let folder = target.join("conformance").join(name).join(self.version);
         // Made last, so that half an installation is none.
@@ -166,6 +180,7 @@ impl Client {
                 npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]);
                 execute(npm.arg(&folder).args([&package, "ws@8"]))?;
             }
+            Kind::Memory => {}
         }
         std::fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))?;
         Ok(folder)
@@ -201,6 +216,7 @@ impl Client {
                 command.arg(installed.join("cases.mjs"));
                 command
             }
+            Kind::Memory => bail!("it is no program"),
         };
         namespace.tell(&mut command, installed)?;
         let mut child = command
