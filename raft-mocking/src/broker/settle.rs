@@ -227,20 +227,17 @@ impl Broker {
         let Some(dead_letter) = entry.dead_letter else { return };
         let path = entry.path.clone();
         let forward_to = entry.options.forward_dead_letters_to.clone();
-        let message = explained(&stored.message.whole(), reason, description);
-        stored.message = Resting::Whole(Arc::new(message));
-        stored.origin = Some(Arc::new(Origin {
-            dead_letter_source: Some(path.clone()),
-            sequence_number: stored.sequence_number,
-        }));
-        // Nothing expires in a dead-letter queue.
-        stored.expires_at = None;
+        explain(&mut stored, &path, reason, description);
         if let Some(target) = forward_to {
             let Stored { sequence_number, hops, origin, message, .. } = stored;
             let message = message.whole();
             let arrival = Arrival { time_to_live: None, hops, origin, message };
             return self.forward(now, dead_letter, &path, &target, sequence_number, arrival);
         }
+        self.lay(dead_letter, stored);
+    }
+
+    fn lay(&mut self, dead_letter: QueueId, stored: Stored) {
         if let Some(entry) = self.queues.get_mut(&dead_letter) {
             entry.queue.push_moved(stored);
             self.wake(dead_letter);
@@ -259,20 +256,17 @@ impl Broker {
         let Some(entry) = self.queues.get_mut(&queue) else { return };
         // A dead-letter queue that cannot forward keeps the message itself.
         let dead_letter = entry.dead_letter.unwrap_or(queue);
-        let (sequence_number, path) = (entry.queue.next_sequence_number(), entry.path.clone());
-        let stored = Stored {
-            sequence_number,
+        let mut stored = Stored {
+            sequence_number: entry.queue.next_sequence_number(),
             enqueued_time: now,
             expires_at: None,
             delivery_count: 0,
             hops: 0,
-            origin: Some(Arc::new(Origin { dead_letter_source: Some(path), sequence_number })),
-            message: Resting::Whole(Arc::new(explained(&message, Some(reason), Some(description)))),
+            origin: None,
+            message: Resting::Whole(message),
         };
-        if let Some(entry) = self.queues.get_mut(&dead_letter) {
-            entry.queue.push_moved(stored);
-            self.wake(dead_letter);
-        }
+        explain(&mut stored, &entry.path, Some(reason), Some(description));
+        self.lay(dead_letter, stored);
     }
 
     /// Keeps a message that could not be forwarded.
@@ -289,8 +283,9 @@ impl Broker {
     }
 }
 
-fn explained(message: &BusMessage, reason: Option<&str>, description: Option<&str>) -> BusMessage {
-    let mut message = message.clone();
+/// Has a message say why it is in a dead-letter queue, and from where. Nothing expires there.
+fn explain(stored: &mut Stored, path: &str, reason: Option<&str>, description: Option<&str>) {
+    let mut message = BusMessage::clone(&stored.message.whole());
     for (name, text) in [(REASON, reason), (DESCRIPTION, description)] {
         if let Some(text) = text {
             let text: String = text.chars().take(REASON_LENGTH_MAX).collect();
@@ -298,7 +293,11 @@ fn explained(message: &BusMessage, reason: Option<&str>, description: Option<&st
             message.is_changed = true;
         }
     }
-    message
+    stored.message = Resting::Whole(Arc::new(message));
+    let sequence_number = stored.sequence_number;
+    let dead_letter_source = Some(path.to_owned());
+    stored.origin = Some(Arc::new(Origin { dead_letter_source, sequence_number }));
+    stored.expires_at = None;
 }
 
 fn set_properties(bytes: &mut u64, stored: &mut Stored, properties: Properties) {
