@@ -167,6 +167,8 @@ fn malformed_config_is_refused_with_its_line() {
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("Config.json");
     let table = [
+        ("\n[]", "line 2: "),
+        ("{\"UserConfig\":\n7}", "line 2: invalid type: integer `7`, expected an object with"),
         ("{\n \"UserConfig\": {\n  \"Namespaces\": [{]\n }}", "line 3"),
         (
             "{\"UserConfig\": {\"Namespaces\": [{\"Name\": \"n\",\n\"Queues\": [{\"Name\": \"q\",\n\
@@ -206,8 +208,9 @@ fn bill_is_printed_at_the_end_and_every_flag_has_its_variable() {
         ("LATENCY", "1..2"),
         ("EXPIRE_TOKENS_EVERY", "0.5"),
         ("KEYS", "a=b:Listen@one;c=d"),
-        ("FULL", "true"),
-        ("BILL", "true"),
+        ("FULL", "1"),
+        ("BUSY", "off"),
+        ("BILL", "yes"),
     ] {
         command.env(format!("SERVICE_BUS_EMULATOR_{name}"), value);
     }

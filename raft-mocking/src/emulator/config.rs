@@ -66,13 +66,13 @@ pub enum ConfigError {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", expecting = "an object with \"UserConfig\"")]
 struct Document {
     user_config: UserConfig,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", expecting = "an object with \"Namespaces\"")]
 struct UserConfig {
     namespaces: Vec<Namespace>,
     /// Where Microsoft's emulator writes its log; ours goes to standard error.
@@ -81,7 +81,7 @@ struct UserConfig {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields, expecting = "the object of a namespace")]
 struct Namespace {
     #[serde(rename = "Name")]
     _name: String,
@@ -92,7 +92,7 @@ struct Namespace {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields, expecting = "the object of a queue")]
 struct Queue {
     name: String,
     #[serde(default)]
@@ -100,7 +100,7 @@ struct Queue {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields, expecting = "the object of a topic")]
 struct Topic {
     name: String,
     #[serde(default)]
@@ -110,7 +110,7 @@ struct Topic {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields, expecting = "the object of a subscription")]
 struct Subscription {
     name: String,
     #[serde(default)]
@@ -121,7 +121,12 @@ struct Subscription {
 
 /// Those of queues, topics and subscriptions alike.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
+#[serde(
+    rename_all = "PascalCase",
+    deny_unknown_fields,
+    default,
+    expecting = "an object of properties"
+)]
 struct Properties {
     #[serde(deserialize_with = "duration")]
     auto_delete_on_idle: Option<Duration>,

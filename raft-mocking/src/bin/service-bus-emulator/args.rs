@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use raft_mocking::broker::Faults;
 use raft_mocking::emulator::Rights;
 
@@ -125,7 +126,12 @@ impl Args {
         let command = Self::command().mut_args(|arg| {
             let variable = format!("{PREFIX}{}", arg.get_id().as_str().to_ascii_uppercase());
             // Once for each flag, and for as long as the process runs.
-            arg.env(&*variable.leak())
+            let arg = arg.env(&*variable.leak());
+            // In a variable people write 1 or yes as well.
+            match arg.get_action() {
+                ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+                _ => arg,
+            }
         });
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use raft_mocking::broker::{BrokerConfig, Meter, Tally};
-use raft_mocking::emulator::{Config, Emulator, EmulatorError};
+use raft_mocking::emulator::{Config, ConfigError, Emulator, EmulatorError};
 use tokio::time::{Instant, interval_at};
 use tracing_subscriber::EnvFilter;
 
@@ -49,8 +49,11 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         };
     }
     if let Some(path) = &args.config {
-        let config = Config::from_file(path);
-        builder = builder.config(config.with_context(|| path.display().to_string())?);
+        builder = builder.config(match Config::from_file(path) {
+            // It names the file itself.
+            Err(error @ ConfigError::Read { .. }) => return Err(error.into()),
+            config => config.with_context(|| path.display().to_string())?,
+        });
     }
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
         builder = builder.tls_files(certificate, key);
