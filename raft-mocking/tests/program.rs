@@ -55,6 +55,19 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
+fn key_is_shown_neither_when_it_is_wrong_nor_in_the_help() {
+    for text in ["name=SECRET:Write", "=SECRET", "SECRET", "name=SECRET:Listen@"] {
+        for mut command in [program(&["--key", text]), program(&[]), program(&["--help"])] {
+            command.env("SERVICE_BUS_EMULATOR_KEYS", text);
+            let Output { status, stdout, stderr } = command.output().unwrap();
+            let shown = String::from_utf8([stdout, stderr].concat()).unwrap();
+            assert!(!shown.contains("SECRET"), "{shown}");
+            assert!(status.success() || shown.contains("'--key' is invalid"), "{shown}");
+        }
+    }
+}
+
+#[test]
 fn help_has_examples() {
     let help = output(&["--help"]);
     assert!(help.status.success());

@@ -1,5 +1,6 @@
 //! Flags, and what they stand for. Each has an environment variable, [`PREFIX`] and its field's name.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
+use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use raft_mocking::broker::Faults;
 use raft_mocking::emulator::Rights;
@@ -56,8 +58,13 @@ pub(crate) struct Args {
     pub(crate) no_check_keys: bool,
     /// One more key, with what it allows (Send, Listen, Manage) and where; may be repeated (in the
     /// variable: with ';')
-    #[arg(long = "key", value_name = "NAME=KEY[:RIGHT,RIGHT][@ENTITY]", value_delimiter = ';')]
-    pub(crate) keys: Vec<KeyArg>,
+    #[arg(
+        long = "key",
+        value_name = "NAME=KEY[:RIGHT,RIGHT][@ENTITY]",
+        value_delimiter = ';',
+        hide_env_values = true
+    )]
+    keys: Vec<Secret>,
     /// Certificate for TLS, in PEM; without it one is made
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
@@ -133,7 +140,18 @@ impl Args {
                 _ => arg,
             }
         });
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+        let args = Self::from_arg_matches(&command.get_matches());
+        let args = args.unwrap_or_else(|error| error.exit());
+        if let Err(reason) = args.keys() {
+            let error = format!("a value of '--key' is invalid: {reason}");
+            Self::command().error(ErrorKind::ValueValidation, error).exit();
+        }
+        args
+    }
+
+    /// The keys that were given, or why one of them is none; the reason shows no key.
+    pub(crate) fn keys(&self) -> Result<Vec<KeyArg>, String> {
+        self.keys.iter().map(|Secret(text)| text.parse()).collect()
     }
 
     pub(crate) fn faults(&self) -> Faults {
@@ -191,6 +209,24 @@ fn period(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) if (0.001..=1e6).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         _ => Err(wrong.to_owned()),
+    }
+}
+
+/// A text that is not shown, not even if it is wrong.
+#[derive(Clone)]
+struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl FromStr for Secret {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
     }
 }
 

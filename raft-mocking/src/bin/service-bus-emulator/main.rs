@@ -42,10 +42,10 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         .admin_port(args.admin_port)
         .broker(broker)
         .check_keys(!args.no_check_keys);
-    for KeyArg { name, key, rights, entity } in &args.keys {
+    for KeyArg { name, key, rights, entity } in args.keys().map_err(anyhow::Error::msg)? {
         builder = match entity {
-            Some(entity) => builder.key_of_entity(entity, name, key, *rights),
-            None => builder.key_with_rights(name, key, *rights),
+            Some(entity) => builder.key_of_entity(entity, name, key, rights),
+            None => builder.key_with_rights(name, key, rights),
         };
     }
     if let Some(path) = &args.config {
