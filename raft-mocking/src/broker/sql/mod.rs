@@ -4,6 +4,7 @@
 //!             the mistake; evaluation never panics; recursion is bounded when the text is read.
 //! Elsewhere:  which message a rule is asked about is in [`super::filter`].
 //!
+//! A whole number is 64 bits wide, as in the service: what `SET` gives a property is a long.
 //! A property that a message does not have is *unknown*; so is whatever is computed from it. A message
 //! passes if the expression is true, which unknown is not.
 

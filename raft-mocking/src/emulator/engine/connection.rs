@@ -94,6 +94,7 @@ impl Connection {
             plain: None,
             held_sessions: BTreeMap::new(),
             link_count: 0,
+            handle_count: 0,
             partial_bytes: 0,
             is_pump_due: false,
         };

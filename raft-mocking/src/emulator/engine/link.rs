@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::error::{NOT_ALLOWED, NOT_IMPLEMENTED, RESOURCE_LIMIT};
+use super::error::{INVALID_FIELD, NOT_ALLOWED, NOT_IMPLEMENTED, RESOURCE_LIMIT};
 use super::incoming::{Incoming, IncomingNode};
 use super::outgoing::{Outgoing, OutgoingNode};
 use super::service::ServiceNode;
@@ -21,6 +21,8 @@ pub(super) const LISTEN: Rights = Rights { send: false, listen: true, manage: fa
 const ANY: Rights = Rights { send: true, listen: true, manage: false };
 /// How long a receiver waits for a session to become free, unless it says.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
+/// What an attach says that is kept for as long as its link.
+const ATTACH_BYTES_MAX: usize = 8 * 1024;
 /// The epoch of the service's ticks of 100 ns, in ticks before that of Unix.
 const TICKS_AT_UNIX_EPOCH: i64 = 621_355_968_000_000_000;
 
@@ -40,6 +42,11 @@ impl Link {
         if cx.link_count >= cx.settings.links_max {
             let description = format!("more than {} links", cx.settings.links_max);
             return Err(AmqpError::new(RESOURCE_LIMIT, description));
+        }
+        let parts = [&attach.source, &attach.target].into_iter().flatten();
+        if attach.name.len() + parts.map(Bytes::len).sum::<usize>() > ATTACH_BYTES_MAX {
+            let description = "the name, source and target of the link are too long";
+            return Err(AmqpError::new(INVALID_FIELD, description));
         }
         if attach.is_coordinator {
             let description = "Transactions are not supported by this emulator.";

@@ -92,6 +92,8 @@ struct Context {
     /// The sessions that links of this connection hold, by the names of the links.
     held_sessions: BTreeMap<String, HeldSession>,
     link_count: usize,
+    /// Those of links, and of what was a link until we detached it.
+    handle_count: usize,
     /// Bytes of messages that have not arrived completely.
     partial_bytes: usize,
     /// Some link may have something to send.

@@ -49,6 +49,9 @@ impl ServiceNode {
     }
 }
 
+/// The longest address of an entity, and more.
+const NAME_BYTES_MAX: usize = 1_024;
+
 fn put_token(cx: &mut Context, request: &Request) -> (i32, String) {
     if request.text("operation") != Some("put-token") {
         return (400, "The operation must be 'put-token'.".to_owned());
@@ -62,6 +65,9 @@ fn put_token(cx: &mut Context, request: &Request) -> (i32, String) {
     let Some(name) = request.text("name") else {
         return (400, "The request has no 'name'.".to_owned());
     };
+    if name.len() > NAME_BYTES_MAX {
+        return (400, "The 'name' is too long.".to_owned());
+    }
     let path = sas::entity_path(name);
     let token = request.body.as_ref().and_then(Value::as_text).unwrap_or_default();
     match cx.settings.keys.verify(token, &path, cx.now) {

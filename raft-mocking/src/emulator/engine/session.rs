@@ -22,6 +22,8 @@ use crate::emulator::amqp::value::Value;
 
 /// Locks one session may hold; a peer that never settles gets no more messages.
 const UNSETTLED_MAX: usize = 5_000;
+/// Handles of a connection beyond its links: of links that the peer has not detached yet as we have.
+const DETACHING_MAX: usize = 1_024;
 /// Transfer frames the peer may have under way.
 const INCOMING_WINDOW: u32 = 5_000;
 
@@ -76,7 +78,15 @@ impl Session {
     /// Gives back every lock and forgets every link.
     pub(super) fn release(&mut self, cx: &mut Context) {
         self.release_locks(cx, |_| true);
+        cx.handle_count -= self.links.len();
         mem::take(&mut self.links).values().for_each(|link| link.release(cx));
+    }
+
+    /// Gives a handle its link; returns the one that it had.
+    fn put_link(&mut self, cx: &mut Context, handle: u32, link: Link) -> Option<Link> {
+        let known = self.links.insert(handle, link);
+        cx.handle_count += usize::from(known.is_none());
+        known
     }
 
     // --- links ---
@@ -93,6 +103,11 @@ impl Session {
         }
         if self.links.get(&handle).is_some_and(|link| !matches!(link, Link::Detaching)) {
             return Err(Failure::session(HANDLE_IN_USE, format!("handle {handle} is in use")));
+        }
+        if cx.handle_count >= cx.settings.links_max + DETACHING_MAX {
+            let description =
+                "too many links were refused or detached, and not by the peer as well";
+            return Err(Failure::connection(RESOURCE_LIMIT, description));
         }
         self.flush_accepted(cx);
         let link = Link::attach(cx, &attach);
@@ -142,7 +157,7 @@ impl Session {
                     cx.put_frame(self.channel, |out| answer.encode(out));
                 }
                 let is_incoming = matches!(link, Link::Incoming(_));
-                self.links.insert(handle, link);
+                self.put_link(cx, handle, link);
                 if is_incoming {
                     self.put_flow(cx, Some(handle));
                 }
@@ -155,6 +170,7 @@ impl Session {
         let handle = detach.handle;
         self.flush_accepted(cx);
         let Some(link) = self.links.remove(&handle) else { return };
+        cx.handle_count -= 1;
         self.release_locks(cx, |unsettled| unsettled.handle == handle);
         link.release(cx);
         if !matches!(link, Link::Detaching) {
@@ -167,7 +183,7 @@ impl Session {
     /// Detaches a link for good and waits for the peer's detach.
     fn detach(&mut self, cx: &mut Context, handle: u32, error: Option<AmqpError>) {
         self.flush_accepted(cx);
-        let link = self.links.insert(handle, Link::Detaching);
+        let link = self.put_link(cx, handle, Link::Detaching);
         if let Some(link) = &link {
             self.answer_waiting(cx, link);
         }

@@ -417,6 +417,29 @@ fn flood_of_links_is_bounded() {
 }
 
 #[test]
+fn flood_of_refused_links_is_bounded() {
+    let mut peer = Peer::opened(false);
+    peer.attach(0, true, &"q".repeat(10_000), true);
+    assert_eq!(detach_condition(&peer.frames()), "amqp:invalid-field");
+    let mut refused = 1;
+    for channel in 1..3 {
+        peer.begin(channel, 1_000);
+        for handle in 0..1_000 {
+            let attach = Attach { name: format!("{handle}"), handle, ..Attach::default() };
+            peer.send(channel, |out| attach.encode(out));
+            let frames = peer.frames();
+            if let [.., Performative::Close(_)] = frames[..] {
+                assert_eq!(close_error(&frames).condition, "amqp:resource-limit-exceeded");
+                assert_eq!(refused, 1_024 + 8);
+                return;
+            }
+            refused += 1;
+        }
+    }
+    panic!("{refused} links were refused, one by one");
+}
+
+#[test]
 fn reading_stops_while_the_output_waits() {
     let mut peer = Peer::opened(false);
     let mut input = BytesMut::new();
