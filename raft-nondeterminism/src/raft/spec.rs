@@ -12,6 +12,7 @@
 
 mod actions;
 mod broken;
+mod check_quorum;
 mod compare;
 mod disk;
 mod explain;
@@ -76,6 +77,7 @@ impl Refinement {
         let state = |_| State {
             matched: vec![Index::ZERO; servers + 1],
             reads: reads::Reads::of(servers),
+            answers: check_quorum::Answers::of(servers),
             ..State::default()
         };
         let mut this = Self { initial: vec![None; servers], ..Self::default() };

@@ -84,7 +84,11 @@ impl State {
     }
 
     /// BecomeLeader: a majority has voted for this candidate.
-    pub(super) fn become_leader(&mut self, configuration: &Configuration) -> Result<(), Broken> {
+    pub(super) fn become_leader(
+        &mut self,
+        now: Timestamp,
+        configuration: &Configuration,
+    ) -> Result<(), Broken> {
         let is_majority = is_majority(configuration, |voter| self.votes.contains(voter));
         if self.role != Role::Candidate || !is_majority {
             let did = format!("was elected in term {}", self.term);
@@ -96,6 +100,7 @@ impl State {
         self.first_index = self.log.last_index().next();
         (self.has_committed, self.has_handed_over) = (false, false);
         self.reads.lead();
+        self.answers.lead(now);
         Ok(())
     }
 
@@ -242,6 +247,7 @@ impl State {
         &mut self,
         follower: ServerId,
         response: &AppendEntriesResponse,
+        now: Timestamp,
     ) {
         if self.role != Role::Leader || response.term != self.term {
             return;
@@ -254,6 +260,7 @@ impl State {
             }
         }
         self.reads.answered(follower, response.round);
+        self.answers.heard(follower, now);
     }
 
     /// AdvanceCommitIndex: a majority holds the entry durably, and it is of this term.

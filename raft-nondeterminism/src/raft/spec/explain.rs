@@ -239,7 +239,7 @@ impl State {
                 reply
             }
             Message::AppendEntriesResponse(response) => {
-                self.handle_append_entries_response(from, response);
+                self.handle_append_entries_response(from, response, now);
                 self.confirm_reads(self.configuration(step.configurations));
                 return Ok(());
             }
@@ -252,6 +252,7 @@ impl State {
             Message::InstallSnapshotResponse(response) => {
                 if self.role == Role::Leader && response.term == self.term {
                     self.reads.answered(from, response.round);
+                    self.answers.heard(from, now);
                     self.confirm_reads(self.configuration(step.configurations));
                 }
                 return Ok(());
@@ -312,7 +313,13 @@ impl State {
         step.is_timed = true;
         let observed = &step.observed;
         if self.role == Role::Leader {
-            return Ok(());
+            let leads_on = (observed.role, observed.term) == (Role::Leader, self.term);
+            let is_judged = self.timer.is_over(step.now) && observed.term == self.term;
+            let configuration = self.configuration(step.configurations);
+            return match is_judged {
+                true => self.check_leading(step.now, leads_on, configuration),
+                false => Ok(()),
+            };
         }
         let is_candidate = observed.term > self.term;
         if !is_candidate && !step.hints.asks_for_pre_votes {
@@ -351,7 +358,7 @@ impl State {
         if self.role == Role::Candidate {
             self.count_own_vote();
             if step.hints.elected.get(step.elections) == Some(&self.term) {
-                self.become_leader(self.configuration(step.configurations))?;
+                self.become_leader(step.now, self.configuration(step.configurations))?;
                 step.elections += 1;
             }
         }
@@ -392,7 +399,12 @@ impl State {
             let index = self.log.last_index().next();
             if let Some(Payload::Configuration(new)) = log.entry(index).map(|entry| &entry.payload)
             {
-                self.check_change(index, new, step.configurations)?;
+                self.check_change(index, new, step.now, step.configurations)?;
+                for server in new.servers() {
+                    if !self.configuration(step.configurations).contains(server) {
+                        self.answers.joined(server, step.now);
+                    }
+                }
                 let id = step.configurations.id(new);
                 self.members.push((index, id));
             }

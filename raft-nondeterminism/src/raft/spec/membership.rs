@@ -4,7 +4,7 @@
 //!             leader that has committed an entry of its term (the flaw of 2015 in dissertation §4.1).
 //! Elsewhere:  both majorities are counted in `servers.rs`.
 
-use raft_core::{Configuration, Index, ServerId};
+use raft_core::{Configuration, Index, ServerId, Timestamp};
 
 use super::broken::{Action, Broken};
 use super::state::{Configurations, State};
@@ -15,6 +15,7 @@ impl State {
         &self,
         index: Index,
         new: &Configuration,
+        now: Timestamp,
         configurations: &Configurations,
     ) -> Result<(), Broken> {
         let (from, _) = self.latest();
@@ -61,6 +62,14 @@ impl State {
             return broken(&format!(
                 "the new voter {voter} is known to hold everything up to {} only",
                 self.matched_of(voter)
+            ));
+        }
+        let is_silent = |voter: &&ServerId| {
+            !old.is_voter(**voter) && **voter != self.id && !self.is_heard(**voter, now).1
+        };
+        if let Some(voter) = new.voters().iter().find(is_silent) {
+            return broken(&format!(
+                "the new voter {voter} has not answered for an election timeout"
             ));
         }
         Ok(())

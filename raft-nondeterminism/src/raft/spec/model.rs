@@ -160,7 +160,7 @@ impl Cluster {
             });
         }
         if state.role == Role::Candidate {
-            add(&|next| next.servers[place].become_leader(configuration).is_ok());
+            add(&|next| next.servers[place].become_leader(Timestamp::ZERO, configuration).is_ok());
         }
         if state.role == Role::Leader {
             if state.log.last_index().0 < bounds.entries {
@@ -257,7 +257,7 @@ impl Cluster {
             Said::Held { index } => {
                 let result = AppendEntriesResult::Success { match_index: Index(index.into()) };
                 let response = AppendEntriesResponse { term, round: Round::default(), result };
-                state.handle_append_entries_response(sender, &response);
+                state.handle_append_entries_response(sender, &response, Timestamp::ZERO);
                 None
             }
         };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use raft_core::{Config, Configuration, Index, LogId, ServerId, Term, Timestamp};
 
+use super::check_quorum::Answers;
 use super::disk::Disk;
 use super::reads::Reads;
 use super::servers::Servers;
@@ -44,6 +45,8 @@ pub(super) struct Settings {
     pub(super) check_quorum: bool,
     pub(super) lease_reads: bool,
     pub(super) is_synchronous: bool,
+    /// How long a leader waits for answers (dissertation §6.2).
+    pub(super) election_timeout_max: Duration,
     /// How long a voter protects the leader that it hears (dissertation §4.2.3).
     pub(super) protection: Duration,
     /// How long a leader trusts its clock after a round (dissertation §6.4.1).
@@ -61,6 +64,7 @@ impl From<&Config> for Settings {
             check_quorum: config.check_quorum,
             lease_reads: config.lease_reads,
             is_synchronous: config.synchronous_driver,
+            election_timeout_max: config.election_timeout_max,
             protection,
             lease: protection * (1000 - drift) / (1000 + drift),
             disk_stall_timeout: config.disk_stall_timeout,
@@ -143,6 +147,7 @@ pub(super) struct State {
     pub(super) timer: ElectionTimer,
     pub(super) arriving: Option<Arriving>,
     pub(super) reads: Reads,
+    pub(super) answers: Answers,
 }
 
 impl State {

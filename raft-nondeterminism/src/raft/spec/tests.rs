@@ -12,6 +12,7 @@ use raft_core::{
 
 use super::actions::Reply;
 use super::broken::{Action, Broken};
+use super::check_quorum::Answers;
 use super::disk::Image;
 use super::reads::Reads;
 use super::state::{Configurations, Role, Settings, State};
@@ -36,6 +37,7 @@ fn server(terms: &[u64]) -> Fixture {
         settings: Settings::from(&Config::new(S1, [S1])),
         matched: vec![Index::ZERO; 6],
         reads: Reads::of(5),
+        answers: Answers::of(5),
         members: vec![(Index::ZERO, configurations.id(&Arc::new(voters)))],
         ..State::default()
     };
@@ -62,7 +64,9 @@ fn leader(terms: &[u64]) -> Fixture {
     for voter in [S2, S3] {
         state.handle_vote_response(voter, &vote(state.term, true));
     }
-    state.become_leader(state.configuration(configurations)).expect("three of five are a majority");
+    state
+        .become_leader(NOW, state.configuration(configurations))
+        .expect("three of five are a majority");
     state.log.push(state.term);
     persist(state);
     fixture
@@ -117,7 +121,7 @@ fn a_vote_that_comes_twice_elects_nobody() {
     state.count_own_vote();
     state.handle_vote_response(S2, &vote(Term(1), true));
     state.handle_vote_response(S2, &vote(Term(1), true));
-    let (action, why) = refused(state.become_leader(state.configuration(&configurations)));
+    let (action, why) = refused(state.become_leader(NOW, state.configuration(&configurations)));
     assert_eq!(action, Action::BecomeLeader);
     assert_eq!(
         why,
@@ -125,7 +129,7 @@ fn a_vote_that_comes_twice_elects_nobody() {
          it, of voters s1 s2 s3 s4 s5"
     );
     state.handle_vote_response(S3, &vote(Term(1), true));
-    assert_eq!(state.become_leader(state.configuration(&configurations)), Ok(()));
+    assert_eq!(state.become_leader(NOW, state.configuration(&configurations)), Ok(()));
 }
 
 #[test]
@@ -138,11 +142,11 @@ fn refusals_late_votes_and_a_vote_that_is_not_durable_elect_nobody() {
     state.handle_vote_response(S3, &vote(Term(2), false));
     state.handle_vote_response(ServerId(4), &vote(Term(2), true));
     state.handle_vote_response(ServerId(5), &vote(Term(2), true));
-    let (_, why) = refused(state.become_leader(state.configuration(&configurations)));
+    let (_, why) = refused(state.become_leader(NOW, state.configuration(&configurations)));
     assert!(why.contains("only s4 s5 voted for it"), "{why}");
     persist(&mut state);
     state.count_own_vote();
-    assert_eq!(state.become_leader(state.configuration(&configurations)), Ok(()));
+    assert_eq!(state.become_leader(NOW, state.configuration(&configurations)), Ok(()));
 }
 
 #[test]
@@ -209,14 +213,14 @@ fn an_entry_of_an_older_term_is_not_committed_by_counting() {
     let Fixture { mut state, configurations } = leader(&[1, 1]);
     let term = state.term;
     for follower in [S2, S3] {
-        state.handle_append_entries_response(follower, &success(term, 2));
+        state.handle_append_entries_response(follower, &success(term, 2), NOW);
     }
     let configuration = state.configuration(&configurations);
     let (action, why) = refused(state.advance_commit_index(Index(2), configuration));
     assert_eq!(action, Action::AdvanceCommitIndex);
     assert!(why.ends_with("entry 2 is of term 1"), "{why}");
     for follower in [S2, S3] {
-        state.handle_append_entries_response(follower, &success(term, 3));
+        state.handle_append_entries_response(follower, &success(term, 3), NOW);
     }
     assert_eq!(state.advance_commit_index(Index(3), configuration), Ok(()));
 }
@@ -225,13 +229,13 @@ fn an_entry_of_an_older_term_is_not_committed_by_counting() {
 fn only_what_a_majority_holds_durably_in_this_term_is_committed() {
     let Fixture { mut state, configurations } = leader(&[1]);
     let (term, configuration) = (state.term, state.configuration(&configurations));
-    state.handle_append_entries_response(S2, &success(term, 2));
-    state.handle_append_entries_response(S2, &success(term, 2));
-    state.handle_append_entries_response(S3, &success(Term(1), 2));
+    state.handle_append_entries_response(S2, &success(term, 2), NOW);
+    state.handle_append_entries_response(S2, &success(term, 2), NOW);
+    state.handle_append_entries_response(S3, &success(Term(1), 2), NOW);
     let (_, why) = refused(state.advance_commit_index(Index(2), configuration));
     assert!(why.ends_with("of voters s1 s2 s3 s4 s5, s1 s2 is known to hold it durably"), "{why}");
     // Its own copy counts like any other: once it is durable.
-    state.handle_append_entries_response(S3, &success(term, 2));
+    state.handle_append_entries_response(S3, &success(term, 2), NOW);
     state.disk.durable.log.truncate(Index(1));
     state.disk.issue(NOW, &Save { number: SaveNumber(1), ..Save::default() });
     assert!(state.advance_commit_index(Index(2), configuration).is_err());
@@ -363,9 +367,33 @@ fn the_cluster_changes_one_step_at_a_time() {
         state.members = vec![(Index(2), configurations.id(&Arc::new(old.clone())))];
         state.commit = Index(if is_committed { 2 } else { 1 });
         state.has_committed = has_committed;
-        let found = state.check_change(Index(3), &new, &configurations);
+        let found = state.check_change(Index(3), &new, NOW, &configurations);
         assert_eq!(found.is_ok(), expected, "{new} after {old}: {found:?}");
     }
+}
+
+#[test]
+fn a_leader_that_no_majority_answers_gives_up_and_no_other_does() {
+    let Fixture { mut state, configurations } = leader(&[1]);
+    let patience = state.settings.election_timeout_max;
+    let (soon, late) = (NOW + patience / 2, NOW + patience);
+    for (answered, leads_on, expected) in [
+        (&[S2, S3][..], true, true),
+        (&[S2, S3], false, false),
+        (&[S2], true, false),
+        (&[S2], false, true),
+    ] {
+        state.answers.lead(NOW);
+        answered.iter().for_each(|&server| state.answers.heard(server, soon));
+        let configuration = state.configuration(&configurations);
+        let found = state.check_leading(late, leads_on, configuration);
+        assert_eq!(found.is_ok(), expected, "{answered:?} {leads_on} {found:?}");
+    }
+    state.settings.check_quorum = false;
+    state.answers.lead(NOW);
+    let configuration = state.configuration(&configurations);
+    assert!(state.check_leading(late, true, configuration).is_ok(), "nobody asks it to");
+    assert!(state.check_leading(late, false, configuration).is_err());
 }
 
 #[test]
@@ -379,7 +407,7 @@ fn a_learner_that_is_far_behind_does_not_become_a_voter() {
         state.settings.catch_up_entries_max = lag_max;
         state.set_matched(ServerId(4), Index(held));
         let new = Configuration::joint(abc.map(ServerId), [1, 2, 3, 4].map(ServerId), []);
-        let found = state.check_change(Index(3), &new, &configurations);
+        let found = state.check_change(Index(3), &new, NOW, &configurations);
         assert_eq!(found.is_ok(), expected, "{held} of 2 with {lag_max}: {found:?}");
     }
 }
@@ -390,7 +418,7 @@ fn a_read_is_served_only_after_a_majority_has_answered_a_later_round() {
     let (term, configuration) = (state.term, state.configuration(&configurations));
     let answer = |state: &mut State, follower, round| {
         let response = AppendEntriesResponse { round: Round(round), ..success(term, 2) };
-        state.handle_append_entries_response(follower, &response);
+        state.handle_append_entries_response(follower, &response, NOW);
         state.confirm_reads(configuration);
     };
     let read = ReadId(7);
@@ -427,7 +455,7 @@ fn a_lease_ends_with_its_time_and_with_a_transfer() {
         state.settings.lease_reads = lease_reads;
         state.reads.sent(Round(1), NOW);
         for follower in [S2, S3] {
-            state.handle_append_entries_response(follower, &success(term, 2));
+            state.handle_append_entries_response(follower, &success(term, 2), NOW);
         }
         state.confirm_reads(configuration);
         state.advance_commit_index(Index(2), configuration).expect("three of five hold it");
@@ -448,7 +476,7 @@ fn only_a_voter_that_has_everything_is_told_to_take_over_and_does_so_in_time() {
     let (action, why) = refused(state.check_timeout_now(S2, &request, configuration));
     assert_eq!(action, Action::TransferLeadership);
     assert!(why.ends_with("it does not know that server to have everything"), "{why}");
-    state.handle_append_entries_response(S2, &success(term, 2));
+    state.handle_append_entries_response(S2, &success(term, 2), NOW);
     assert_eq!(state.check_timeout_now(S2, &request, configuration), Ok(()));
     assert!(state.has_handed_over);
 

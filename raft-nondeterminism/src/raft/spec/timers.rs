@@ -35,6 +35,11 @@ impl ElectionTimer {
         *self = Self::default();
     }
 
+    /// True if it is due.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        self.fires_at.is_some_and(|fires_at| now >= fires_at)
+    }
+
     /// It fires then.
     pub(super) fn observe(&mut self, fires_at: Option<Timestamp>) {
         self.fires_at = fires_at;
