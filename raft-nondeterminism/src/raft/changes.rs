@@ -26,15 +26,18 @@ impl fmt::Display for Changes {
 
 /// Everything an operator may ask of a cluster with this configuration, when these servers are there:
 /// each server one step in or out, a learner for a voter, and all learners for as many voters. And what
-/// has to be refused: that a server votes that was no learner before.
+/// has to be refused: that a server votes that was no learner before, not even a moment ago.
 pub(crate) fn possible_changes(
     configuration: &Configuration,
     everyone: impl Iterator<Item = ServerId>,
 ) -> Vec<Changes> {
     use MembershipChange::{AddLearner, AddVoter, Demote, Remove};
     let strangers = everyone.filter(|&server| !configuration.contains(server));
-    let mut changes: Vec<_> =
-        strangers.flat_map(|server| [vec![AddLearner(server)], vec![AddVoter(server)]]).collect();
+    let of_stranger = |server| {
+        let at_once = vec![AddLearner(server), AddVoter(server)];
+        [vec![AddLearner(server)], vec![AddVoter(server)], at_once]
+    };
+    let mut changes: Vec<_> = strangers.flat_map(of_stranger).collect();
     let (voters, learners) = (configuration.voters(), configuration.learners());
     for &voter in voters {
         changes.extend([vec![Demote(voter)], vec![Remove(voter)]]);

@@ -519,11 +519,12 @@ impl World {
         }
     }
 
-    /// Whom the leader at this place may be asked to make leader; `None` is anyone.
+    /// Whom the leader at this place may be asked to make leader; `None` is anyone. Learners are among
+    /// them, and have to be refused.
     fn successors(&self, place: usize) -> Vec<Option<ServerId>> {
         let Some(leader) = self.hosts[place].leader() else { return Vec::new() };
-        let voters = leader.configuration().voters().iter().copied();
-        [None].into_iter().chain(voters.filter(|&id| id != leader.id()).map(Some)).collect()
+        let others = leader.configuration().servers().into_iter().filter(|&id| id != leader.id());
+        [None].into_iter().chain(others.map(Some)).collect()
     }
 
     /// Gives a server an input that it may refuse, after what has arrived.

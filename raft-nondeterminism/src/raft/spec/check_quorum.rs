@@ -2,7 +2,7 @@
 //! majority is none for long.
 //!
 //! Guarantees: a leader gives up when its heartbeat is due and no majority has answered for an election
-//!             timeout, or its disk is stalled, and for no other reason.
+//!             timeout, or its disk is stalled and others could lead, and for no other reason.
 //! Elsewhere:  who protects a leader meanwhile is `must_ignore` in `actions.rs`.
 
 use raft_core::{Configuration, ServerId, Timestamp};
@@ -68,6 +68,11 @@ impl State {
         (now < earliest + patience, now < latest + patience)
     }
 
+    /// When this server answered last, at the latest.
+    pub(super) fn answered_at(&self, server: ServerId) -> Timestamp {
+        self.answers.last(server).1
+    }
+
     /// A leader whose heartbeat is due leads on, or not.
     pub(super) fn check_leading(
         &self,
@@ -85,6 +90,10 @@ impl State {
             let did = format!("leads on in term {}", self.term);
             let but = "no majority has answered for an election timeout";
             return Err(Broken::new(Action::StepDown, did, but));
+        }
+        if leads_on && self.is_disk_stalled(now) && !self.is_alone(configuration) {
+            let did = format!("leads on in term {}", self.term);
+            return Err(Broken::new(Action::StepDown, did, "its disk is stalled"));
         }
         let has_reason = checks && !is_reached_for_certain || self.is_disk_stalled(now);
         if !leads_on && !has_reason {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use raft_core::{Index, Message, ServerId, Term};
+use raft_core::{Index, Message, ServerId, Term, Timestamp};
 
 use super::broken::{Action, Broken};
 use super::explain::{Heard, Observed, Step};
@@ -36,10 +36,14 @@ impl State {
             (raft_core::Role::Candidate(candidate), _) => self.compare_votes(&candidate.votes),
             (
                 raft_core::Role::Leader(leader),
-                Heard::Message(from, Message::AppendEntriesResponse(_)),
+                Heard::Message(
+                    from,
+                    Message::AppendEntriesResponse(_) | Message::InstallSnapshotResponse(_),
+                ),
             ) => {
-                let progress = leader.progress.get(from);
-                self.compare_match_index(*from, progress.map(|it| it.match_index))
+                let Some(progress) = leader.progress.get(from) else { return Ok(()) };
+                self.compare_match_index(*from, progress.match_index)?;
+                self.compare_heard(*from, progress.heard_at)
             }
             _ => Ok(()),
         }
@@ -139,15 +143,24 @@ impl State {
     }
 
     /// `matchIndex`: a leader believes of a follower what that has acknowledged in this term.
-    fn compare_match_index(&self, from: ServerId, believed: Option<Index>) -> Result<(), Broken> {
+    fn compare_match_index(&self, from: ServerId, believed: Index) -> Result<(), Broken> {
         let acknowledged = self.matched_of(from);
-        match believed.filter(|&believed| believed > acknowledged) {
-            None => Ok(()),
-            Some(believed) => {
-                let did = format!("believes that {from} holds everything up to {believed}");
-                let but = format!("{from} has acknowledged {acknowledged} in term {}", self.term);
-                Err(Broken::new(Action::HandleAppendEntriesResponse, did, but))
-            }
+        if believed <= acknowledged {
+            return Ok(());
         }
+        let did = format!("believes that {from} holds everything up to {believed}");
+        let but = format!("{from} has acknowledged {acknowledged} in term {}", self.term);
+        Err(Broken::new(Action::HandleAppendEntriesResponse, did, but))
+    }
+
+    /// A leader counts whom it hears by answers of its own term (DropStaleResponse).
+    fn compare_heard(&self, from: ServerId, heard_at: Timestamp) -> Result<(), Broken> {
+        let answered_at = self.answered_at(from);
+        if heard_at <= answered_at {
+            return Ok(());
+        }
+        let did = format!("believes that it heard {from} at {heard_at}");
+        let but = format!("{from} answered at {answered_at} last in term {}", self.term);
+        Err(Broken::new(Action::HandleAppendEntriesResponse, did, but))
     }
 }

@@ -6,8 +6,8 @@
 //! Relies on:  being shown the server after each input of a step, not only after the last one.
 
 use raft_core::{
-    Configuration, Effect, Envelope, Index, Input, Log, Message, Payload, ReadId, ReadMode,
-    SaveNumber, Server, ServerId, StepError, Term, Timestamp,
+    Configuration, Effect, Envelope, Index, Input, Log, MembershipChange, Message, Payload, ReadId,
+    ReadMode, SaveNumber, Server, ServerId, StepError, Term, Timestamp,
 };
 
 use super::actions::Reply;
@@ -22,6 +22,7 @@ pub(super) enum Heard {
     Timer,
     Saved(SaveNumber),
     Read(ReadId, ReadMode),
+    Change(Vec<MembershipChange>),
     /// Something that concerns only the server itself, or a client.
     Nothing,
 }
@@ -35,11 +36,11 @@ impl Heard {
             Input::TimerElapsed => Self::Timer,
             Input::Saved(number) => Self::Saved(*number),
             &Input::Read { id, mode } => Self::Read(id, mode),
+            Input::ChangeMembership(changes) => Self::Change(changes.clone()),
             Input::Message(_)
             | Input::NotifyJoinedService
             | Input::Applied { .. }
             | Input::Propose(_)
-            | Input::ChangeMembership(_)
             | Input::TransferLeadership { .. }
             | Input::TakeSnapshot
             | Input::SnapshotTaken { .. } => Self::Nothing,
@@ -190,9 +191,13 @@ impl State {
                 let is_lease_enough = mode == ReadMode::Lease;
                 self.ask_read(id, self.id, is_lease_enough, step.now, configuration);
             }
-            Heard::Nothing => {}
+            Heard::Change(_) | Heard::Nothing => {}
         }
+        let before = self.latest().1;
         self.settle(step)?;
+        if let (Heard::Change(changes), Ok(())) = (heard, outcome) {
+            self.check_changed(before, changes, step.configurations)?;
+        }
         self.check_timer(step.now, step.observed.fires_at, was, step.is_timed)?;
         self.compare_memory(step, heard)
     }

@@ -4,10 +4,10 @@
 //!             leader that has committed an entry of its term (the flaw of 2015 in dissertation §4.1).
 //! Elsewhere:  both majorities are counted in `servers.rs`.
 
-use raft_core::{Configuration, Index, ServerId, Timestamp};
+use raft_core::{Configuration, Index, MembershipChange, ServerId, Timestamp};
 
 use super::broken::{Action, Broken};
-use super::state::{Configurations, State};
+use super::state::{ConfigurationId, Configurations, State};
 
 impl State {
     /// ChangeConfiguration: a leader may append this configuration after the last one in its log.
@@ -73,6 +73,41 @@ impl State {
             ));
         }
         Ok(())
+    }
+
+    /// ChangeConfiguration, the request: the configuration is the one before with what was asked for, and
+    /// nothing else.
+    pub(super) fn check_changed(
+        &self,
+        before: ConfigurationId,
+        changes: &[MembershipChange],
+        configurations: &Configurations,
+    ) -> Result<(), Broken> {
+        use MembershipChange::{AddLearner, AddVoter, Demote, Remove};
+        let (old, new) = (configurations.get(before), self.configuration(configurations));
+        let part = |of: &Configuration, server| (of.is_voter(server), of.is_learner(server));
+        let expected = |server| {
+            let asked = changes.iter().rev().find_map(|change| match *change {
+                AddVoter(it) if it == server => Some((true, false)),
+                AddLearner(it) | Demote(it) if it == server => Some((false, true)),
+                Remove(it) if it == server => Some((false, false)),
+                _ => None,
+            });
+            asked.unwrap_or_else(|| part(old, server))
+        };
+        let is_voter = |server: ServerId| new.voters().contains(&server);
+        let found =
+            |server| (is_voter(server), !is_voter(server) && new.learners().any(|it| it == server));
+        let asked = changes.iter().map(|change| change.server_id());
+        let mut all = old.servers().into_iter().chain(new.servers()).chain(asked);
+        match all.find(|&server| found(server) != expected(server)) {
+            None => Ok(()),
+            Some(server) => {
+                let did = format!("made {new} of {old}");
+                let but = format!("that is not what was asked for {server}");
+                Err(Broken::new(Action::ChangeConfiguration, did, but))
+            }
+        }
     }
 
     /// True if the server may be needed as leader: it is a voter, or it was one before a change that

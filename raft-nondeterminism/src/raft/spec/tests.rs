@@ -373,6 +373,35 @@ fn the_cluster_changes_one_step_at_a_time() {
 }
 
 #[test]
+fn the_cluster_changes_as_was_asked_and_not_otherwise() {
+    use raft_core::MembershipChange::{AddLearner, AddVoter, Demote, Remove};
+
+    let ids = |ids: &[u64]| ids.iter().copied().map(ServerId).collect::<Vec<_>>();
+    let old = || Configuration::new(ids(&[1, 2, 3]), ids(&[4]));
+    let joint = |new: &[u64], learners: &[u64]| {
+        Configuration::joint(ids(&[1, 2, 3]), ids(new), ids(learners))
+    };
+    let cases = [
+        (vec![Remove(S3)], joint(&[1, 2], &[4]), true),
+        (vec![Remove(S3)], joint(&[1, 2], &[]), false),
+        (vec![Demote(S3)], joint(&[1, 2], &[3, 4]), true),
+        (vec![Demote(S3)], joint(&[1, 2], &[4]), false),
+        (vec![Demote(S3)], joint(&[1, 2, 3], &[3, 4]), false),
+        (vec![AddVoter(ServerId(4)), Remove(S2)], joint(&[1, 3, 4], &[]), true),
+        (vec![AddVoter(ServerId(4)), Remove(S2)], joint(&[1, 2, 3, 4], &[]), false),
+        (vec![AddLearner(ServerId(5))], Configuration::new(ids(&[1, 2, 3]), ids(&[4, 5])), true),
+        (vec![AddLearner(ServerId(5))], old(), false),
+    ];
+    for (changes, new, expected) in cases {
+        let Fixture { mut state, mut configurations } = leader(&[1]);
+        let before = configurations.id(&Arc::new(old()));
+        state.members = vec![(Index(1), before), (Index(3), configurations.id(&Arc::new(new)))];
+        let found = state.check_changed(before, &changes, &configurations);
+        assert_eq!(found.is_ok(), expected, "{changes:?}: {found:?}");
+    }
+}
+
+#[test]
 fn a_leader_that_no_majority_answers_gives_up_and_no_other_does() {
     let Fixture { mut state, configurations } = leader(&[1]);
     let patience = state.settings.election_timeout_max;
