@@ -548,3 +548,56 @@ fn a_small_simulation_is_explored_exhaustively() {
     let timed = promises(Way::SavesFirst, losing).eventually_within("soon", 5, |_| true);
     assert!(Exhaustive::new(&timed).run().is_err(), "how long something is false is no state");
 }
+
+/// Says something that does not print on one line.
+#[derive(Clone, Debug)]
+struct Rambler;
+
+/// Prints itself as it likes.
+#[derive(Clone, PartialEq)]
+struct Ramble(&'static str);
+
+impl std::fmt::Debug for Ramble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Node for Rambler {
+    type Message = Ramble;
+
+    fn on_message(&mut self, _ctx: &mut Context<'_, Self>, _from: NodeId, said: Ramble) {
+        assert!(said.0.len() > 100, "a short word");
+    }
+
+    fn on_start(&mut self, ctx: &mut Context<'_, Self>) {
+        for said in ["", " ", "two\nlines", "a blank ", "\r\n#", "last\u{2028}"] {
+            ctx.send(NodeId(1), Ramble(said));
+        }
+    }
+}
+
+#[test]
+fn messages_that_print_on_many_lines_or_on_none_replay_all_the_same() {
+    for seed in 0..20 {
+        let simulation = Simulation::new("ramblers").node("one", Rambler);
+        let mut explorer = Explorer::of(simulation).seed(seed);
+        let report = explorer.run().unwrap();
+        let bug = report.bug().expect("every word is short");
+        for recording in [bug.full(), bug.shrunk()] {
+            let text = recording.schedule().to_string();
+            let schedule: Schedule = text.parse().unwrap();
+            assert_eq!(schedule.to_string(), text);
+            assert!(explorer.replay_watched(&schedule).unwrap() == *recording, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_property_that_is_no_line_is_refused() {
+    for name in ["", "two\nlines", " blank", "blank "] {
+        let simulation = Simulation::new("ramblers").node("one", Rambler);
+        let error = Explorer::of(simulation.always(name, |_| Ok(()))).run().unwrap_err();
+        assert!(error.to_string().contains("is not one line"), "{error}");
+    }
+}

@@ -12,7 +12,7 @@ pub(crate) fn find<'a, T>(
     }
     let known: Vec<_> = things.iter().map(name_of).collect();
     let guess = nearest(name, &known).map(|guess| format!(", did you mean {guess}?"));
-    let guess = guess.unwrap_or_default();
+    let guess = guess.unwrap_or_else(|| ".".to_owned());
     Err(anyhow::anyhow!("no {what} is called {name:?}{guess} There is: {}", known.join(", ")))
 }
 

@@ -205,6 +205,12 @@ impl<N: Node> Simulation<N> {
         let properties = self.monitors.iter().map(|monitor| monitor.property());
         let properties = properties.chain(self.eventually.iter().map(|it| it.property));
         let goals = self.sometimes.iter().map(|it| it.goal);
+        let is_line = |name: &str| name.trim() == name && !name.contains(char::is_control);
+        if let Some(name) =
+            properties.clone().chain(goals.clone()).find(|name| name.is_empty() || !is_line(name))
+        {
+            return Err(SimulationError::NotALine { name: name.to_owned() });
+        }
         for name in names.chain(properties).chain(goals) {
             if !seen.insert(name) {
                 return Err(SimulationError::Twice { name: name.to_owned() });
@@ -328,6 +334,12 @@ pub enum SimulationError {
         name: String,
     },
     /// A name does not fit into a schedule.
+    #[error("{name:?} is not one line, and cannot be the name of a property or goal")]
+    NotALine {
+        /// The name.
+        name: String,
+    },
+    /// A name has to stand in schedules, between blanks.
     #[error("{name:?} is not one word, and cannot be a name")]
     NotAWord {
         /// Which.

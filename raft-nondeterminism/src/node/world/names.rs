@@ -11,7 +11,7 @@ use crate::event::{EventClass, Names, Pick};
 use crate::fingerprint::StateHasher;
 use crate::network::{Delivery, InFlight, Slot};
 use crate::node::Node;
-use crate::written::is_written;
+use crate::written::{OneLine, is_written};
 
 /// An event by its name.
 struct Name<'a, N: Node> {
@@ -21,6 +21,15 @@ struct Name<'a, N: Node> {
 
 impl<N: Node> fmt::Display for Name<'_, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Messages print themselves in any way.
+        let mut line = OneLine::new(f);
+        self.write(&mut line)?;
+        line.finish().map(drop)
+    }
+}
+
+impl<N: Node> Name<'_, N> {
+    fn write(&self, f: &mut dyn fmt::Write) -> fmt::Result {
         let hosts = &self.world.hosts;
         let name = |place: usize| &hosts[place].name;
         match self.event {
@@ -40,16 +49,8 @@ impl<N: Node> fmt::Display for Name<'_, N> {
             Event::Heal => f.write_str("heal all"),
         }
     }
-}
 
-impl<N: Node> Name<'_, N> {
-    fn message(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        verb: &str,
-        arrow: &str,
-        slot: Slot,
-    ) -> fmt::Result {
+    fn message(&self, f: &mut dyn fmt::Write, verb: &str, arrow: &str, slot: Slot) -> fmt::Result {
         let (world, envelope) = (self.world, self.world.network.message(slot));
         let (from, to) = (&world.hosts[envelope.from.place()].name, &world.hosts[slot.place].name);
         write!(f, "{verb} {from} {arrow} {to} {:?}", envelope.message)?;
