@@ -259,22 +259,28 @@ impl<M: Model> Check<M> {
     ///
     /// What is wrong: with the system under test, or with the test.
     pub fn run_in(self, environment: &Environment) -> Result<Outcome, TestFailure> {
-        let demands_goals = self.demands_goals;
         let check = self.overridden(environment);
         let kept = Regressions::new(&check.name, check.package.as_deref(), &check.beside);
-        let mut explorer = check.explorer?;
+        let pages = environment.out.as_deref().map(|folder| kept.locate(folder));
+        let outcome = check.judge(environment, &kept);
+        outcome.map_err(|failure| failure.drawn_in(pages.as_deref()))
+    }
+
+    fn judge(self, environment: &Environment, kept: &Regressions) -> Result<Outcome, TestFailure> {
+        let demands_goals = self.demands_goals;
+        let mut explorer = self.explorer?;
         if let Some(file) = &environment.replay {
-            let healed = replay(&mut explorer, &kept, kept.locate(file))?;
+            let healed = replay(&mut explorer, kept, kept.locate(file))?;
             return Ok(Outcome { report: None, healed: healed.into_iter().collect() });
         }
         let mut healed = Vec::new();
         for file in kept.files()? {
-            healed.extend(replay(&mut explorer, &kept, file)?);
+            healed.extend(replay(&mut explorer, kept, file)?);
         }
         let report = explorer.run()?;
         if let Some(bug) = report.bug() {
             let saved = kept.save(bug);
-            return Err(TestFailure::found(&kept, bug, saved));
+            return Err(TestFailure::found(kept, bug, saved));
         }
         report.check().map_err(|failure| TestFailure::Unproven(Box::new(failure)))?;
         if demands_goals && let Some((goal, _)) = report.goals().iter().find(|(_, runs)| *runs == 0)

@@ -501,6 +501,32 @@ fn fair_runs_may_be_longer_than_unfair_ones() {
 }
 
 #[test]
+fn a_search_that_visits_everything_refuses_what_it_has_no_use_for() {
+    let folder = folder("exhaustive_refuses");
+    for option in [
+        "--iteration 3",
+        "--until-bug",
+        "--explore",
+        "--settle",
+        "--fail-on-max-steps",
+        "--coverage",
+        "--until-coverage-stalls",
+        "--max-fair-steps 9",
+    ] {
+        let refused = refusal(&folder, &format!("test small --strategy bfs:1000 {option}"));
+        let (name, _) = option.split_once(' ').unwrap_or((option, ""));
+        assert!(refused.contains(&format!("has no use for {name}")), "{refused}");
+    }
+}
+
+#[test]
+fn one_clean_run_is_told_if_asked() {
+    let folder = folder("one_clean_run");
+    let text = said(&folder, "test sample --seed 7 --iteration 41 --verbose", 0);
+    assert!(text.contains("  200  "), "all its events are there: {text}");
+}
+
+#[test]
 fn it_ends_when_nothing_new_is_seen() {
     let folder = folder("coverage_stalls");
     let words = "test sample --servers 1 --max-steps 20 --until-coverage-stalls 500";
@@ -524,6 +550,9 @@ fn programs_that_show_results_of_tests_are_told() {
     assert!(junit().contains(r#"<failure type="leader-completeness""#), "{}", junit());
     assert!(junit().contains("raft-explore replay raft-explore.out"), "{}", junit());
     assert!(stderr(&output).contains("::error file=raft-explore.out"), "{}", stderr(&output));
+
+    refusal(&folder, &format!("{words} --max-steps 0"));
+    assert!(junit().contains("--max-steps must be more than zero"), "{}", junit());
 
     let refused = refusal(&folder, "test sample --junit no/such/folder.xml");
     assert!(refused.contains("cannot write no/such/folder.xml"), "{refused}");

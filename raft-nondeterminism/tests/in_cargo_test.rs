@@ -147,6 +147,25 @@ fn a_failure_shows_the_shrunk_run_its_schedule_and_the_command_that_replays_it()
 }
 
 #[test]
+fn a_page_is_drawn_of_what_fails_if_that_is_asked() {
+    let folder = folder("drawn");
+    let variable = |name| (name == "RAFT_EXPLORE_OUT").then(|| "pages".to_owned());
+    let environment = Environment::from_variables(variable).unwrap();
+    let page = folder.join("pages/my_crate.tests.tickets.tickets-differ.html");
+    // Once as it is found, and once as it is kept.
+    for _ in 0..2 {
+        let failure = check(true, &folder).run_in(&environment).expect_err("it fails").to_string();
+        assert!(failure.contains(&format!("plays it is {}", page.display())), "{failure}");
+        let html = fs::read_to_string(&page).expect("it is drawn");
+        assert!(
+            html.contains("RAFT_EXPLORE_REPLAY=regressions/my_crate"),
+            "it says how to replay it"
+        );
+        fs::remove_file(&page).expect("it is there");
+    }
+}
+
+#[test]
 fn a_kept_schedule_is_tried_first_and_is_a_guard_once_it_passes() {
     let folder = folder("first");
     failure(check(true, &folder));

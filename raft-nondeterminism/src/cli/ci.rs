@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use raft_nondeterminism::Report;
@@ -9,10 +10,20 @@ use raft_nondeterminism::report::{self, TestCase, TestFailure};
 
 use super::output::{self, Written};
 
-/// Checks that a file can be written, before anything runs, and leaves in it what it holds.
-pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
-    let file = fs::File::options().append(true).create(true).open(path);
-    file.map(drop).with_context(|| cannot_write(path))
+/// Checks that a file can be written, before anything runs. Until then it says that nothing has ended.
+pub(crate) fn check(path: &Path, scenario: &str) -> anyhow::Result<()> {
+    write_junit(path, &unfinished(scenario, "it has not ended"))
+}
+
+/// An exploration that came to nothing, as one test.
+pub(crate) fn unfinished(scenario: &str, why: &str) -> TestCase {
+    let failure = TestFailure {
+        kind: "error".to_owned(),
+        message: why.to_owned(),
+        details: String::new(),
+        file: None,
+    };
+    TestCase { name: scenario.to_owned(), elapsed: Duration::ZERO, failure: Some(failure) }
 }
 
 /// The exploration as one test.

@@ -119,7 +119,8 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Schedule> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {name}"))?;
     let text = String::from_utf8(bytes).map_err(|_| anyhow!("{name}: not a schedule: no text"))?;
     let schedule: Schedule = text.parse().with_context(|| name.to_string())?;
-    scenario::scenario(schedule.model()).with_context(|| name.to_string())?;
+    let of_test = "is it of a test? RAFT_EXPLORE_REPLAY=FILE cargo test replays it";
+    scenario::scenario(schedule.model()).context(of_test).with_context(|| name.to_string())?;
     schedule.scenario().with_context(|| name.to_string())?;
     Ok(schedule)
 }

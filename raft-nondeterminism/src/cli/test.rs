@@ -48,7 +48,7 @@ Exit codes: 0 no bug, 2 a bug, 1 wrong usage or interrupted, 3 a bug of this pro
 pub(crate) struct TestArgs {
     /// What is explored: see `raft-explore list`.
     scenario: String,
-    /// How many runs.
+    /// How many runs; bfs and dfs visit everything all the same.
     #[arg(short, long, value_name = "N", default_value_t = 1_000)]
     iterations: u64,
     /// Make this run only, as it is among the others; a strategy that learns goes through all before it.
@@ -98,7 +98,8 @@ pub(crate) struct TestArgs {
     /// Go on until a bug is found, for ever if need be.
     #[arg(long, conflicts_with_all = ["iterations", "explore"])]
     until_bug: bool,
-    /// Go on until so many runs in a row have visited no new state, or a bug is found.
+    /// Go on until so many runs in a row have added less than a hundredth to the states that were
+    /// visited, or a bug is found.
     #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "1000",
         conflicts_with_all = ["iterations", "until_bug"])]
     until_coverage_stalls: Option<u64>,
@@ -150,13 +151,23 @@ enum PortfolioMode {
 }
 
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
+    let result = explore(args);
+    // Whoever reads the file must not take an older one for the result, or none for a good one.
+    if let (Err(error), Some(path)) = (&result, &args.junit) {
+        let case = ci::unfinished(&args.scenario, &format!("{error:#}"));
+        let _ = ci::write_junit(path, &case);
+    }
+    result
+}
+
+fn explore(args: &TestArgs) -> anyhow::Result<Exit> {
     let (scenario, mut explorer) = args.explorer()?;
     let (strategy, goal) = (args.strategy(), args.goal()?);
     if args.out != *output::FOLDER {
         output::check(&args.out)?;
     }
     if let Some(path) = &args.junit {
-        ci::check(path)?;
+        ci::check(path, &args.scenario)?;
     }
     if !args.json {
         say(&args.heading(&scenario))?;
@@ -166,6 +177,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
     let (mut exhausted, mut stall) = (None, Stall::new(args.until_coverage_stalls));
     let explored = match exhaust::parse(strategy, args.strategy_bound, &scenario)? {
         Some((is_depth_first, states_max)) => {
+            args.check_exhaustive()?;
             let order = (strategy, is_depth_first, states_max);
             let time = args.time()?;
             let model = explorer.model();
@@ -196,6 +208,13 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
     let coverage = covered.as_deref().unwrap_or_default();
     let summary = Summary::new(&report, &scenario, files, coverage, interrupt.is_asked());
     let summary = summary.with_exhausted(exhausted.as_ref());
+    if args.verbose
+        && !args.json
+        && report.bug().is_none()
+        && let Some(iteration) = args.iteration
+    {
+        say(&format!("\n{}\n", explorer.record(iteration)?.trace()))?;
+    }
     if args.json {
         say(&format!("{}{}", bug_line(&report), summary.json()))?;
     } else {
@@ -206,7 +225,10 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
             files_text(&report, files, coverage)
         ))?;
     }
-    let case = ci::case(&report, files);
+    let case = match report.bug() {
+        None if interrupt.is_asked() => ci::unfinished(&args.scenario, "interrupted"),
+        _ => ci::case(&report, files),
+    };
     if args.github {
         eprint!("{}", ci::annotations(&case));
     }
@@ -286,6 +308,28 @@ impl TestArgs {
         Ok((scenario, explorer))
     }
 
+    /// Refuses what a search that visits everything has no use for.
+    fn check_exhaustive(&self) -> anyhow::Result<()> {
+        let given = [
+            ("--iteration", self.iteration.is_some()),
+            ("--max-fair-steps", self.max_fair_steps.is_some()),
+            ("--max-unfair-steps", self.max_unfair_steps.is_some()),
+            ("--until-bug", self.until_bug),
+            ("--until-coverage-stalls", self.until_coverage_stalls.is_some()),
+            ("--explore", self.explore),
+            ("--settle", self.settle),
+            ("--fail-on-max-steps", self.fail_on_max_steps),
+            ("--coverage", self.coverage),
+        ];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) => {
+                let strategy = &self.strategy;
+                bail!("{strategy} visits every state once, and has no use for {option}")
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Who chooses, by name.
     fn strategy(&self) -> &str {
         match self.portfolio_mode {
@@ -347,24 +391,28 @@ impl TestArgs {
 /// Whether there is anything new to see.
 #[derive(Debug)]
 struct Stall {
-    /// After so many runs in a row there is not.
+    /// So many runs in a row are looked at.
     runs: Option<u64>,
+    /// How many states had been visited when these began, and after how many runs that was.
     states: u64,
-    /// The last run that saw something.
-    last: u64,
+    begun: u64,
 }
 
 impl Stall {
     fn new(runs: Option<u64>) -> Self {
-        Self { runs, states: 0, last: 0 }
+        Self { runs, states: 0, begun: 0 }
     }
 
-    /// True if the last so many runs, and those of the epoch they are in, have visited no new state.
+    /// True if the last so many runs, and those of the epoch they are in, have added less than a hundredth
+    /// to the states that were visited.
     fn has_come(&mut self, report: &Report) -> bool {
-        if report.unique_states() > self.states {
-            (self.states, self.last) = (report.unique_states(), report.iterations());
+        let (states, iterations) = (report.unique_states(), report.iterations());
+        if self.runs.is_none_or(|runs| iterations - self.begun < runs) {
+            return false;
         }
-        self.runs.is_some_and(|runs| report.iterations() - self.last >= runs)
+        let has_come = states - self.states <= self.states / 100;
+        (self.states, self.begun) = (states, iterations);
+        has_come
     }
 }
 

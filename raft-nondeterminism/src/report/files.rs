@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Bug, dgml_trace, html, mermaid_sequence, mermaid_states, readable_log, shiviz};
 use crate::coverage::Coverage;
+use crate::raft::scenario::Scenario;
 use crate::trace::Trace;
 
 /// Writes a bug: `NAME.…` for the shrunk run, which is best to read, and `NAME-full.…` for the run as it
@@ -17,9 +18,15 @@ use crate::trace::Trace;
 ///
 /// If a file cannot be written, with the file.
 pub fn write_bug(bug: &Bug, folder: &Path, name: &str) -> Result<Vec<PathBuf>, WriteError> {
-    let again = format!(
-        "replay with: raft-explore replay {name}.txt\nor as it was found: raft-explore replay {name}-full.txt"
-    );
+    let again = if Scenario::all().iter().any(|scenario| scenario.name() == bug.schedule().model())
+    {
+        format!(
+            "replay with: raft-explore replay {name}.txt\nor as it was found: raft-explore replay {name}-full.txt"
+        )
+    } else {
+        // The command knows scenarios of Raft only.
+        format!("replay with: RAFT_EXPLORE_REPLAY={name}.txt cargo test, if a test explores it")
+    };
     let shrunk = Trace { replay: again.clone(), ..bug.shrunk().trace_data().all_matter() };
     let full = Trace { replay: again, ..bug.full().trace_data().matter_as_in(&shrunk) };
     let mut files = Files::new(folder)?;

@@ -18,6 +18,7 @@ use super::failure::TestFailure;
 /// | `RAFT_EXPLORE_STRATEGY` | who chooses, by name |
 /// | `RAFT_EXPLORE_WORKERS` | how many threads share the runs of one test |
 /// | `RAFT_EXPLORE_REPLAY` | a schedule to replay instead of exploring |
+/// | `RAFT_EXPLORE_OUT` | a folder for the page, graphs and logs of a failing run |
 ///
 /// A night of one hour per test, which explores what no night did before:
 ///
@@ -39,6 +40,9 @@ pub struct Environment {
     pub workers: Option<usize>,
     /// A schedule to replay, beside the manifest unless it is an absolute path.
     pub replay: Option<PathBuf>,
+    /// Where the page, graphs and logs of a failing run go, beside the manifest unless it is an absolute
+    /// path; nowhere, if that is not said.
+    pub out: Option<PathBuf>,
 }
 
 impl Environment {
@@ -69,6 +73,7 @@ impl Environment {
             strategy: variable("RAFT_EXPLORE_STRATEGY").map(|(_, name)| name),
             workers: number(variable("RAFT_EXPLORE_WORKERS"))?,
             replay: variable("RAFT_EXPLORE_REPLAY").map(|(_, file)| PathBuf::from(file)),
+            out: variable("RAFT_EXPLORE_OUT").map(|(_, folder)| PathBuf::from(folder)),
         })
     }
 }

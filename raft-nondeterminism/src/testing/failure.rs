@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::regressions::Regressions;
 use crate::explorer::ExploreError;
 use crate::recording::{Recording, ReplayError};
-use crate::report::{Bug, Failure};
+use crate::report::{self, Bug, Failure, WriteError};
 use crate::schedule::ScheduleError;
 use crate::strategy::UnknownStrategy;
+use crate::trace::Trace;
 
 /// Why a test that explores fails.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,10 @@ pub struct Found {
     saved: Result<PathBuf, (PathBuf, io::Error)>,
     is_new: bool,
     command: String,
+    /// What there is to see of it.
+    data: Trace,
+    /// The page that plays it, or why there is none.
+    page: Option<Result<PathBuf, WriteError>>,
 }
 
 impl Found {
@@ -98,6 +103,16 @@ impl Found {
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         self.saved.as_deref().ok()
+    }
+
+    /// Writes the page that plays it, with graphs and logs.
+    fn draw(&mut self, folder: &Path) {
+        let (Ok(file) | Err((file, _))) = &self.saved;
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let replay = format!("replay with: {}", self.command);
+        let trace = Trace { replay, ..self.data.clone() };
+        let page = folder.join(format!("{name}.html"));
+        self.page = Some(report::write_trace(&trace, folder, &name).map(|_| page));
     }
 
     /// What replays it.
@@ -123,6 +138,11 @@ impl std::fmt::Display for Found {
                 return write!(f, "the schedule cannot be kept in {}: {error}", file.display());
             }
         }
+        match &self.page {
+            None => {}
+            Some(Ok(page)) => writeln!(f, "a page that plays it is {}", page.display())?,
+            Some(Err(error)) => writeln!(f, "no page plays it: {error}")?,
+        }
         write!(f, "replay with: {}", self.command)
     }
 }
@@ -145,7 +165,17 @@ impl TestFailure {
         );
         let command = kept.command(saved.as_deref().unwrap_or_else(|(file, _)| file));
         let trace = bug.shrunk().trace().to_owned();
-        Self::Bug(Box::new(Found { headline, trace, saved, is_new: true, command }))
+        let data = bug.shrunk().trace_data().all_matter();
+        let (is_new, page) = (true, None);
+        Self::Bug(Box::new(Found { headline, trace, saved, is_new, command, data, page }))
+    }
+
+    /// The same, with a page in this folder, if it is about a run.
+    pub(super) fn drawn_in(mut self, folder: Option<&Path>) -> Self {
+        if let (Self::Bug(found), Some(folder)) = (&mut self, folder) {
+            found.draw(folder);
+        }
+        self
     }
 
     /// A kept schedule fails again.
@@ -153,6 +183,8 @@ impl TestFailure {
         let violation = recording.violation().map(ToString::to_string).unwrap_or_default();
         let headline = format!("{violation}\nwith a schedule that has failed before:");
         let (trace, command) = (recording.trace().to_owned(), kept.command(&file));
-        Self::Bug(Box::new(Found { headline, trace, saved: Ok(file), is_new: false, command }))
+        let data = recording.trace_data().all_matter();
+        let (saved, is_new, page) = (Ok(file), false, None);
+        Self::Bug(Box::new(Found { headline, trace, saved, is_new, command, data, page }))
     }
 }
