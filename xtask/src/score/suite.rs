@@ -199,7 +199,6 @@ impl<'a> Bench<'a> {
                     self.subject.explorer.context("there is no explorer to run")?;
                 cargo.args(["build", "--release", "-p", package, "--example", example]);
                 // Built for each mutant, so it must build fast; and a number that overflows is a find.
-                // Hundreds of builds: what changes little is to be built soon.
                 cargo.env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true");
                 cargo.env("CARGO_PROFILE_RELEASE_LTO", "off");
                 cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "64");
