@@ -6,8 +6,8 @@
 //!             failed.
 //! Relies on:  nothing that a server concludes: votes, acknowledgements, rounds, configurations and what
 //!             is durable are known here from the messages delivered and the saves confirmed.
-//! Elsewhere:  the actions are in `spec/actions.rs`; pre-vote, snapshots, membership, reads and transfer
-//!             each in a file of their own; how a step is taken apart in `spec/explain.rs`; what may be
+//! Elsewhere:  the actions are in `spec/actions.rs`; pre-vote, check-quorum, timers, snapshots,
+//!             membership, reads and transfer each in a file of their own; how a step is taken apart in `spec/explain.rs`; what may be
 //!             sent, saved and applied in `spec/sends.rs`.
 
 mod actions;
