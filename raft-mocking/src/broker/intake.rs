@@ -1,6 +1,6 @@
 //! What lies between a sender and the queues: messages that are not due, and ids that were seen.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use super::message::{BusMessage, MessageState, ReceivedMessage};
 /// Scheduled messages of a queue or topic, and the history of its duplicate detection.
 ///
 /// - `due` has exactly the messages of `scheduled`, by their times.
-/// - `order` has every id of `seen` with its time, the oldest first.
+/// - `order` has every id of `seen` with the time when it was sent, the oldest first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Intake {
     scheduled: BTreeMap<u64, Scheduled>,
-    due: BTreeMap<(Duration, u64), ()>,
+    due: BTreeSet<(Duration, u64)>,
     bytes: u64,
-    seen: BTreeMap<String, Duration>,
+    seen: BTreeSet<String>,
     order: VecDeque<(Duration, String)>,
 }
 
@@ -44,7 +44,7 @@ impl Intake {
         message: Arc<BusMessage>,
     ) {
         self.bytes += message.size_bytes();
-        self.due.insert((at, sequence_number), ());
+        self.due.insert((at, sequence_number));
         self.scheduled.insert(sequence_number, Scheduled { at, sent_at: now, message });
     }
 
@@ -62,7 +62,7 @@ impl Intake {
 
     /// Takes the next message that is due.
     pub(super) fn take_due(&mut self, now: Duration) -> Option<Arc<BusMessage>> {
-        let (&(at, number), ()) = self.due.first_key_value()?;
+        let &(at, number) = self.due.first()?;
         if at > now {
             return None;
         }
@@ -73,7 +73,7 @@ impl Intake {
     }
 
     pub(super) fn next_due(&self) -> Option<Duration> {
-        self.due.first_key_value().map(|(&(at, _), ())| at)
+        self.due.first().map(|&(at, _)| at)
     }
 
     /// Scheduled messages from a number on.
@@ -103,10 +103,10 @@ impl Intake {
                 self.seen.remove(&id);
             }
         }
-        if self.seen.contains_key(id) {
+        if self.seen.contains(id) {
             return true;
         }
-        self.seen.insert(id.to_owned(), now);
+        self.seen.insert(id.to_owned());
         self.order.push_back((now, id.to_owned()));
         false
     }

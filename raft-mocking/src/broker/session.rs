@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::entity::QueueEntry;
 use super::error::BrokerError;
 use super::message::{Lock, LockToken};
 use super::queue::{Line, Stored};
@@ -182,12 +183,11 @@ impl Broker {
         id: &str,
         token: LockToken,
     ) -> Result<Duration, BrokerError> {
-        let entry = self.entry_mut(queue)?;
-        let locked_until = now.saturating_add(entry.options.lock_duration);
-        entry.queue.expire_locks(now);
-        let renewed = entry.queue.sessions.relock(id, Lock { token, locked_until });
-        self.after(now, queue);
-        renewed?;
+        let locked_until = self.in_session(now, queue, |entry| {
+            let locked_until = now.saturating_add(entry.options.lock_duration);
+            entry.queue.sessions.relock(id, Lock { token, locked_until })?;
+            Ok(locked_until)
+        })?;
         self.record_settlement(queue);
         self.note_due(locked_until);
         Ok(locked_until)
@@ -204,11 +204,9 @@ impl Broker {
         id: &str,
         token: LockToken,
     ) -> Result<Duration, BrokerError> {
-        let entry = self.entry_mut(queue)?;
-        entry.queue.expire_locks(now);
-        let held = entry.queue.sessions.holder(id, token).map(|lock| lock.locked_until);
-        self.after(now, queue);
-        held
+        self.in_session(now, queue, |entry| {
+            entry.queue.sessions.holder(id, token).map(|lock| lock.locked_until)
+        })
     }
 
     /// Gives a session back; what was received of it and not settled returns, and is not counted.
@@ -222,15 +220,13 @@ impl Broker {
         id: &str,
         token: LockToken,
     ) -> Result<(), BrokerError> {
-        let entry = self.entry_mut(queue)?;
-        entry.queue.expire_locks(now);
-        let held = entry.queue.sessions.held(id, token).map(drop);
-        if held.is_ok() {
+        self.in_session(now, queue, |entry| {
+            entry.queue.sessions.holder(id, token)?;
             entry.queue.end_session(id, false);
-            self.wake(queue);
-        }
-        self.after(now, queue);
-        held
+            Ok(())
+        })?;
+        self.wake(queue);
+        Ok(())
     }
 
     /// The state of a session, which is its holder's to read.
@@ -244,10 +240,9 @@ impl Broker {
         id: &str,
         token: LockToken,
     ) -> Result<Option<Bytes>, BrokerError> {
-        let entry = self.entry_mut(queue)?;
-        entry.queue.expire_locks(now);
-        let state = entry.queue.sessions.held(id, token).map(|session| session.state.clone());
-        self.after(now, queue);
+        let state = self.in_session(now, queue, |entry| {
+            entry.queue.sessions.held(id, token).map(|session| session.state.clone())
+        });
         self.record_settlement(queue);
         state
     }
@@ -269,15 +264,27 @@ impl Broker {
         if bytes > bytes_max {
             return Err(BrokerError::MessageTooLarge { bytes, bytes_max });
         }
-        let entry = self.entry_mut(queue)?;
-        entry.queue.expire_locks(now);
-        let set = entry.queue.sessions.held(id, token).map(|session| {
-            session.state = state;
-            session.updated_at = now;
+        let set = self.in_session(now, queue, |entry| {
+            let session = entry.queue.sessions.held(id, token)?;
+            (session.state, session.updated_at) = (state, now);
+            Ok(())
         });
-        self.after(now, queue);
         self.record_settlement(queue);
         set
+    }
+
+    /// Does something with the sessions of a queue as they are now, and deals with what fell out of it.
+    fn in_session<T>(
+        &mut self,
+        now: Duration,
+        queue: QueueId,
+        act: impl FnOnce(&mut QueueEntry) -> Result<T, BrokerError>,
+    ) -> Result<T, BrokerError> {
+        let entry = self.entry_mut(queue)?;
+        entry.queue.expire_locks(now);
+        let done = act(entry);
+        self.after(now, queue);
+        done
     }
 
     /// Sessions whose state was set after `since`, or, without it, those that have messages; by id.

@@ -63,11 +63,9 @@ impl Broker {
         token: LockToken,
         properties: Properties,
     ) -> Result<(), BrokerError> {
-        let mut locked = self.unlock(now, queue, token)?;
+        let locked = self.unlock_with(now, queue, token, properties)?;
         let sequence_number = locked.stored.sequence_number;
-        let entry = self.entry_mut(queue)?;
-        set_properties(&mut entry.queue.bytes, &mut locked.stored, properties);
-        entry.queue.give_back(locked, true);
+        self.entry_mut(queue)?.queue.give_back(locked, true);
         self.note(now, queue, || Happening::Abandoned { sequence_number });
         self.after(now, queue);
         self.wake(queue);
@@ -86,11 +84,9 @@ impl Broker {
         token: LockToken,
         properties: Properties,
     ) -> Result<(), BrokerError> {
-        let mut locked = self.unlock(now, queue, token)?;
-        let entry = self.entry_mut(queue)?;
-        set_properties(&mut entry.queue.bytes, &mut locked.stored, properties);
+        let locked = self.unlock_with(now, queue, token, properties)?;
         let sequence_number = locked.stored.sequence_number;
-        entry.queue.defer(locked);
+        self.entry_mut(queue)?.queue.defer(locked);
         self.note(now, queue, || Happening::Deferred { sequence_number });
         self.record_settlement(queue);
         Ok(())
@@ -109,9 +105,8 @@ impl Broker {
         description: Option<&str>,
         properties: Properties,
     ) -> Result<(), BrokerError> {
-        let mut locked = self.unlock(now, queue, token)?;
+        let mut locked = self.unlock_with(now, queue, token, properties)?;
         let entry = self.entry_mut(queue)?;
-        set_properties(&mut entry.queue.bytes, &mut locked.stored, properties);
         if entry.dead_letter.is_none() {
             entry.queue.give_back(locked, true);
             self.wake(queue);
@@ -169,6 +164,20 @@ impl Broker {
         let unlocked = self.entry_mut(queue)?.queue.unlock(now, token);
         self.after(now, queue);
         unlocked
+    }
+
+    /// The same, with properties to set; the message still counts as one of its queue.
+    fn unlock_with(
+        &mut self,
+        now: Duration,
+        queue: QueueId,
+        token: LockToken,
+        properties: Properties,
+    ) -> Result<Locked, BrokerError> {
+        let mut locked = self.unlock(now, queue, token)?;
+        let bytes = &mut self.entry_mut(queue)?.queue.bytes;
+        set_properties(bytes, &mut locked.stored, properties);
+        Ok(locked)
     }
 
     pub(super) fn record_settlement(&mut self, queue: QueueId) {
