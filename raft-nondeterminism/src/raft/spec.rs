@@ -74,14 +74,8 @@ pub(crate) struct Refinement {
 impl Refinement {
     /// Servers that were never started.
     pub(crate) fn new(servers: usize) -> Self {
-        let state = |_| State {
-            matched: vec![Index::ZERO; servers + 1],
-            reads: reads::Reads::of(servers),
-            answers: check_quorum::Answers::of(servers),
-            ..State::default()
-        };
         let mut this = Self { initial: vec![None; servers], ..Self::default() };
-        this.servers = (0..servers).map(state).collect();
+        this.servers = vec![State::of(servers); servers];
         this
     }
 

@@ -256,7 +256,7 @@ impl State {
             AppendEntriesResult::StaleTerm => return,
             AppendEntriesResult::Conflict { .. } => {}
             AppendEntriesResult::Success { match_index } => {
-                self.set_matched(follower, match_index.min(self.log.last_index()));
+                self.matched.raise(follower, match_index.min(self.log.last_index()));
             }
         }
         self.reads.answered(follower, response.round);
@@ -286,7 +286,7 @@ impl State {
         let durable = self.durable_index();
         let holds = |voter| match voter {
             me if me == self.id => durable >= index,
-            other => self.matched_of(other) >= index,
+            other => self.matched.get(other) >= index,
         };
         if !is_majority(configuration, holds) {
             let all =

@@ -8,22 +8,21 @@
 use raft_core::{Configuration, ServerId, Timestamp};
 
 use super::broken::{Action, Broken};
-use super::servers::is_majority;
+use super::servers::{ByServer, is_majority};
 use super::state::State;
 
-/// When the servers answered this leader last, by number.
+/// When the servers answered this leader last.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers {
     /// Since it leads; until then everyone counts as heard.
-    at: Vec<Timestamp>,
+    at: ByServer<Timestamp>,
     /// Since someone is part of the cluster.
-    joined_at: Vec<Timestamp>,
+    joined_at: ByServer<Timestamp>,
 }
 
 impl Answers {
     pub(super) fn of(servers: usize) -> Self {
-        let never = vec![Timestamp::ZERO; servers + 1];
-        Self { at: never.clone(), joined_at: never }
+        Self { at: ByServer::of(servers), joined_at: ByServer::of(servers) }
     }
 
     /// A leader begins.
@@ -34,29 +33,19 @@ impl Answers {
 
     /// This server answered.
     pub(super) fn heard(&mut self, server: ServerId, now: Timestamp) {
-        set(&mut self.at, server, now);
+        self.at.raise(server, now);
     }
 
     /// This server is a part of the cluster from now on. Whether it was one a moment ago, and had
     /// answered then, is left open.
     pub(super) fn joined(&mut self, server: ServerId, now: Timestamp) {
-        set(&mut self.joined_at, server, now);
+        self.joined_at.raise(server, now);
     }
 
     /// When this server was heard last, at the earliest and at the latest.
     fn last(&self, server: ServerId) -> (Timestamp, Timestamp) {
-        let get = |times: &[Timestamp]| {
-            let place = usize::try_from(server.0).unwrap_or(usize::MAX);
-            times.get(place).copied().unwrap_or_default()
-        };
-        (get(&self.at), get(&self.at).max(get(&self.joined_at)))
-    }
-}
-
-fn set(times: &mut [Timestamp], server: ServerId, now: Timestamp) {
-    let place = usize::try_from(server.0).unwrap_or(usize::MAX);
-    if let Some(time) = times.get_mut(place) {
-        *time = now.max(*time);
+        let at = self.at.get(server);
+        (at, at.max(self.joined_at.get(server)))
     }
 }
 
@@ -86,14 +75,16 @@ impl State {
         let is_reached_for_certain = is_reached(&|voter| self.is_heard(voter, now).0);
         let may_be_reached = is_reached(&|voter| self.is_heard(voter, now).1);
         let checks = self.settings.check_quorum;
-        if leads_on && checks && !may_be_reached {
+        let is_over = if checks && !may_be_reached {
+            Some("no majority has answered for an election timeout")
+        } else if self.is_disk_stalled(now) && !self.is_alone(configuration) {
+            Some("its disk is stalled")
+        } else {
+            None
+        };
+        if let Some(but) = is_over.filter(|_| leads_on) {
             let did = format!("leads on in term {}", self.term);
-            let but = "no majority has answered for an election timeout";
             return Err(Broken::new(Action::StepDown, did, but));
-        }
-        if leads_on && self.is_disk_stalled(now) && !self.is_alone(configuration) {
-            let did = format!("leads on in term {}", self.term);
-            return Err(Broken::new(Action::StepDown, did, "its disk is stalled"));
         }
         let has_reason = checks && !is_reached_for_certain || self.is_disk_stalled(now);
         if !leads_on && !has_reason {

@@ -144,7 +144,7 @@ impl State {
 
     /// `matchIndex`: a leader believes of a follower what that has acknowledged in this term.
     fn compare_match_index(&self, from: ServerId, believed: Index) -> Result<(), Broken> {
-        let acknowledged = self.matched_of(from);
+        let acknowledged = self.matched.get(from);
         if believed <= acknowledged {
             return Ok(());
         }

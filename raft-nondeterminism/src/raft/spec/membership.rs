@@ -53,7 +53,7 @@ impl State {
             return broken("a new voter must have been a learner");
         }
         // The gap that dissertation §4.2.1 warns of: a voter with an empty log holds everything up.
-        let lag = |voter| index.previous() - self.matched_of(voter);
+        let lag = |voter| index.previous() - self.matched.get(voter);
         let is_behind = |voter: &&ServerId| {
             let is_new = !old.is_voter(**voter) && **voter != self.id;
             is_new && lag(**voter) > self.settings.catch_up_entries_max
@@ -61,7 +61,7 @@ impl State {
         if let Some(&voter) = new.voters().iter().find(is_behind) {
             return broken(&format!(
                 "the new voter {voter} is known to hold everything up to {} only",
-                self.matched_of(voter)
+                self.matched.get(voter)
             ));
         }
         let is_silent = |voter: &&ServerId| {

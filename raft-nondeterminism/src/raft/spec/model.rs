@@ -15,7 +15,6 @@ use raft_core::{
 
 use super::actions::Reply;
 use super::disk::Image;
-use super::reads::Reads;
 use super::state::{Configurations, Role, Settings, State};
 
 /// How far the search goes.
@@ -69,10 +68,8 @@ impl Cluster {
         let server = |id| State {
             id: ServerId(id),
             settings: settings.clone(),
-            matched: vec![Index::ZERO; bounds.servers as usize + 1],
-            reads: Reads::of(bounds.servers as usize),
             members: vec![(Index::ZERO, configurations.id(&voters))],
-            ..State::default()
+            ..State::of(bounds.servers as usize)
         };
         let servers = (1..=bounds.servers).map(server).collect();
         Self { servers, sent: Vec::new(), restarts: 0, committed: BTreeSet::new() }

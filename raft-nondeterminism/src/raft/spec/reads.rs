@@ -7,7 +7,7 @@
 use raft_core::{Configuration, Index, ReadId, ReadIndexRequest, Round, ServerId, Timestamp};
 
 use super::broken::{Action, Broken};
-use super::servers::is_majority;
+use super::servers::{ByServer, is_majority};
 use super::state::{Role, State};
 
 /// A read that a leader was asked for.
@@ -35,13 +35,13 @@ pub(super) struct Reads {
     sent_at: Vec<(Round, Timestamp)>,
     /// When the last round was sent that a majority has answered, of the configuration then in force.
     confirmed_at: Option<Timestamp>,
-    /// The last round that each server answered to this leader, by number.
-    answered: Vec<Round>,
+    /// The last round that each server answered to this leader.
+    answered: ByServer<Round>,
 }
 
 impl Reads {
     pub(super) fn of(servers: usize) -> Self {
-        Self { answered: vec![Round::default(); servers + 1], ..Self::default() }
+        Self { answered: ByServer::of(servers), ..Self::default() }
     }
 
     pub(super) fn clear(&mut self) {
@@ -60,10 +60,7 @@ impl Reads {
     }
 
     pub(super) fn answered(&mut self, follower: ServerId, round: Round) {
-        let place = usize::try_from(follower.0).unwrap_or(usize::MAX);
-        if let Some(known) = self.answered.get_mut(place) {
-            *known = round.max(*known);
-        }
+        self.answered.raise(follower, round);
     }
 
     /// The leader sent a message of this round.
@@ -80,8 +77,7 @@ impl Reads {
     }
 
     fn has_answered(&self, voter: ServerId, round: Round) -> bool {
-        let place = usize::try_from(voter.0).unwrap_or(usize::MAX);
-        self.answered.get(place).is_some_and(|&answered| answered >= round)
+        self.answered.get(voter) >= round
     }
 
     /// True if reads wait to be confirmed.

@@ -50,6 +50,44 @@ impl fmt::Display for Servers {
     }
 }
 
+/// Something that is known of each server and never falls: how much it holds, when it answered last.
+/// Nothing is known of a server that is not there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ByServer<T>(Vec<T>);
+
+impl<T: Copy + Default + Ord> ByServer<T> {
+    /// The same of this many servers.
+    pub(super) fn of(servers: usize) -> Self {
+        Self(vec![T::default(); servers + 1])
+    }
+
+    fn place(server: ServerId) -> usize {
+        usize::try_from(server.0).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn get(&self, server: ServerId) -> T {
+        self.0.get(Self::place(server)).copied().unwrap_or_default()
+    }
+
+    /// It is this much by now, unless it was more.
+    pub(super) fn raise(&mut self, server: ServerId, to: T) {
+        if let Some(known) = self.0.get_mut(Self::place(server)) {
+            *known = to.max(*known);
+        }
+    }
+
+    /// It is the same of all again.
+    pub(super) fn fill(&mut self, value: T) {
+        self.0.fill(value);
+    }
+
+    /// By number, from 0.
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = T> {
+        self.0.iter().copied()
+    }
+}
+
 /// True if `agrees` holds for more than half of the voters; of a joint configuration, for more than
 /// half of the old ones and of the new ones (Raft §6).
 pub(super) fn is_majority(

@@ -12,7 +12,7 @@ use raft_core::{Config, Configuration, Index, LogId, ServerId, Term, Timestamp};
 use super::check_quorum::Answers;
 use super::disk::Disk;
 use super::reads::Reads;
-use super::servers::Servers;
+use super::servers::{ByServer, Servers};
 use super::snapshots::Arriving;
 use super::terms::Terms;
 use super::timers::ElectionTimer;
@@ -130,8 +130,8 @@ pub(super) struct State {
     pub(super) candidacy: Option<Candidacy>,
     /// Candidates that were refused in this term.
     pub(super) refused: Servers,
-    /// What each server acknowledged to this leader (`matchIndex`), by number.
-    pub(super) matched: Vec<Index>,
+    /// What each server acknowledged to this leader (`matchIndex`).
+    pub(super) matched: ByServer<Index>,
     /// The entry that opened this leader's term.
     pub(super) first_index: Index,
     /// True once this leader has committed an entry of its term.
@@ -151,6 +151,16 @@ pub(super) struct State {
 }
 
 impl State {
+    /// One of this many servers, which was never started.
+    pub(super) fn of(servers: usize) -> Self {
+        Self {
+            matched: ByServer::of(servers),
+            reads: Reads::of(servers),
+            answers: Answers::of(servers),
+            ..Self::default()
+        }
+    }
+
     /// The configuration that the server uses: the last one in its log, committed or not (Raft §6).
     pub(super) fn latest(&self) -> (Index, ConfigurationId) {
         *self.members.last().expect("there is one before the first entry")
@@ -167,18 +177,6 @@ impl State {
     pub(super) fn is_alone(&self, configuration: &Configuration) -> bool {
         configuration.voters() == [self.id]
             && configuration.old_voters().is_none_or(|old| old == [self.id])
-    }
-
-    pub(super) fn matched_of(&self, server: ServerId) -> Index {
-        let place = usize::try_from(server.0).unwrap_or(usize::MAX);
-        self.matched.get(place).copied().unwrap_or_default()
-    }
-
-    pub(super) fn set_matched(&mut self, server: ServerId, index: Index) {
-        let place = usize::try_from(server.0).unwrap_or(usize::MAX);
-        if let Some(matched) = self.matched.get_mut(place) {
-            *matched = index.max(*matched);
-        }
     }
 
     /// How much of the log is durable.

@@ -12,9 +12,7 @@ use raft_core::{
 
 use super::actions::Reply;
 use super::broken::{Action, Broken};
-use super::check_quorum::Answers;
 use super::disk::Image;
-use super::reads::Reads;
 use super::state::{Configurations, Role, Settings, State};
 
 const S1: ServerId = ServerId(1);
@@ -35,11 +33,8 @@ fn server(terms: &[u64]) -> Fixture {
     let mut state = State {
         id: S1,
         settings: Settings::from(&Config::new(S1, [S1])),
-        matched: vec![Index::ZERO; 6],
-        reads: Reads::of(5),
-        answers: Answers::of(5),
         members: vec![(Index::ZERO, configurations.id(&Arc::new(voters)))],
-        ..State::default()
+        ..State::of(5)
     };
     terms.iter().for_each(|&term| state.log.push(Term(term)));
     state.term = Term(terms.last().copied().unwrap_or(0));
@@ -434,7 +429,7 @@ fn a_learner_that_is_far_behind_does_not_become_a_voter() {
         state.members = vec![(Index(1), configurations.id(&Arc::new(old.clone())))];
         (state.commit, state.has_committed) = (Index(2), true);
         state.settings.catch_up_entries_max = lag_max;
-        state.set_matched(ServerId(4), Index(held));
+        state.matched.raise(ServerId(4), Index(held));
         let new = Configuration::joint(abc.map(ServerId), [1, 2, 3, 4].map(ServerId), []);
         let found = state.check_change(Index(3), &new, NOW, &configurations);
         assert_eq!(found.is_ok(), expected, "{held} of 2 with {lag_max}: {found:?}");

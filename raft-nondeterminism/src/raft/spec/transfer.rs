@@ -46,7 +46,7 @@ impl State {
         if request.last != self.log.last() {
             return broken("its log ends elsewhere");
         }
-        if self.matched_of(to) != request.last.index {
+        if self.matched.get(to) != request.last.index {
             return broken("it does not know that server to have everything");
         }
         if !configuration.is_voter(to) {
