@@ -49,9 +49,5 @@ pub(crate) fn annotations(case: &TestCase) -> String {
 
 pub(crate) fn write_junit(path: &Path, case: &TestCase) -> anyhow::Result<()> {
     let text = report::junit("raft-explore", std::slice::from_ref(case));
-    fs::write(path, text).with_context(|| cannot_write(path))
-}
-
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write {}", path.display())
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
