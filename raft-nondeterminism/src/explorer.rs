@@ -64,6 +64,10 @@ pub struct Explorer<M: Model = Raft> {
 const EPOCHS: [u64; 4] = [1, 15, 48, 192];
 /// How many iterations every other epoch has.
 const EPOCH: u64 = 256;
+/// If nothing is learned, epochs grow up to this size, as long as one takes less than [`EPOCH_TIME`]: what
+/// they come to is the same, and workers wait for each other less often.
+const EPOCH_MAX: u64 = 1 << 12;
+const EPOCH_TIME: Duration = Duration::from_millis(50);
 
 impl<M: Model> Explorer<M> {
     /// Explores this model: 1,000 iterations of at most 200 steps from seed 0, by weighted random
@@ -246,17 +250,23 @@ impl<M: Model> Explorer<M> {
         // What is learned here is forgotten with it, so that the next exploration is the same.
         let (mut strategy, mut map) = self.learned(self.only.unwrap_or(0))?;
         while let Some(iterations) = epochs.next().filter(|_| !self.is_late(&report, started)) {
+            let epoch_started = Instant::now();
             let runs = self.run_epoch(iterations, &*strategy, &map, self.stops_at_bug)?;
             let mut is_found = false;
-            for finished in runs {
-                let &Finished { iteration, is_fair, ref member, ref run, .. } = &finished;
+            for mut finished in runs {
+                let again = finished.again.take();
+                let Finished { iteration, is_fair, ref member, ref run, .. } = finished;
                 let new_states = map.add(&finished.states);
                 paths.add(&[run.fingerprint.0]);
                 report.add(member, run, new_states);
                 report.fair_iterations += u64::from(is_fair);
-                self.assert_repeats(iteration, run)?;
+                match again {
+                    Some(again) => drop(self.repeated(iteration, run, again)?),
+                    None if iteration == 0 => self.assert_first_repeats(run)?,
+                    None => {}
+                }
                 if finished.is_buggy() && report.bug.is_none() {
-                    let recorded = self.make_again(iteration, run, Record::Trace)?;
+                    let recorded = self.traced(iteration, run)?;
                     let shrinking = Instant::now();
                     report.bug = Some(self.bug(iteration, member.clone(), recorded)?);
                     report.shrinking = shrinking.elapsed();
@@ -272,6 +282,9 @@ impl<M: Model> Explorer<M> {
             report.elapsed = started.elapsed();
             if progress(&report).is_break() || is_found {
                 break;
+            }
+            if !strategy.learns() && epoch_started.elapsed() < EPOCH_TIME {
+                epochs.grow();
             }
         }
         Ok(report)
@@ -396,13 +409,21 @@ impl<M: Model> Explorer<M> {
 #[derive(Debug)]
 struct Epochs {
     sizes: std::array::IntoIter<u64, 4>,
+    size: u64,
     rest: Range<u64>,
 }
 
 impl Epochs {
     /// All these runs.
     fn new(rest: Range<u64>) -> Self {
-        Self { sizes: EPOCHS.into_iter(), rest }
+        Self { sizes: EPOCHS.into_iter(), size: EPOCH, rest }
+    }
+
+    /// Makes those to come larger, if the small ones are behind.
+    fn grow(&mut self) {
+        if self.sizes.len() == 0 {
+            self.size = (self.size * 2).min(EPOCH_MAX);
+        }
     }
 }
 
@@ -411,7 +432,7 @@ impl Iterator for Epochs {
 
     fn next(&mut self) -> Option<Range<u64>> {
         let start = self.rest.start;
-        let size = self.sizes.next().unwrap_or(EPOCH);
+        let size = self.sizes.next().unwrap_or(self.size);
         self.rest.start = start.saturating_add(size).min(self.rest.end);
         (start < self.rest.start).then_some(start..self.rest.start)
     }

@@ -42,36 +42,45 @@ impl fmt::Display for Parting {
     }
 }
 
+/// True if it is this run's turn to be made again.
+pub(crate) fn is_checked(iteration: u64) -> bool {
+    iteration > 0 && iteration.is_multiple_of(ITERATIONS)
+}
+
+/// Makes a run again from its tape.
+pub(crate) fn make_again<M: Model>(setting: &Setting<'_, M>, run: &Run) -> Result<Run, ModelError> {
+    let mut replay = TapeReplay::new(&run.tape);
+    let setting = Setting { max_steps: MaxSteps::all(run.max_steps), ..*setting };
+    let map = CoverageMap::empty();
+    engine::run(&setting, &mut replay, Vec::new(), &mut Novelty::new(&map))
+}
+
 impl<M: Model> Explorer<M> {
-    /// Makes a run again, if it is its turn.
-    pub(crate) fn assert_repeats(&self, iteration: u64, run: &Run) -> Result<(), ExploreError> {
-        if iteration == 0 {
-            // Twice and by one copy of the strategy: neither the system nor the strategy may remember
-            // anything.
-            let mut strategy = self.fresh_strategy();
-            for _ in 0..2 {
-                strategy.begin(self.seed_of(0));
-                let again = self.run_once(&mut *strategy, 0, Record::Lines)?;
-                self.assert_repeated(0, run, &again)?;
-            }
-        } else if iteration.is_multiple_of(ITERATIONS) {
-            self.make_again(iteration, run, Record::Tape)?;
+    /// Makes the first run again, twice and by one copy of the strategy: neither the system nor the
+    /// strategy may remember anything.
+    pub(crate) fn assert_first_repeats(&self, first: &Run) -> Result<(), ExploreError> {
+        let mut strategy = self.fresh_strategy();
+        for _ in 0..2 {
+            strategy.begin(self.seed_of(0));
+            let again = self.run_once(&mut *strategy, 0, Record::Lines)?;
+            self.assert_repeated(0, first, &again)?;
         }
         Ok(())
     }
 
-    /// Makes a run again from its tape.
-    pub(crate) fn make_again(
+    /// Makes a run again, with everything that happens written down.
+    pub(crate) fn traced(&self, iteration: u64, run: &Run) -> Result<Run, ExploreError> {
+        let again = make_again(&self.setting(Record::Trace, iteration), run);
+        self.repeated(iteration, run, again)
+    }
+
+    /// A run that was made again, if it is the same.
+    pub(crate) fn repeated(
         &self,
         iteration: u64,
         run: &Run,
-        record: Record,
+        again: Result<Run, ModelError>,
     ) -> Result<Run, ExploreError> {
-        let mut replay = TapeReplay::new(&run.tape);
-        let max_steps = MaxSteps::all(run.max_steps);
-        let setting = Setting { max_steps, ..self.setting(record, iteration) };
-        let map = CoverageMap::empty();
-        let again = engine::run(&setting, &mut replay, Vec::new(), &mut Novelty::new(&map));
         let again = again.map_err(|error| match error {
             ModelError::NotReproducible(NotReproducible { step, .. }) => {
                 self.nondeterminism(iteration, step, String::new())

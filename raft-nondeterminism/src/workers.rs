@@ -11,7 +11,8 @@ use std::thread;
 use crate::coverage_map::{CoverageMap, Novelty};
 use crate::engine::{self, Run, Setting};
 use crate::explorer::ExploreError;
-use crate::model::Model;
+use crate::model::{Model, ModelError};
+use crate::repeat;
 use crate::strategy::{Lesson, Strategy};
 
 /// What one iteration came to.
@@ -24,6 +25,8 @@ pub(crate) struct Finished {
     /// Nothing was left out for ever.
     pub(crate) is_fair: bool,
     pub(crate) run: Run,
+    /// The same run once more, if it was its turn.
+    pub(crate) again: Option<Result<Run, ModelError>>,
     /// What the strategy wants to remember of it.
     pub(crate) notes: Vec<u64>,
     /// The abstract states that were new to this epoch.
@@ -111,7 +114,8 @@ fn run<M: Model>(
     let setting = Setting { settles: (epoch.settles_at)(iteration), ..epoch.setting };
     let mut novelty = Novelty::new(epoch.map);
     let run = engine::run(&setting, strategy, Vec::new(), &mut novelty)?;
+    let again = repeat::is_checked(iteration).then(|| repeat::make_again(&setting, &run));
     let (member, is_fair, notes) = (strategy.member(), strategy.is_fair(), strategy.notes());
     let states = novelty.into_states();
-    Ok(Finished { iteration, seed, member, is_fair, run, notes, states })
+    Ok(Finished { iteration, seed, member, is_fair, run, again, notes, states })
 }

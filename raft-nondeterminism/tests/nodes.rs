@@ -520,7 +520,8 @@ fn a_node_that_begins_to_differ_late_is_found_when_the_64th_run_is_made_again() 
         type Message = ();
         fn on_message(&mut self, _ctx: &mut Context<'_, Self>, _from: NodeId, (): ()) {}
         fn on_request(&mut self, _ctx: &mut Context<'_, Self>, (): ()) {
-            self.0 = REQUESTS.fetch_add(1, Ordering::Relaxed) / 60;
+            let request = REQUESTS.fetch_add(1, Ordering::Relaxed);
+            self.0 = if request < 60 { 0 } else { request % 2 };
         }
     }
     let tired = Simulation::new("tired").nodes([Tired::default()]).request(NodeId(1), ());
