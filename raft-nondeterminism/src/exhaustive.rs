@@ -4,8 +4,9 @@
 //!             exhausted was, but for states that servers nobody has heard of could have reached under
 //!             each other's names, and for one chance in `2^64` that two states were taken for one.
 //! Relies on:  [`World::fork`] and [`World::exact_state`]; a world in which only so much can happen.
+//! Elsewhere:  which ways to a state are left out because another one leads there is in `sleep.rs`.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque, hash_map};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use crate::oracle::{Choice, Oracle};
 use crate::panic;
 use crate::recording;
 use crate::report::Bug;
+use crate::sleep::{Publicity, SleepSet, Tried};
 use crate::strategy::{MaxSteps, NotReproducible, Strategy, TapeReplay};
 use crate::watch::Watch;
 
@@ -39,6 +41,8 @@ pub struct Exhaustive<M: Model> {
     model: M,
     states_max: u64,
     is_depth_first: bool,
+    /// Leaves out ways to states that others lead to as well.
+    reduces: bool,
 }
 
 /// What an exhaustive exploration found.
@@ -60,7 +64,8 @@ impl<M: Model> Exhaustive<M> {
     /// million states.
     #[must_use]
     pub fn new(model: &M) -> Self {
-        Self { model: model.exhaustible(), states_max: 100_000_000, is_depth_first: false }
+        let model = model.exhaustible();
+        Self { model, states_max: 100_000_000, is_depth_first: false, reduces: true }
     }
 
     /// Changes after how many states the search gives up.
@@ -74,6 +79,14 @@ impl<M: Model> Exhaustive<M> {
     #[must_use]
     pub fn depth_first(mut self) -> Self {
         self.is_depth_first = true;
+        self
+    }
+
+    /// Lets every event of every state happen, though two that have nothing to do with each other lead to
+    /// one state in either order. The states are the same; it takes longer.
+    #[must_use]
+    pub fn without_sleep_sets(mut self) -> Self {
+        self.reduces = false;
         self
     }
 
@@ -120,7 +133,7 @@ impl Exhausted {
         self.states
     }
 
-    /// How many events led from one of them to one of them.
+    /// How many events led from one of them to one of them, without those that sleep sets leave out.
     #[must_use]
     pub fn transitions(&self) -> u64 {
         self.transitions
@@ -200,6 +213,19 @@ struct Origin {
     event: Choice,
     /// What was chosen meanwhile; mostly nothing.
     chosen: Box<[Choice]>,
+    /// What need not happen there.
+    asleep: SleepSet,
+    /// What may happen there has happened.
+    is_left: bool,
+}
+
+/// A state to go on from.
+#[derive(Debug)]
+struct Waiting<W> {
+    number: usize,
+    world: W,
+    /// Only what has woken up since it was left; `None` for all that is not asleep.
+    woken: Option<SleepSet>,
 }
 
 /// States are hashes already.
@@ -224,7 +250,8 @@ struct Search<'a, M: Model> {
     setting: &'a Exhaustive<M>,
     /// What was chosen before the first event.
     start: Vec<Choice>,
-    visited: HashSet<u128, BuildHasherDefault<Unchanged>>,
+    /// Each state, and its number.
+    visited: HashMap<u128, u32, BuildHasherDefault<Unchanged>>,
     origins: Vec<Origin>,
     exhausted: Exhausted,
 }
@@ -242,7 +269,7 @@ impl<'a, M: Model> Search<'a, M> {
             goals: 0,
             elapsed: Duration::ZERO,
         };
-        let visited = HashSet::default();
+        let visited = HashMap::default();
         Self { setting, start, visited, origins: Vec::new(), exhausted }
     }
 
@@ -257,33 +284,37 @@ impl<'a, M: Model> Search<'a, M> {
             depth: 0,
             event: Choice::Event { pick: Pick { class: EventClass::Deliver, index: 0 }, arity: 0 },
             chosen: Box::default(),
+            asleep: SleepSet::default(),
+            is_left: false,
         };
         let mut frontier = VecDeque::new();
-        self.visited.extend(world.exact_state());
+        self.visited.extend(world.exact_state().map(|state| (state, 0)));
         self.origins.push(root);
-        frontier.push_back((0, world));
+        frontier.push_back(Waiting { number: 0, world, woken: None });
         loop {
             let next = if self.setting.is_depth_first {
                 frontier.pop_back()
             } else {
                 frontier.pop_front()
             };
-            let Some((number, world)) = next else {
+            let Some(waiting) = next else {
                 self.exhausted.is_complete = true;
                 break;
             };
-            if self.exhausted.states >= self.setting.states_max {
-                break;
-            }
-            self.exhausted.states += 1;
-            self.exhausted.depth = self.exhausted.depth.max(self.origins[number].depth);
-            if self.exhausted.states.is_multiple_of(1 << 12) {
-                self.exhausted.elapsed = started.elapsed();
-                if progress(&self.exhausted).is_break() {
+            if waiting.woken.is_none() {
+                if self.exhausted.states >= self.setting.states_max {
                     break;
                 }
+                self.exhausted.states += 1;
+                self.exhausted.depth = self.exhausted.depth.max(self.origins[waiting.number].depth);
+                if self.exhausted.states.is_multiple_of(1 << 12) {
+                    self.exhausted.elapsed = started.elapsed();
+                    if progress(&self.exhausted).is_break() {
+                        break;
+                    }
+                }
             }
-            if self.visit_successors(number, &world, &mut frontier)? {
+            if self.visit_successors(&waiting, &mut frontier)? {
                 break;
             }
         }
@@ -294,13 +325,27 @@ impl<'a, M: Model> Search<'a, M> {
     /// Puts what may come next into the frontier. True if a property is broken.
     fn visit_successors(
         &mut self,
-        number: usize,
-        world: &M::World,
-        frontier: &mut VecDeque<(usize, M::World)>,
+        Waiting { number, world, woken }: &Waiting<M::World>,
+        frontier: &mut VecDeque<Waiting<M::World>>,
     ) -> Result<bool, ExhaustiveError> {
+        let number = *number;
+        self.origins[number].is_left = true;
+        let mut asleep = self.origins[number].asleep.clone();
         let enabled = world.enabled();
-        for pick in enabled.picks().filter(|&pick| !world.is_redundant(pick)) {
+        for pick in enabled.picks() {
+            let action = world.action(pick).filter(|_| self.setting.reduces);
+            let is_left_out = match (&action, woken) {
+                // Whoever has woken up may look redundant on this way here, and not on the one before.
+                (Some(action), Some(woken)) => !woken.has(action) || asleep.has(action),
+                (None, Some(_)) => true,
+                (Some(action), None) => asleep.has(action) || world.is_redundant(pick),
+                (None, None) => world.is_redundant(pick),
+            };
+            if is_left_out {
+                continue;
+            }
             let mut script = Script::default();
+            let mut publicity = Publicity::Private;
             loop {
                 let mut next = world.fork().ok_or(ExhaustiveError::Unknowable)?;
                 let mut watch = Watch::new(false);
@@ -319,23 +364,53 @@ impl<'a, M: Model> Search<'a, M> {
                 let (chosen, _) = oracle.into_parts();
                 let chosen = chosen.into_boxed_slice();
                 let event = Choice::Event { pick, arity: enabled.total() };
-                let origin = Origin { from, depth, event, chosen };
-                if watch.is_broken() {
+                // What is left open is tried again on every way.
+                let is_open = !chosen.is_empty();
+                publicity = publicity.max(watch.publicity());
+                publicity = if is_open { Publicity::Global } else { publicity };
+                let tried = action.map(|action| Tried { action, publicity });
+                let after = tried.map(|tried| asleep.after(&tried)).unwrap_or_default();
+                let is_broken = watch.is_broken();
+                let origin = Origin { from, depth, event, chosen, asleep: after, is_left: false };
+                if is_broken {
                     self.origins.push(origin);
                     self.exhausted.bug = Some(self.bug(self.origins.len() - 1)?);
                     return Ok(true);
                 }
-                let state = next.exact_state().ok_or(ExhaustiveError::Unknowable)?;
-                if self.visited.insert(state) {
-                    self.origins.push(origin);
-                    frontier.push_back((self.origins.len() - 1, next));
-                }
+                frontier.extend(self.reach(origin, next)?);
                 if !script.advance() {
                     break;
                 }
             }
+            if let Some(action) = action {
+                asleep.add(Tried { action, publicity });
+            }
         }
         Ok(false)
+    }
+
+    /// A state was reached. Returns it if something is to happen there that has not.
+    fn reach(
+        &mut self,
+        origin: Origin,
+        world: M::World,
+    ) -> Result<Option<Waiting<M::World>>, ExhaustiveError> {
+        let state = world.exact_state().ok_or(ExhaustiveError::Unknowable)?;
+        match self.visited.entry(state) {
+            hash_map::Entry::Vacant(entry) => {
+                let number = self.origins.len();
+                entry.insert(u32::try_from(number).expect("so many do not fit into memory"));
+                self.origins.push(origin);
+                Ok(Some(Waiting { number, world, woken: None }))
+            }
+            hash_map::Entry::Occupied(entry) => {
+                let number = *entry.get() as usize;
+                let known = &mut self.origins[number];
+                let woken = known.asleep.wake(&origin.asleep);
+                let is_new = known.is_left && !woken.is_empty();
+                Ok(is_new.then_some(Waiting { number, world, woken: Some(woken) }))
+            }
+        }
     }
 
     /// The run that leads to a state.

@@ -49,6 +49,7 @@ mod rng;
 mod schedule;
 mod shared;
 mod shrink;
+mod sleep;
 mod strategy;
 pub mod testing;
 pub mod trace;
@@ -80,6 +81,7 @@ pub use repeat::Parting;
 pub use report::{Bug, Failure, GoalCounts, MemberCounts, Report};
 pub use rng::Rng;
 pub use schedule::{Line, Schedule, ScheduleError, Setting, SettingReader};
+pub use sleep::{Action, Publicity};
 pub use strategy::{
     CoverageGuided, DelayBounding, FairSuffix, Lesson, MaxSteps, NotReproducible,
     PartialOrderSampling, Portfolio, Prioritization, Probabilistic, QLearning, Random, Step,

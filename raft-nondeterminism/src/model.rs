@@ -17,6 +17,7 @@ use crate::fault::{FaultCounts, FaultPlan};
 use crate::operation::{OperationCounts, OperationPlan};
 use crate::oracle::Oracle;
 use crate::schedule::{Schedule, ScheduleError, Setting};
+use crate::sleep::Action;
 use crate::strategy::NotReproducible;
 use crate::trace::Lane;
 use crate::watch::Watch;
@@ -181,6 +182,14 @@ pub trait World: Names + fmt::Debug {
     fn is_redundant(&self, pick: Pick) -> bool {
         let _ = pick;
         false
+    }
+
+    /// What an enabled event has to do with, if that is only its own place and what it sends; `None` if it
+    /// may be anything. Exhaustive search leaves out one of two orders of events that have nothing to do
+    /// with each other.
+    fn action(&self, pick: Pick) -> Option<Action> {
+        let _ = pick;
+        None
     }
 
     /// An independent copy, if there can be one.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::coverage::Coverage;
 use crate::event::EventClass;
 use crate::fingerprint::Fingerprint;
+use crate::sleep::Publicity;
 use crate::trace::{Lane, Message, MessageId, Trace, TraceRecorder};
 use crate::violation::Violation;
 
@@ -22,6 +23,8 @@ pub struct Watch {
     pub(crate) fingerprint: Fingerprint,
     /// What was met, if somebody will ask.
     pub(crate) coverage: Option<Coverage>,
+    /// What monitors were told.
+    publicity: Publicity,
     /// Who is at work, and to be named if it panics.
     culprit: Culprit,
 }
@@ -58,7 +61,14 @@ impl Watch {
     pub(crate) fn new(is_recording: bool) -> Self {
         let notes = is_recording.then(Box::default);
         let (fingerprint, culprit) = (Fingerprint::default(), Culprit::Nobody);
-        Self { violation: None, notes, fingerprint, coverage: None, culprit }
+        Self {
+            violation: None,
+            notes,
+            fingerprint,
+            coverage: None,
+            publicity: Publicity::Private,
+            culprit,
+        }
     }
 
     /// Says that a node's code runs from here on.
@@ -99,6 +109,15 @@ impl Watch {
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.violation.is_some()
+    }
+
+    /// Says that monitors hear of what happens now.
+    pub fn publish(&mut self, publicity: Publicity) {
+        self.publicity = self.publicity.max(publicity);
+    }
+
+    pub(crate) fn publicity(&self) -> Publicity {
+        self.publicity
     }
 
     /// Takes a number that says what an event has done into the fingerprint of the run.

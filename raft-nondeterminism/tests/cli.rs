@@ -213,7 +213,7 @@ fn everything_that_is_listed_can_be_asked_for() {
         for name in names {
             assert!(text.contains(&name), "{name}");
             // What is exhausted has no end there.
-            let name = if ["bfs", "dfs"].contains(&&*name) { name + ":300" } else { name };
+            let name = if ["bfs", "dfs", "dpor"].contains(&&*name) { name + ":300" } else { name };
             summary(&folder, &words.replace("NAME", &name), 0);
         }
     }

@@ -1,4 +1,4 @@
-//! `raft-explore test --strategy bfs` and `dfs`: everything that can happen, instead of many runs.
+//! `raft-explore test --strategy bfs`, `dfs` and `dpor`: everything that can happen, instead of many runs.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -10,9 +10,10 @@ use super::interrupt::Interrupt;
 use super::progress::Progress;
 
 /// The strategies that are none: names, and what they do.
-pub(crate) const ORDERS: [(&str, &str); 2] = [
+pub(crate) const ORDERS: [(&str, &str); 3] = [
     ("bfs", "everything that can happen, the shortest ways first; BOUND is the most states"),
     ("dfs", "everything that can happen, one way to its end first; BOUND is the most states"),
+    ("dpor", "the same as dfs: both leave one of two orders out where the order does not matter"),
 ];
 /// How many states are visited at most, if nothing is said: they fit into some gigabytes.
 pub(crate) const STATES_MAX: u32 = 1_000_000;
@@ -42,7 +43,7 @@ pub(crate) fn parse(
              to stop: --strategy {name}:100000"
         );
     }
-    Ok(Some((name == "dfs", bound.unwrap_or(STATES_MAX).into())))
+    Ok(Some((name != "bfs", bound.unwrap_or(STATES_MAX).into())))
 }
 
 /// Explores everything, as far as there are states and time.

@@ -9,6 +9,7 @@ use crate::raft::goal::Goals;
 use crate::raft::monitor::{Fact, Monitor};
 use crate::raft::spec::{self, Refinement};
 use crate::shared::Shared;
+use crate::sleep::Publicity;
 use crate::watch;
 
 /// Who is told of every fact of one run.
@@ -37,6 +38,11 @@ pub(super) struct Watch<'a> {
 impl Watch<'_> {
     /// Tells everyone of a fact.
     pub(super) fn fact(&mut self, fact: &Fact<'_>) {
+        self.notes.publish(match fact {
+            // Whose disks agree is asked of all.
+            Fact::Decided { .. } => Publicity::Global,
+            _ => Publicity::Public,
+        });
         self.observers.goals.observe(fact);
         for monitor in &mut self.observers.monitors {
             self.notes.enter_monitor(monitor.property());

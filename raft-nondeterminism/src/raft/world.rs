@@ -51,6 +51,7 @@ use crate::raft::world::event::Event;
 use crate::raft::world::host::{Host, SPEED};
 use crate::raft::world::view::{Trait, Traits, View};
 use crate::shared::Shared;
+use crate::sleep::Action;
 use crate::strategy::NotReproducible;
 use crate::trace::Lane;
 use crate::watch;
@@ -632,6 +633,10 @@ impl crate::model::World for World {
 
     fn is_redundant(&self, pick: Pick) -> bool {
         self.has_twin_below(self.event(pick).place())
+    }
+
+    fn action(&self, pick: Pick) -> Option<Action> {
+        self.local_action(self.event(pick))
     }
 
     fn fork(&self) -> Option<Self> {

@@ -8,8 +8,15 @@ use std::hash::Hash as _;
 use raft_core::{Address, Effects, Envelope};
 
 use super::World;
+use super::event::Event;
 use crate::fingerprint::StateHasher;
+use crate::network::Delivery;
 use crate::plan::Kind as _;
+use crate::raft::scenario::{Clocks, Scenario};
+use crate::sleep::Action;
+
+/// More than the messages that two events can send.
+const IN_FLIGHT_MARGIN: usize = 32;
 
 impl World {
     /// How often a timer may still fire.
@@ -113,6 +120,36 @@ impl World {
             of_monitor.hash(&mut state);
         }
         Some(state.state())
+    }
+
+    /// What this event has to do with, if that is only the server it is about: its messages may come in any
+    /// order, its clock is its own, and there is room for all that it sends.
+    pub(super) fn local_action(&self, event: Event) -> Option<Action> {
+        let Scenario { clocks, delivery, in_flight_max, .. } = self.scenario;
+        let has_room = self.network.in_flight() + IN_FLIGHT_MARGIN < in_flight_max;
+        let are_local = clocks == Clocks::Free && delivery == Delivery::Unordered;
+        let place = event.place();
+        if !are_local || !has_room || self.cut.is_some() || place >= self.hosts.len() {
+            return None;
+        }
+        let budget = match event {
+            Event::Deliver(_)
+            | Event::Saved(_)
+            | Event::Applied(_)
+            | Event::Restart(_)
+            | Event::Resume(_) => 0,
+            // So many in all.
+            Event::Timeout(_)
+            | Event::Drop(_)
+            | Event::Duplicate(_)
+            | Event::Crash(_)
+            | Event::Pause(_) => event.kind(),
+            _ => return None,
+        };
+        let mut state = StateHasher::new();
+        (event.kind(), place).hash(&mut state);
+        event.slot().map(|slot| self.network.message(slot)).hash(&mut state);
+        Some(Action { id: state.state() as u64, place, budget })
     }
 
     /// True if a server with a smaller number has seen no event either, and the same is on its way to both:
