@@ -106,3 +106,30 @@ fn a_defect_changes_nothing_where_it_cannot_show() {
     };
     assert_eq!(record(None), record(Some(Defect::VoteCountedTwice)));
 }
+
+/// A majority goes on while the others are cut off or down.
+#[test]
+fn a_majority_that_is_left_comes_to_rest_before_all_do() {
+    let [left, all] = ["the others go on", "everything works from now on"];
+    let places = |trace: &str| [left, all].map(|what| trace.find(what));
+    for (scenario, ends) in [
+        (Scenario::partitions(), ["cut", "mute", "deafen", "bridge"].as_slice()),
+        (Scenario::restarts(), &["crash"]),
+    ] {
+        let mut explorer = Explorer::new(scenario).settle().max_steps(60);
+        let mut went_on = 0;
+        for iteration in 0..100 {
+            let recording = explorer.record(iteration).unwrap();
+            assert_eq!(recording.violation(), None, "{}", recording.trace());
+            let [left, all] = places(recording.trace());
+            let all = all.expect("each run comes to rest");
+            let Some(left) = left else { continue };
+            went_on += 1;
+            assert!(ends.iter().any(|verb| count(recording.schedule(), verb) > 0));
+            let meanwhile = &recording.trace()[left..all];
+            let is_led = recording.trace()[..all].contains(" elected leader of term ");
+            assert!(is_led && !meanwhile.contains("restart s"), "{meanwhile}");
+        }
+        assert!((10..100).contains(&went_on), "{went_on} of 100");
+    }
+}

@@ -439,18 +439,22 @@ impl World {
     /// True if its receiver runs and hears the sender, and it is the message's turn.
     fn is_deliverable(&self, slot: Slot) -> bool {
         let message = self.network.message(slot);
-        if let Some(host) = self.hosts.get(slot.place) {
-            // Server `n` is at place `n - 1`.
-            let is_heard = match (self.cut, message.from) {
-                (Some(cut), Address::Server(from)) => cut.hears(slot.place, from.0 as usize - 1),
-                (None, _) | (_, Address::Client(_) | Address::AllServers) => true,
-            };
-            if !is_heard || !host.runs() {
-                return false;
-            }
+        if !self.is_heard(slot.place, message) {
+            return false;
         }
         let is_of_link = |other: &Envelope| other.from == message.from;
         self.network.turn(slot, self.scenario.delivery, is_of_link).1
+    }
+
+    /// True if its receiver runs and hears the sender.
+    fn is_heard(&self, place: usize, message: &Envelope) -> bool {
+        let Some(host) = self.hosts.get(place) else { return true };
+        // Server `n` is at place `n - 1`.
+        let is_heard = match (self.cut, message.from) {
+            (Some(cut), Address::Server(from)) => cut.hears(place, from.0 as usize - 1),
+            (None, _) | (_, Address::Client(_) | Address::AllServers) => true,
+        };
+        is_heard && host.runs()
     }
 
     /// The first of the messages for the same receiver that say the same. Where order matters, which of

@@ -311,7 +311,7 @@ impl World {
         Ok(())
     }
 
-    fn config(&self, server_id: ServerId) -> Config {
+    pub(super) fn config(&self, server_id: ServerId) -> Config {
         let Self { scenario, variant, .. } = self;
         // Those that stand by are started with the voters that the cluster began with.
         let voters = self.hosts.iter().map(|host| host.id).take(scenario.servers);

@@ -1,15 +1,17 @@
-//! The end of a run: nothing goes wrong any more, and everything has to come to rest.
+//! The end of a run: nothing more goes wrong, and everything has to come to rest, twice: first for those
+//! that are left, if they are enough, and then for all.
 //!
 //! Guarantees: no choice is made here, so the end follows from what came before it.
-//! Relies on:  all servers coming back with their disks, and every message arriving: then Raft makes
-//!             progress (Raft §5.6), and whatever is under way must end.
+//! Relies on:  a majority that runs and whose members hear each other making progress (Raft §5.6), whoever
+//!             else there is; then all servers coming back with their disks, and every message arriving.
 
-use raft_core::Server;
+use raft_core::{Server, ServerId};
 
 use super::host::SPEED;
 use super::{Event, Host, World};
 use crate::event::EventClass;
 use crate::network::InFlight;
+use crate::operation::Operation;
 use crate::raft::scenario::Clocks;
 use crate::raft::watch::Watch;
 
@@ -26,23 +28,42 @@ impl World {
     ///
     /// What does not end.
     pub(super) fn come_to_rest(&mut self, watch: &mut Watch<'_>) -> Result<(), String> {
-        // Nobody's place is as large as this: it is about all of them.
-        watch.begin_unchosen(EventClass::Partition, "everything works from now on", usize::MAX);
-        self.cut = None;
         (self.scenario.timeouts_max, self.scenario.term_max) = (0, 0);
         for host in &mut self.hosts {
             host.stall(false);
             host.is_paused = false;
             host.speed = SPEED;
         }
-        watch.observe(|| self.all_lanes());
-        for place in self.places().filter(|&place| !self.hosts[place].is_up()).collect::<Vec<_>>() {
-            self.happen_by_name(Event::Restart(place), watch);
-        }
         // From here on time passes for all alike.
         let now = self.hosts.iter().map(|host| host.clock).max().unwrap_or_default();
         self.hosts.iter_mut().for_each(|host| host.clock = now);
         self.scenario.clocks = Clocks::Common;
+        if self.goes_on_without_others() {
+            self.announce("who is cut off or down stays so, and the others go on", watch);
+            self.wait_until(Self::unrest_of_majority, watch)?;
+        }
+        self.announce("everything works from now on", watch);
+        self.cut = None;
+        for place in self.places().filter(|&place| !self.hosts[place].is_up()).collect::<Vec<_>>() {
+            self.happen_by_name(Event::Restart(place), watch);
+        }
+        let now = self.hosts.iter().map(|host| host.clock).max().unwrap_or_default();
+        self.hosts.iter_mut().for_each(|host| host.clock = now);
+        self.wait_until(Self::unrest, watch)
+    }
+
+    fn announce(&self, what: &str, watch: &mut Watch<'_>) {
+        // Nobody's place is as large as this: it is about all of them.
+        watch.begin_unchosen(EventClass::Partition, what, usize::MAX);
+        watch.observe(|| self.all_lanes());
+    }
+
+    /// Lets everything happen, and time pass, until nothing is `unrest` any more.
+    fn wait_until(
+        &mut self,
+        unrest: impl Fn(&Self) -> Option<String>,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), String> {
         for _ in 0..TIMEOUTS_MAX {
             self.drain(watch)?;
             // One after the other, so that clients cannot end each other's sessions for ever.
@@ -53,13 +74,13 @@ impl World {
                 self.happen_by_name(event, watch);
                 self.drain(watch)?;
             }
-            if watch.is_broken() || self.unrest().is_none() {
+            if watch.is_broken() || unrest(self).is_none() {
                 return Ok(());
             }
-            let next = self.due().next().expect("all servers are up");
+            let next = self.due().next().expect("some servers are up");
             self.happen_by_name(Event::Timeout(next), watch);
         }
-        self.unrest().map_or(Ok(()), Err)
+        unrest(self).map_or(Ok(()), Err)
     }
 
     /// Lets everything happen that needs no time, messages in the order in which they were sent.
@@ -82,6 +103,10 @@ impl World {
             } else if let Some((place, InFlight { number, message, .. })) =
                 self.network.take_first()
             {
+                if !self.is_heard(place, &message) {
+                    watch.lost(number);
+                    continue;
+                }
                 // In order: what overtakes is asked for again, over and over.
                 if watch.is_tracing() {
                     let name = format!("deliver {message}");
@@ -108,16 +133,79 @@ impl World {
         watch.observe(|| self.all_lanes());
     }
 
+    /// True if some servers are missing, and the others have to go on all the same.
+    fn goes_on_without_others(&self) -> bool {
+        let is_anyone_missing = self.cut.is_some() || self.hosts.iter().any(|host| !host.is_up());
+        // Without check-quorum a leader that is cut off keeps its clients waiting, and without pre-vote
+        // terms rise for ever where one hears and is not heard (dissertation §6.2, §9.6).
+        let config = self.config(ServerId(1));
+        let is_bearable = self.cut.is_none() || config.pre_vote && config.check_quorum;
+        // After a change of membership, who has to agree depends on what is still under way.
+        let is_settled = self.operations.count(Operation::ChangeMembership) == 0;
+        let voters = self.scenario.servers;
+        let is_majority =
+            |group: &Vec<usize>| 2 * group.iter().filter(|&&place| place < voters).count() > voters;
+        is_anyone_missing && is_bearable && is_settled && self.groups().iter().any(is_majority)
+    }
+
+    /// Servers that run and hear each other.
+    fn groups(&self) -> Vec<Vec<usize>> {
+        let hear = |one: usize, two: usize| {
+            self.cut.is_none_or(|cut| cut.hears(one, two) && cut.hears(two, one))
+        };
+        let mut groups = Vec::new();
+        for first in self.places().filter(|&place| self.hosts[place].is_up()) {
+            // Everyone of a side hears everyone of it; a bridge belongs to both.
+            let mut group = vec![first];
+            for place in self.places().filter(|&place| place != first && self.hosts[place].is_up())
+            {
+                if group.iter().all(|&member| hear(member, place)) {
+                    group.push(place);
+                }
+            }
+            groups.push(group);
+        }
+        groups
+    }
+
+    /// What the servers that are left have not done yet.
+    fn unrest_of_majority(&self) -> Option<String> {
+        let leader = match self.leader() {
+            Ok(leader) => leader,
+            Err(unrest) => return Some(unrest),
+        };
+        let at = self.hosts.iter().position(|host| host.id == leader.id());
+        let hears = |one: usize, two: usize| self.cut.is_none_or(|cut| cut.hears(one, two));
+        let is_left = |place: usize| at.is_some_and(|at| hears(at, place) && hears(place, at));
+        let last = leader.log().last_index();
+        let voters = leader.configuration().voters();
+        let done = self.places().filter(|&place| is_left(place)).filter(|&place| {
+            let server = self.hosts[place].server.as_ref();
+            server.is_some_and(|it| it.commit_index() >= last && voters.contains(&it.id()))
+        });
+        let done = done.count();
+        let has_majority = 2 * done > voters.len();
+        (!has_majority).then(|| format!("{done} of {} have committed {last}", voters.len()))
+    }
+
+    /// The leader, if nobody waits for anything.
+    fn leader(&self) -> Result<&Server, String> {
+        if let Some(client) = self.clients.iter().find(|client| client.has_work()) {
+            return Err(format!("{} waits for an answer", client.id()));
+        }
+        let servers = self.hosts.iter().filter_map(|host| host.server.as_ref());
+        let leaders = servers.filter(|server| server.role().is_leader());
+        let newest = leaders.max_by_key(|server| server.current_term());
+        newest.ok_or_else(|| "nobody leads".to_owned())
+    }
+
     /// What is not at rest yet.
     fn unrest(&self) -> Option<String> {
-        if let Some(client) = self.clients.iter().find(|client| client.has_work()) {
-            return Some(format!("{} waits for an answer", client.id()));
-        }
-        let servers = || self.hosts.iter().filter_map(|host| host.server.as_ref());
-        let leaders = servers().filter(|server| server.role().is_leader());
-        let Some(leader) = leaders.max_by_key(|server| server.current_term()) else {
-            return Some("nobody leads".to_owned());
+        let leader = match self.leader() {
+            Ok(leader) => leader,
+            Err(unrest) => return Some(unrest),
         };
+        let servers = || self.hosts.iter().filter_map(|host| host.server.as_ref());
         let configuration = leader.configuration();
         if configuration.is_joint() {
             return Some(format!("{} does not leave {configuration}", leader.id()));
