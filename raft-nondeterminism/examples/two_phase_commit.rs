@@ -121,6 +121,10 @@ impl Node for Party {
         }
     }
 
+    fn kind_name(&self) -> &str {
+        if matches!(self, Self::Coordinator { .. }) { "coordinator" } else { "participant" }
+    }
+
     fn state_name(&self) -> &str {
         match self {
             Self::Coordinator { decision: None, .. } => "undecided",
@@ -169,7 +173,7 @@ pub(crate) fn two_phase_commit() -> Simulation<Party> {
 }
 
 pub(crate) fn explore(iterations: u64) -> Result<Report, ExploreError> {
-    Explorer::of(two_phase_commit()).iterations(iterations).max_steps(100).settle().run()
+    Explorer::of(two_phase_commit()).iterations(iterations).max_steps(100).settle().cover().run()
 }
 
 fn main() -> Result<(), ExploreError> {

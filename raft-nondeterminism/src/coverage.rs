@@ -8,16 +8,20 @@
 mod data;
 mod dgml;
 mod html;
+mod learned;
 mod text;
 
 use std::sync::Arc;
 
 pub use data::{COVERAGE_VERSION, CoverageError};
+pub(crate) use learned::{CRASH, DOWN, RESTART};
 
-/// What there is to cover: declared before anything runs.
+/// What there is to cover: declared before anything runs, or learned as it is met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CoveragePlan {
     kinds: Vec<NodeKind>,
+    /// More may turn up; then all names are sorted.
+    is_open: bool,
 }
 
 /// One kind of node: a server, a client.
@@ -28,6 +32,8 @@ pub struct NodeKind {
     events: Vec<String>,
     /// For each state and each event, whether it should be received there at some time.
     is_declared: Vec<bool>,
+    /// The events that such nodes only send, as far as is known: true for each.
+    is_only_sent: Vec<bool>,
 }
 
 impl NodeKind {
@@ -36,7 +42,9 @@ impl NodeKind {
     pub fn new(name: &str, states: &[&str], events: &[&str]) -> Self {
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         let is_declared = vec![true; states.len() * events.len()];
-        Self { name: name.to_owned(), states: owned(states), events: owned(events), is_declared }
+        let is_only_sent = vec![false; events.len()];
+        let (name, states, events) = (name.to_owned(), owned(states), owned(events));
+        Self { name, states, events, is_declared, is_only_sent }
     }
 
     /// The same, but these events cannot be received in these states.
@@ -101,10 +109,10 @@ impl NodeKind {
 }
 
 impl CoveragePlan {
-    /// What these kinds declare.
+    /// What these kinds declare, and nothing else.
     #[must_use]
     pub fn new(kinds: Vec<NodeKind>) -> Self {
-        Self { kinds }
+        Self { kinds, is_open: false }
     }
 
     /// The kinds, in the order of their places.
@@ -176,6 +184,11 @@ impl Coverage {
         &self.plan
     }
 
+    /// The same, to be shared with other runs.
+    pub(crate) fn shared_plan(&self) -> &Arc<CoveragePlan> {
+        &self.plan
+    }
+
     /// A node of this kind meets an event while it is in this state. All three are places in the plan.
     ///
     /// # Panics
@@ -233,16 +246,20 @@ impl Coverage {
     #[must_use]
     pub fn is_declared(&self, kind: usize, state: usize, event: usize) -> bool {
         let declared = &self.plan.kinds[kind];
-        declared.is_declared[state * declared.events.len() + event]
+        !declared.is_only_sent[event] && declared.is_declared[state * declared.events.len() + event]
     }
 
-    /// Adds what another run has covered.
+    /// Adds what another run has covered. Two open plans become one that knows the names of both.
     ///
     /// # Errors
     ///
     /// If it is of another plan; nothing is added then.
     pub fn merge(&mut self, other: &Self) -> Result<(), CoverageError> {
         if self.plan != other.plan {
+            if self.plan.is_open && other.plan.is_open {
+                self.merge_by_name(other);
+                return Ok(());
+            }
             return Err(CoverageError::OtherPlan);
         }
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {

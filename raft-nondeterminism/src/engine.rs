@@ -135,7 +135,9 @@ pub(crate) fn run<M: Model>(
     }
     let mut run = finish::<M>(oracle, watch, Some(&world));
     if let Some(data) = &mut run.data {
-        data.roles = setting.model.coverage_plan().states();
+        let plan = setting.model.coverage_plan();
+        // What is not declared stands in the order in which it turns up.
+        data.roles = if plan.is_open() { Vec::new() } else { plan.states() };
     }
     Ok(Run { steps, max_steps, prints, ..run })
 }

@@ -240,6 +240,7 @@ impl<M: Model> Explorer<M> {
     ) -> Result<Report, ExploreError> {
         self.validate()?;
         let started = Instant::now();
+        self.coverage = self.coverage.take().map(|_| Arc::new(self.model.coverage_plan()));
         let mut report = Report::new(&self.model, self.strategy.describe(), self.seed);
         let mut paths = CoverageMap::new();
         let mut epochs = Epochs::new(match (self.only, self.time) {
@@ -280,6 +281,10 @@ impl<M: Model> Explorer<M> {
             report.unique_states = map.visited();
             report.unique_paths = paths.visited();
             report.elapsed = started.elapsed();
+            if let (Some(plan), Some(met)) = (&mut self.coverage, report.coverage()) {
+                // Names that were learned need not be learned again.
+                plan.clone_from(met.shared_plan());
+            }
             if progress(&report).is_break() || is_found {
                 break;
             }

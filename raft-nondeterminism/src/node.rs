@@ -135,9 +135,22 @@ pub trait Node: Clone + fmt::Debug + Send + Sync + 'static {
         self.on_start(ctx);
     }
 
-    /// What it is doing, in one word: `leader`. Each change of it is a line in the trace.
+    /// What it is doing, in one word: `leader`. Each change of it is a line in the trace, and coverage
+    /// says which message was met in which of them. Few words, and no numbers, read best.
     fn state_name(&self) -> &str {
         ""
+    }
+
+    /// What kind of node it is, in one word, if there are several: coverage tells them apart. It stays the
+    /// same.
+    fn kind_name(&self) -> &str {
+        "node"
+    }
+
+    /// What kind of message it is: `Vote`. Coverage takes messages with one name for the same. Unless it
+    /// says otherwise that is the first word that `Debug` prints, or `message` if there is none.
+    fn message_name(message: &Self::Message) -> String {
+        first_word(&format!("{message:?}"))
     }
 
     /// Takes in everything that the node's future depends on: two nodes with one hash are taken for the
@@ -151,5 +164,36 @@ pub trait Node: Clone + fmt::Debug + Send + Sync + 'static {
     /// says otherwise that is all that `Debug` prints but the digits.
     fn hash_shape(&self, state: &mut StateHasher) {
         state.shape(self);
+    }
+}
+
+/// The first word of what `Debug` prints of something.
+fn first_word(text: &str) -> String {
+    let is_part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '-';
+    let text = text.trim_start_matches('"');
+    let word = text.split(|letter| !is_part(letter)).next().unwrap_or_default();
+    let is_name = word.starts_with(|letter: char| letter.is_alphabetic() || letter == '_');
+    if is_name { word.to_owned() } else { "message".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_word;
+
+    #[test]
+    fn a_message_is_called_by_its_first_word() {
+        let debug = [
+            ("Vote { can_commit: true }", "Vote"),
+            ("Number(7)", "Number"),
+            ("Next", "Next"),
+            ("\"hello\"", "hello"),
+            ("\"give-up now\"", "give-up"),
+            ("17", "message"),
+            ("(1, 2)", "message"),
+            ("", "message"),
+        ];
+        for (text, name) in debug {
+            assert_eq!(first_word(text), name, "{text}");
+        }
     }
 }

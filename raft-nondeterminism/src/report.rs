@@ -338,7 +338,11 @@ impl fmt::Display for Report {
         if !self.plan.1.is_empty() {
             writeln!(f, "..... Operations: {}", self.operations)?;
         }
-        writeln!(f, "..... Paths that reached a goal: {}", self.goals)
+        writeln!(f, "..... Paths that reached a goal: {}", self.goals)?;
+        match &self.coverage {
+            Some(coverage) => write!(f, "\n{coverage}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::model::Model;
 use crate::raft::Raft;
 use crate::raft::scenario::Scenario;
 use crate::recording::Recording;
-use crate::report::Report;
+use crate::report::{self, Report};
 use crate::schedule::{Schedule, Setting};
 use crate::strategy::strategy;
 
@@ -231,6 +231,13 @@ impl<M: Model> Check<M> {
         self.map(|explorer| Ok(if settles { explorer.settle() } else { explorer }))
     }
 
+    /// With `true`, says on standard error which event was met in which state, and what never was: see
+    /// [`Report::coverage`]. `RAFT_EXPLORE_OUT` names a folder for the same as page, graph and JSON.
+    #[must_use]
+    pub fn coverage(self, covers: bool) -> Self {
+        self.map(|explorer| Ok(if covers { explorer.cover() } else { explorer }))
+    }
+
     /// With `true`, each goal has to be reached in some run.
     #[must_use]
     pub fn all_goals(mut self, demands_goals: bool) -> Self {
@@ -263,7 +270,12 @@ impl<M: Model> Check<M> {
         let kept = Regressions::new(&check.name, check.package.as_deref(), &check.beside);
         let pages = environment.out.as_deref().map(|folder| kept.locate(folder));
         let outcome = check.judge(environment, &kept);
-        outcome.map_err(|failure| failure.drawn_in(pages.as_deref()))
+        let outcome = outcome.map_err(|failure| failure.drawn_in(pages.as_deref()))?;
+        let coverage = outcome.report.as_ref().and_then(Report::coverage);
+        if let (Some(coverage), Some(folder)) = (coverage, pages) {
+            report::write_coverage(coverage, &folder, kept.stem())?;
+        }
+        Ok(outcome)
     }
 
     fn judge(self, environment: &Environment, kept: &Regressions) -> Result<Outcome, TestFailure> {
@@ -326,6 +338,9 @@ impl<M: Model> Check<M> {
                     );
                 }
                 let Some(report) = outcome.report else { return };
+                if let Some(coverage) = report.coverage() {
+                    eprintln!("{name}: this was met:\n\n{coverage}");
+                }
                 for (goal, _) in report.goals().iter().filter(|(_, runs)| *runs == 0) {
                     eprintln!("{name}: no run has reached {goal}");
                 }

@@ -166,6 +166,25 @@ fn a_page_is_drawn_of_what_fails_if_that_is_asked() {
 }
 
 #[test]
+fn what_was_met_is_written_if_that_is_asked() {
+    let folder = folder("covered");
+    let variable = |name| (name == "RAFT_EXPLORE_OUT").then(|| "pages".to_owned());
+    let environment = Environment::from_variables(variable).unwrap();
+    let outcome = check(false, &folder).coverage(true).run_in(&environment).unwrap();
+    let text = outcome.report.unwrap().coverage().unwrap().to_string();
+    assert!(text.contains("Events received: crash, request message"), "{text}");
+    let base = folder.join("pages/my_crate.tests.tickets.coverage.txt");
+    assert_eq!(fs::read_to_string(base).unwrap(), text);
+    let plain = check(false, &folder).coverage(false).run_in(&environment).unwrap();
+    assert!(plain.report.unwrap().coverage().is_none());
+    fs::write(folder.join("full"), "").unwrap();
+    let variable = |name| (name == "RAFT_EXPLORE_OUT").then(|| "full".to_owned());
+    let environment = Environment::from_variables(variable).unwrap();
+    let error = check(false, &folder).coverage(true).run_in(&environment).unwrap_err();
+    assert!(error.to_string().starts_with("cannot write "), "{error}");
+}
+
+#[test]
 fn a_kept_schedule_is_tried_first_and_is_a_guard_once_it_passes() {
     let folder = folder("first");
     failure(check(true, &folder));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Coverage, CoveragePlan, Meeting, NodeKind};
+use super::{Coverage, CoveragePlan, Meeting, NodeKind, learned};
 
 /// The version of the format that this build reads and writes.
 pub const COVERAGE_VERSION: u32 = 1;
@@ -13,6 +13,9 @@ pub const COVERAGE_VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 struct Data {
     version: u32,
+    /// More names may turn up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    open: bool,
     kinds: Vec<KindData>,
 }
 
@@ -22,6 +25,9 @@ struct KindData {
     name: String,
     states: Vec<String>,
     events: Vec<String>,
+    /// The events that are known to be sent only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    only_sent: Vec<usize>,
     /// What is not listed is neither declared nor was it met.
     cells: Vec<CellData>,
     moves: Vec<MoveData>,
@@ -55,12 +61,12 @@ impl Coverage {
     #[must_use]
     pub fn to_json(&self) -> String {
         let kinds = (0..self.plan.kinds.len()).map(|kind| self.kind_data(kind)).collect();
-        let data = Data { version: COVERAGE_VERSION, kinds };
+        let data = Data { version: COVERAGE_VERSION, open: self.plan.is_open, kinds };
         serde_json::to_string(&data).expect("text and numbers have a place in JSON")
     }
 
     fn kind_data(&self, kind: usize) -> KindData {
-        let NodeKind { name, states, events, .. } = &self.plan.kinds[kind];
+        let NodeKind { name, states, events, is_only_sent, .. } = &self.plan.kinds[kind];
         let pairs =
             (0..states.len()).flat_map(|state| (0..events.len()).map(move |it| (state, it)));
         let cell = |(state, event)| {
@@ -76,6 +82,7 @@ impl Coverage {
             name: name.clone(),
             states: states.clone(),
             events: events.clone(),
+            only_sent: (0..events.len()).filter(|&event| is_only_sent[event]).collect(),
             cells: pairs.map(cell).filter(is_something).collect(),
             moves: ways.map(way).filter(|it| it.count > 0).collect(),
         }
@@ -96,8 +103,8 @@ impl Coverage {
             return Err(CoverageError::Version { found: version });
         }
         let data: Data = serde_json::from_str(text)?;
-        let kinds = data.kinds.iter().map(KindData::kind).collect::<Result<_, _>>()?;
-        let mut coverage = Self::new(Arc::new(CoveragePlan::new(kinds)));
+        let kinds = data.kinds.iter().map(KindData::kind).collect::<Result<Vec<_>, _>>()?;
+        let mut coverage = Self::new(Arc::new(CoveragePlan::new(kinds.clone())));
         for (kind, data) in data.kinds.iter().enumerate() {
             for it in &data.cells {
                 let counts = [
@@ -115,6 +122,12 @@ impl Coverage {
                 coverage.counts[place] = it.count;
             }
         }
+        if data.open {
+            // Whoever edited the file need not know in which order its names are.
+            let read = coverage;
+            coverage = Self::new(Arc::new(CoveragePlan::open(kinds)));
+            coverage.add(&read);
+        }
         Ok(coverage)
     }
 }
@@ -129,6 +142,15 @@ impl KindData {
             }
             is_declared[it.state * events + it.event] = it.declared;
         }
+        let mut is_only_sent = vec![false; events];
+        for &event in &self.only_sent {
+            let is_sent = is_only_sent.get_mut(event);
+            *is_sent.ok_or_else(|| CoverageError::NoSuchPlace { kind: self.name.clone() })? = true;
+            // Nobody has said where it cannot be received.
+            for (state, name) in self.states.iter().enumerate() {
+                is_declared[state * events + event] = learned::belongs(name, &self.events[event]);
+            }
+        }
         if self.moves.iter().any(|it| it.from >= states || it.to >= states) {
             return Err(CoverageError::NoSuchPlace { kind: self.name.clone() });
         }
@@ -137,6 +159,7 @@ impl KindData {
             states: self.states.clone(),
             events: self.events.clone(),
             is_declared,
+            is_only_sent,
         })
     }
 }

@@ -92,3 +92,60 @@ fn the_page_shows_every_pair_and_no_name_becomes_a_tag() {
     assert!(page.contains("handled 1, ignored 1, sent 1"));
     assert_eq!(page.matches(">never</td>").count(), 3, "{page}");
 }
+
+/// A run under an open plan, in which these are met.
+fn learned(met: &[(&str, &str, Meeting)]) -> Coverage {
+    let declared = NodeKind::new("server", &["up", "old"], &["Vote", "Ask"]);
+    let plan = CoveragePlan::open(vec![declared.without(&["old"], &["Ask"])]);
+    let mut coverage = Coverage::new(Arc::new(plan));
+    met.iter().for_each(|&(state, event, how)| coverage.meet_by_name("server", state, event, how));
+    coverage
+}
+
+#[test]
+fn names_that_are_learned_add_up_in_any_order() {
+    let one = learned(&[("up", "Zap", Meeting::Handled), ("late", "Vote", Meeting::Sent)]);
+    let mut two =
+        learned(&[("down", "restart", Meeting::Handled), ("up", "Answer", Meeting::Sent)]);
+    two.moves_by_name("client", "idle", "busy");
+    let three = learned(&[("early", "Answer", Meeting::Ignored), ("up", "Zap", Meeting::Handled)]);
+    let sum = |runs: [&Coverage; 3]| {
+        let mut sum = runs[0].clone();
+        runs[1..].iter().for_each(|run| sum.merge(run).unwrap());
+        sum
+    };
+    let all = sum([&one, &two, &three]);
+    for runs in [[&three, &two, &one], [&two, &one, &three], [&two, &three, &one]] {
+        assert_eq!(sum(runs), all);
+    }
+    let names: Vec<_> = all.plan().kinds().iter().map(NodeKind::name).collect();
+    assert_eq!(names, ["client", "server"]);
+    let server = &all.plan().kinds()[1];
+    assert_eq!(server.states(), ["down", "early", "late", "old", "up"]);
+    assert_eq!(server.events(), ["Answer", "Ask", "Vote", "Zap", "restart"]);
+    assert_eq!(all.received(1, 4, 3), 2);
+    assert_eq!(Coverage::from_json(&all.to_json()).unwrap(), all);
+}
+
+#[test]
+fn what_is_only_sent_is_not_missed_and_what_was_excluded_stays_so() {
+    let mut coverage = learned(&[("up", "Answer", Meeting::Sent)]);
+    let place = |coverage: &Coverage, event: &str| {
+        let mut events = coverage.plan().kinds()[0].events().iter();
+        events.position(|name| name == event).unwrap()
+    };
+    let is_missed = |coverage: &Coverage, state: usize, event: &str| {
+        coverage.is_declared(0, state, place(coverage, event))
+    };
+    assert!(!is_missed(&coverage, 1, "Answer"), "servers only send it");
+    assert_eq!(Coverage::from_json(&coverage.to_json()).unwrap(), coverage);
+    coverage.learn("server", &[], &["Answer"]);
+    assert!(is_missed(&coverage, 0, "Answer") && is_missed(&coverage, 1, "Answer"));
+    assert!(is_missed(&coverage, 1, "Ask") && !is_missed(&coverage, 0, "Ask"), "none in `old`");
+}
+
+#[test]
+fn a_closed_plan_and_an_open_one_are_not_added() {
+    assert!(learned(&[]).merge(&example()).is_err());
+    assert!(example().merge(&learned(&[])).is_err());
+}

@@ -9,9 +9,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::property::{Always, Eventually, Monitor, Sometimes, View};
-use super::world::NodeWorld;
+use super::world::{NodeWorld, covering};
 use super::{Node, NodeId};
-use crate::fault::FaultPlan;
+use crate::coverage::{self, CoveragePlan, NodeKind};
+use crate::fault::{Fault, FaultPlan};
 use crate::model::{Model, ModelError, StartError};
 use crate::network::Delivery;
 use crate::oracle::Oracle;
@@ -35,6 +36,7 @@ pub struct Simulation<N: Node> {
     pub(super) monitors: Vec<Box<dyn Monitor<N>>>,
     pub(super) eventually: Vec<Eventually<N>>,
     pub(super) sometimes: Vec<Sometimes<N>>,
+    declared: Vec<NodeKind>,
     labels: Vec<(&'static str, String)>,
 }
 
@@ -52,6 +54,7 @@ impl<N: Node> Simulation<N> {
             monitors: Vec::new(),
             eventually: Vec::new(),
             sometimes: Vec::new(),
+            declared: Vec::new(),
             labels: Vec::new(),
         }
     }
@@ -180,6 +183,18 @@ impl<N: Node> Simulation<N> {
         self
     }
 
+    /// Tells coverage of states and messages before they are met, and of what cannot be met in which
+    /// state. Nothing has to be told: the names of [`Node::kind_name`], [`Node::state_name`] and
+    /// [`Node::message_name`] are learned as they turn up, and every message of a kind of node is missed
+    /// in each of its states. But a state in which no node ever was is missed only if it was told of.
+    ///
+    /// What is no message is called `timeout TIMER`, `request MESSAGE`, `crash` and `restart`.
+    #[must_use]
+    pub fn declare(mut self, kind: NodeKind) -> Self {
+        self.declared.push(kind);
+        self
+    }
+
     fn node_names(&self) -> String {
         let names: Vec<_> = self.nodes.iter().map(|(name, _)| &**name).collect();
         names.join(" ")
@@ -287,6 +302,23 @@ impl<N: Node> Model for Simulation<N> {
 
     fn faults(&self) -> FaultPlan {
         self.faults
+    }
+
+    fn coverage_plan(&self) -> CoveragePlan {
+        let mut plan = CoveragePlan::open(self.declared.clone());
+        for (_, node) in &self.nodes {
+            plan.learn(node.kind_name(), &[covering::state_of(node)], &[]);
+            if self.faults.budget(Fault::Crash) > 0 {
+                plan.learn(node.kind_name(), &[coverage::DOWN], &[coverage::CRASH]);
+                plan.learn(node.kind_name(), &[], &[coverage::RESTART]);
+            }
+        }
+        for (to, request) in &self.requests {
+            if let Some((_, node)) = self.nodes.get(to.place()) {
+                plan.learn(node.kind_name(), &[], &[&covering::request::<N>(request)]);
+            }
+        }
+        plan
     }
 
     fn goals(&self) -> Vec<&'static str> {

@@ -4,8 +4,10 @@
 //!             world, the event and the oracle alone.
 //! Relies on:  nodes that are functions of what they are told.
 //! Elsewhere:  what events are called is in `world/names.rs`, who judges in `world/judges.rs`, the end of
-//!             a run in `world/settle.rs`, and what is one state in `world/state.rs`.
+//!             a run in `world/settle.rs`, what is one state in `world/state.rs`, and what nodes met in
+//!             `world/covering.rs`.
 
+pub(super) mod covering;
 mod enabled;
 mod judges;
 mod lanes;
@@ -57,6 +59,8 @@ pub struct NodeWorld<N: Node> {
     enabled: Enabled,
     /// A buffer, empty between events.
     effects: Vec<Effect<N>>,
+    /// True if a node has done anything with this event but tell the reader.
+    has_acted: bool,
 }
 
 /// What a node runs on.
@@ -163,10 +167,13 @@ impl<N: Node> NodeWorld<N> {
             facts: Vec::new(),
             enabled: Enabled::default(),
             effects: Vec::new(),
+            has_acted: false,
         };
         for place in 0..world.hosts.len() {
+            let before = world.cover_from(place, None, watch);
             world.handle(place, oracle, watch, Node::on_start)?;
             world.hash(place);
+            world.cover_to(before, watch);
         }
         world.conclude(None, watch);
         Ok(world)
@@ -181,7 +188,9 @@ impl<N: Node> NodeWorld<N> {
     ) -> Result<(), NotReproducible> {
         self.steps += 1;
         self.said = 0;
+        self.has_acted = false;
         self.facts.clear();
+        let before = self.cover_event(event, watch);
         match event {
             Event::Deliver(slot) => {
                 let InFlight { number, message: envelope, .. } = self.network.take(slot);
@@ -236,6 +245,7 @@ impl<N: Node> NodeWorld<N> {
         if let Some(place) = self.whose(event) {
             self.hash(place);
         }
+        self.cover_to(before, watch);
         self.conclude(self.whose(event), watch);
         Ok(())
     }
@@ -278,6 +288,8 @@ impl<N: Node> NodeWorld<N> {
         let name = Arc::clone(&self.hosts[place].name);
         let mut has_sent = false;
         for effect in effects.drain(..) {
+            self.has_acted |= !matches!(effect, Effect::Note(_));
+            self.cover_effect(place, &effect, watch);
             let host = &mut self.hosts[place];
             match effect {
                 Effect::Send(to, message) => {
@@ -341,6 +353,7 @@ impl<N: Node> NodeWorld<N> {
             && self.has_budget(Fault::LoseSaves);
         if may_crash && dice.choose(CRASH_ODDS, "crash_before_save")? == 1 {
             watch.line(format_args!("       {name} crashes before it is saved"));
+            self.cover_crash(place, watch);
             self.crash(place, 0);
             return Ok(ControlFlow::Break(()));
         }

@@ -18,7 +18,7 @@ use super::failure::TestFailure;
 /// | `RAFT_EXPLORE_STRATEGY` | who chooses, by name |
 /// | `RAFT_EXPLORE_WORKERS` | how many threads share the runs of one test |
 /// | `RAFT_EXPLORE_REPLAY` | a schedule to replay instead of exploring |
-/// | `RAFT_EXPLORE_OUT` | a folder for the page, graphs and logs of a failing run |
+/// | `RAFT_EXPLORE_OUT` | a folder for the page, graphs and logs of a failing run, and for coverage |
 ///
 /// A night of one hour per test, which explores what no night did before:
 ///
@@ -40,8 +40,8 @@ pub struct Environment {
     pub workers: Option<usize>,
     /// A schedule to replay, beside the manifest unless it is an absolute path.
     pub replay: Option<PathBuf>,
-    /// Where the page, graphs and logs of a failing run go, beside the manifest unless it is an absolute
-    /// path; nowhere, if that is not said.
+    /// Where the page, graphs and logs of a failing run go, and what was met, if a test asks for that;
+    /// beside the manifest unless it is an absolute path; nowhere, if that is not said.
     pub out: Option<PathBuf>,
 }
 

@@ -1,5 +1,6 @@
 //! Why a test that explores fails, in words that say what to do.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +57,13 @@ pub enum TestFailure {
     /// Nothing was broken, but nothing was shown either.
     #[error("{0}")]
     Unproven(Box<Failure>),
+    /// What was met cannot be written where the environment says.
+    #[error("{error}: {}", error.source().map(ToString::to_string).unwrap_or_default())]
+    Coverage {
+        /// Why.
+        #[from]
+        error: WriteError,
+    },
     /// No run has reached a goal that some should.
     #[error("no run of {iterations} has reached {goal}")]
     GoalNotReached {

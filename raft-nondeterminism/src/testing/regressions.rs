@@ -33,6 +33,11 @@ impl Regressions {
         Self { stem, filter, package, beside: beside.to_owned() }
     }
 
+    /// The test, as its files begin.
+    pub(super) fn stem(&self) -> &str {
+        &self.stem
+    }
+
     /// Where a file is that somebody has named.
     pub(super) fn locate(&self, file: &Path) -> PathBuf {
         self.beside.join(file)
