@@ -56,6 +56,7 @@ pub struct Explorer<M: Model = Raft> {
     settles: u64,
     only: Option<u64>,
     coverage: Option<Arc<CoveragePlan>>,
+    counts_choices: bool,
     fails_at_max_steps: bool,
 }
 
@@ -87,6 +88,7 @@ impl<M: Model> Explorer<M> {
             settles: 0,
             only: None,
             coverage: None,
+            counts_choices: false,
             fails_at_max_steps: false,
         }
     }
@@ -194,6 +196,14 @@ impl<M: Model> Explorer<M> {
         self
     }
 
+    /// Counts how often each kind of choice is made, and among how many alternatives: see
+    /// [`Report::choices`].
+    #[must_use]
+    pub fn count_choices(mut self) -> Self {
+        self.counts_choices = true;
+        self
+    }
+
     /// Goes on after a bug, so that the report tells how many runs have one.
     #[must_use]
     pub fn count_bugs(mut self) -> Self {
@@ -242,6 +252,9 @@ impl<M: Model> Explorer<M> {
         let started = Instant::now();
         self.coverage = self.coverage.take().map(|_| Arc::new(self.model.coverage_plan()));
         let mut report = Report::new(&self.model, self.strategy.describe(), self.seed);
+        if self.counts_choices {
+            report.count_choices();
+        }
         let mut paths = CoverageMap::new();
         let mut epochs = Epochs::new(match (self.only, self.time) {
             (Some(only), _) => only..only.saturating_add(1),

@@ -2,6 +2,7 @@
 //!
 //! Guarantees: a report of a failing run ends with how to replay it.
 
+pub(crate) mod choices;
 mod ci;
 pub(crate) mod dgml;
 pub(crate) mod escape;
@@ -28,6 +29,7 @@ use crate::recording::Recording;
 use crate::schedule::Schedule;
 use crate::violation::Violation;
 
+pub use choices::{ChoiceCount, ChoiceCounts};
 pub use ci::{TestCase, TestFailure, github_annotations, junit};
 pub use dgml::dgml_trace;
 pub use files::{WriteError, write_bug, write_coverage, write_trace};
@@ -60,6 +62,7 @@ pub struct Report {
     pub(crate) unique_paths: u64,
     pub(crate) elapsed: Duration,
     coverage: Option<Coverage>,
+    choices: Option<ChoiceCounts>,
     pub(crate) shrinking: Duration,
 }
 
@@ -137,6 +140,7 @@ impl Report {
             unique_paths: 0,
             elapsed: Duration::ZERO,
             coverage: None,
+            choices: None,
             shrinking: Duration::ZERO,
         }
     }
@@ -170,6 +174,9 @@ impl Report {
         match (&mut self.coverage, &run.coverage) {
             (Some(all), Some(one)) => all.merge(one).expect("all runs have one plan"),
             (all, one) => *all = all.take().or_else(|| one.clone()),
+        }
+        if let Some(choices) = &mut self.choices {
+            choices.add(&run.tape);
         }
         let is_buggy = u64::from(run.violation.is_some());
         self.buggy_iterations += is_buggy;
@@ -230,6 +237,18 @@ impl Report {
     #[must_use]
     pub fn coverage(&self) -> Option<&Coverage> {
         self.coverage.as_ref()
+    }
+
+    /// How often which kind of choice was made, if that was asked for: see
+    /// [`Explorer::count_choices`](crate::Explorer::count_choices).
+    #[must_use]
+    pub fn choices(&self) -> Option<&ChoiceCounts> {
+        self.choices.as_ref()
+    }
+
+    /// Counts choices from here on.
+    pub(crate) fn count_choices(&mut self) {
+        self.choices = Some(ChoiceCounts::default());
     }
 
     /// How many runs had a fair strategy: see [`Strategy::is_fair`](crate::Strategy::is_fair).
@@ -339,6 +358,9 @@ impl fmt::Display for Report {
             writeln!(f, "..... Operations: {}", self.operations)?;
         }
         writeln!(f, "..... Paths that reached a goal: {}", self.goals)?;
+        if let Some(choices) = &self.choices {
+            write!(f, "{choices}")?;
+        }
         match &self.coverage {
             Some(coverage) => write!(f, "\n{coverage}"),
             None => Ok(()),

@@ -376,6 +376,32 @@ fn coverage_is_written_if_asked_for() {
 }
 
 #[test]
+fn choices_are_counted_if_asked_for() {
+    let folder = folder("schedule_coverage");
+    let words = "test restarts --iterations 40 --schedule-coverage --workers";
+    let found = summary(&folder, &format!("{words} 1"), 0);
+    let choices = found["choices"].as_array().unwrap();
+    let of_events = |it: &&Value| !it["choice"].as_str().unwrap().starts_with("choose ");
+    let counts = choices.iter().filter(of_events).map(|it| it["count"].as_u64().unwrap());
+    assert_eq!(counts.sum::<u64>(), found["steps"].as_u64().unwrap(), "one for each event");
+    for it in choices {
+        let at_most = it["alternatives"]["at_most"].as_array().unwrap();
+        let counts = at_most.iter().map(|pair| pair[1].as_u64().unwrap());
+        assert_eq!(counts.sum::<u64>(), it["count"].as_u64().unwrap(), "{it}");
+    }
+    assert!(choices.iter().any(|it| it["choice"] == "choose saves_kept"), "{choices:?}");
+    assert_eq!(summary(&folder, &format!("{words} 2"), 0)["choices"], found["choices"]);
+    let plain = summary(&folder, "test restarts --iterations 40", 0);
+    assert_eq!(plain.get("choices"), None);
+    let text = said(&folder, &format!("{words} 1"), 0);
+    assert!(
+        text.contains(
+            "\n... Scheduling choices, and among how many alternatives:\n..... deliver: "
+        )
+    );
+}
+
+#[test]
 fn a_defect_that_cannot_show_just_runs() {
     let folder = folder("defect");
     summary(&folder, "test sample --defect vote-not-saved --iterations 20 --no-settle", 0);

@@ -4,11 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
+use raft_nondeterminism::report::{ChoiceCount, ChoiceCounts};
 use raft_nondeterminism::{
     Bug, Exhausted, Goal, Kind, MemberCounts, Model, Plan, Raft, Report, Scenario,
 };
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::count;
 use super::exhaust;
@@ -71,9 +72,14 @@ pub(crate) struct Summary<'a> {
     /// What an exhaustive search came to.
     #[serde(skip_serializing_if = "Option::is_none")]
     exhaustive: Option<Value>,
+    /// How often which choice was made, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choices: Option<Value>,
     #[serde(skip)]
     exhausted: String,
-    /// In Coyote's lines.
+    /// In Coyote's lines, the choices too.
+    #[serde(skip)]
+    chosen: String,
     #[serde(skip)]
     statistics: String,
 }
@@ -137,6 +143,8 @@ impl<'a> Summary<'a> {
             is_interrupted,
             coverage: coverage.iter().map(|path| path.display().to_string()).collect(),
             exhaustive: None,
+            choices: report.choices().map(choices),
+            chosen: report.choices().map(ToString::to_string).unwrap_or_default(),
             exhausted: String::new(),
             statistics: report.statistics().to_string(),
         }
@@ -186,7 +194,7 @@ impl<'a> Summary<'a> {
                 line(format!("..... By {name}: {paths}, {bugs} buggy, {new_states} new states."));
             }
         }
-        text
+        text + &self.chosen
     }
 }
 
@@ -204,6 +212,19 @@ impl<'a> BugLine<'a> {
             files: written.map(|it| it.paths().map(path).collect()).unwrap_or_default(),
         }
     }
+}
+
+/// Each kind of choice in the order in which people read them.
+fn choices(counts: &ChoiceCounts) -> Value {
+    let line = |(name, it): (String, &ChoiceCount)| {
+        let (min, max) = it.alternatives();
+        let at_most: Vec<_> = it.histogram().collect();
+        let alternatives = json!({
+            "min": min, "avg": it.average(), "max": max, "at_most": at_most,
+        });
+        json!({"choice": name, "count": it.count(), "alternatives": alternatives})
+    };
+    counts.iter().map(line).collect()
 }
 
 /// What the plan allows and what never happened.

@@ -125,6 +125,9 @@ pub(crate) struct TestArgs {
     /// Say which message was met in which state, as text, page, graph and JSON.
     #[arg(short, long)]
     coverage: bool,
+    /// Say how often each kind of choice was made, and among how many alternatives.
+    #[arg(long)]
+    schedule_coverage: bool,
     /// Write what came of it as JUnit XML, for the programs that show the results of tests.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -299,6 +302,9 @@ impl TestArgs {
         if self.coverage {
             explorer = explorer.cover();
         }
+        if self.schedule_coverage {
+            explorer = explorer.count_choices();
+        }
         if self.explore {
             explorer = explorer.count_bugs();
         }
@@ -320,6 +326,7 @@ impl TestArgs {
             ("--settle", self.settle),
             ("--fail-on-max-steps", self.fail_on_max_steps),
             ("--coverage", self.coverage),
+            ("--schedule-coverage", self.schedule_coverage),
         ];
         match given.into_iter().find(|(_, is_given)| *is_given) {
             Some((option, _)) => {
