@@ -38,7 +38,7 @@ use crate::workers::{self, Epoch, Finished};
 /// // It is found again from its text, which can be kept in a file.
 /// let schedule = bug.schedule().to_string().parse()?;
 /// let again = Explorer::replay(&schedule)?;
-/// assert_eq!(again.violation(), Some(bug.violation()));
+/// assert_eq!(again.violation(), bug.full().violation());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

@@ -381,7 +381,8 @@ impl Bug {
     ///
     /// If the run broke nothing.
     pub(crate) fn new(full: Recording, shrunk: Recording) -> Self {
-        let violation = full.violation().expect("a bug breaks a property").clone();
+        let found = full.violation().expect("a bug breaks a property");
+        let violation = shrunk.violation().unwrap_or(found).clone();
         Self { full, shrunk, violation }
     }
 
@@ -397,7 +398,8 @@ impl Bug {
         &self.violation.property
     }
 
-    /// What broke it.
+    /// What broke it, in the words of the shrunk run, which is the one that people see. The run as it was
+    /// found breaks the same property, perhaps with other servers or numbers: see [`Bug::full`].
     #[must_use]
     pub fn violation(&self) -> &Violation {
         &self.violation

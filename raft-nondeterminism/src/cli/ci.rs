@@ -29,13 +29,11 @@ pub(crate) fn unfinished(scenario: &str, why: &str) -> TestCase {
 /// The exploration as one test.
 pub(crate) fn case(report: &Report, written: Option<&Written>) -> TestCase {
     let failure = report.bug().map(|bug| {
-        let shrunk = bug.shrunk();
-        let violation = shrunk.violation().unwrap_or(bug.violation());
-        let trace = shrunk.trace().trim_end();
+        let trace = bug.shrunk().trace().trim_end();
         let replay = written.map(|written| output::replay_line(&written.schedule));
         TestFailure {
             kind: bug.property().to_owned(),
-            message: violation.message.clone(),
+            message: bug.violation().message.clone(),
             details: format!("{trace}\n\n{}\n", replay.unwrap_or_default()),
             file: written.map(|written| written.trace.display().to_string()),
         }

@@ -35,7 +35,8 @@ const SETTLES: u64 = 4;
 
 Nothing is written unless a bug is found or --coverage asks for it. A bug leaves NAME.schedule.txt
 (shrunk), NAME.full.schedule.txt (as found), NAME.txt (for people), NAME.html (plays it), graphs and
-logs; NAME says scenario, property, seed and iteration. Iterations are counted from 0, as in schedules.
+logs; NAME says scenario, property, seed and iteration. What broke the property is told of the shrunk
+run, also in the summary and in JUnit. Iterations are counted from 0, as in schedules.
 
 With --json the last line of standard output is
   {\"event\":\"summary\",\"scenario\":…,\"strategy\":…,\"seed\":…,\"iterations\":…,\"steps\":…,\"bug\":null or
