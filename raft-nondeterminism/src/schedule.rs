@@ -276,7 +276,8 @@ impl FromStr for Schedule {
     type Err = ScheduleError;
 
     fn from_str(text: &str) -> Result<Self, ScheduleError> {
-        let mut reader = Reader::new(text);
+        // Some editors begin a file with a mark that says in which order its bytes are.
+        let mut reader = Reader::new(text.strip_prefix('\u{feff}').unwrap_or(text));
         let (_, first) = reader.next().ok_or(ScheduleError::Empty)?;
         match first.strip_prefix(FORMAT) {
             Some(VERSION) => {}
