@@ -173,9 +173,8 @@ fn explore(args: &TestArgs) -> anyhow::Result<Exit> {
     if let Some(path) = &args.junit {
         ci::check(path, &args.scenario)?;
     }
-    if !args.json {
-        say(&args.heading(&scenario))?;
-    }
+    // If nobody can be told, there may still be a bug.
+    let headed = if args.json { Ok(()) } else { say(&args.heading(&scenario)) };
     let interrupt = Interrupt::listen();
     let mut progress = Progress::new(goal, args.json);
     let (mut exhausted, mut stall) = (None, Stall::new(args.until_coverage_stalls));
@@ -219,16 +218,16 @@ fn explore(args: &TestArgs) -> anyhow::Result<Exit> {
     {
         say(&format!("\n{}\n", explorer.record(iteration)?.trace()))?;
     }
-    if args.json {
-        say(&format!("{}{}", bug_line(&report), summary.json()))?;
+    let told = if args.json {
+        say(&format!("{}{}", bug_line(&report), summary.json()))
     } else {
         say(&format!(
             "{}{}{}",
             args.bug_text(&report),
             summary.text(),
             files_text(&report, files, coverage)
-        ))?;
-    }
+        ))
+    };
     let case = match report.bug() {
         None if interrupt.is_asked() => ci::unfinished(&args.scenario, "interrupted"),
         _ => ci::case(&report, files),
@@ -236,14 +235,18 @@ fn explore(args: &TestArgs) -> anyhow::Result<Exit> {
     if args.github {
         eprint!("{}", ci::annotations(&case));
     }
-    let result = args.junit.as_deref().map_or(Ok(()), |path| ci::write_junit(path, &case));
+    let junit = args.junit.as_deref().map_or(Ok(()), |path| ci::write_junit(path, &case));
     let not_kept = "what was found is not kept: --out names another folder";
-    written.map(drop).and(covered.map(drop)).context(not_kept).and(result)?;
-    Ok(match report.bug() {
-        Some(_) => Exit::Broken,
-        None if interrupt.is_asked() => Exit::Unusable,
-        None => Exit::Holds,
-    })
+    let kept = written.map(drop).and(covered.map(drop)).context(not_kept);
+    let told = headed.and(told).context("cannot write to standard output");
+    let mut failed = [kept, junit, told].into_iter().filter_map(Result::err);
+    if report.bug().is_some() {
+        // The bug is what counts, whoever cannot be told of it.
+        failed.for_each(|error| eprintln!("error: {error:#}"));
+        return Ok(Exit::Broken);
+    }
+    let verdict = if interrupt.is_asked() { Exit::Unusable } else { Exit::Holds };
+    failed.next().map_or(Ok(verdict), Err)
 }
 
 impl TestArgs {
