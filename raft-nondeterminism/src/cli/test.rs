@@ -265,6 +265,12 @@ impl TestArgs {
         if let Some((option, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
             bail!("{option} must be more than zero");
         }
+        if self.strategy.contains(':') && self.strategy_bound.is_some() {
+            bail!("{} has its bound already: leave out --strategy-bound", self.strategy);
+        }
+        if self.no_settle && self.property.iter().any(|name| name == "comes-to-rest") {
+            bail!("comes-to-rest is watched after a run only, and --no-settle says never");
+        }
         let mut scenario = scenario::scenario(&self.scenario)?;
         if let Some(servers) = self.servers {
             scenario = scenario.servers(servers);
