@@ -4,6 +4,7 @@
 //!             violation like any other.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::coverage::{Coverage, CoveragePlan};
 use crate::coverage_map::Novelty;
@@ -62,6 +63,8 @@ pub(crate) struct Run {
     pub(crate) trace: String,
     pub(crate) data: Option<Trace>,
     pub(crate) coverage: Option<Coverage>,
+    /// It was cut off because the time was over: it says nothing.
+    pub(crate) is_out_of_time: bool,
     /// How it stood after each event, and whose that was; empty without a trace.
     pub(crate) prints: Vec<Print>,
 }
@@ -72,9 +75,24 @@ pub(crate) const COMES_TO_REST: &str = "comes-to-rest";
 /// The property that whoever does not end by itself breaks.
 pub(crate) const MAX_STEPS: &str = "max-steps";
 
+/// Each so many events somebody looks at the clock. Shorter runs never do.
+const EVENTS_PER_LOOK: usize = 1_024;
+
 /// Runs once. `strategy` has begun already; `tape` is a buffer to reuse; `novelty` hears of every
 /// abstract state.
 pub(crate) fn run<M: Model>(
+    setting: &Setting<'_, M>,
+    strategy: &mut dyn Strategy,
+    tape: Vec<Choice>,
+    novelty: &mut Novelty<'_>,
+) -> Result<Run, ModelError> {
+    run_until(None, setting, strategy, tape, novelty)
+}
+
+/// The same, but a long run is cut off soon after this moment. A run that ends by itself does not depend
+/// on it.
+pub(crate) fn run_until<M: Model>(
+    deadline: Option<Instant>,
     setting: &Setting<'_, M>,
     strategy: &mut dyn Strategy,
     mut tape: Vec<Choice>,
@@ -93,10 +111,16 @@ pub(crate) fn run<M: Model>(
         }
     };
     watch.observe(|| world.lanes());
-    let (mut steps, mut prints) = (0, Vec::new());
+    let (mut steps, mut prints, mut is_out_of_time) = (0, Vec::new(), false);
     while steps < max_steps && watch.violation.is_none() {
         let enabled = world.enabled();
         if enabled.total() == 0 {
+            break;
+        }
+        if steps > 0 && steps.is_multiple_of(EVENTS_PER_LOOK) {
+            is_out_of_time = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        }
+        if is_out_of_time {
             break;
         }
         let Some(pick) = oracle.pick(&enabled)? else { break };
@@ -126,7 +150,7 @@ pub(crate) fn run<M: Model>(
     if setting.fails_at_max_steps && is_cut_off && world.enabled().total() > 0 {
         watch.break_property(MAX_STEPS, format!("there is more to do after {steps} events"));
     }
-    if setting.settles && watch.violation.is_none() {
+    if setting.settles && watch.violation.is_none() && !is_out_of_time {
         match panic::catch(|| world.settle(&mut watch)) {
             Ok(Ok(())) => {}
             Ok(Err(message)) => watch.break_property(COMES_TO_REST, message),
@@ -139,7 +163,7 @@ pub(crate) fn run<M: Model>(
         // What is not declared stands in the order in which it turns up.
         data.roles = if plan.is_open() { Vec::new() } else { plan.states() };
     }
-    Ok(Run { steps, max_steps, prints, ..run })
+    Ok(Run { steps, max_steps, is_out_of_time, prints, ..run })
 }
 
 /// What a run came to in its end; `None` if there never was a world.
@@ -161,6 +185,7 @@ fn finish<M: Model>(oracle: Oracle<'_>, mut watch: Watch, world: Option<&M::Worl
         trace,
         data,
         coverage,
+        is_out_of_time: false,
         prints: Vec::new(),
     }
 }

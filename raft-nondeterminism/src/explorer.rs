@@ -122,7 +122,9 @@ impl<M: Model> Explorer<M> {
     }
 
     /// Explores for about so long, whatever the number of runs: it ends with the epoch in which the time
-    /// is over.
+    /// is over. A run that is still under way then is cut off if it is longer than a thousand events, and
+    /// neither it nor any that comes after it is counted: what is told is told of runs that ended by
+    /// themselves, and is the same however long they took.
     #[must_use]
     pub fn time(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.time = time.into();
@@ -250,6 +252,7 @@ impl<M: Model> Explorer<M> {
     ) -> Result<Report, ExploreError> {
         self.validate()?;
         let started = Instant::now();
+        let deadline = self.time.and_then(|time| started.checked_add(time));
         self.coverage = self.coverage.take().map(|_| Arc::new(self.model.coverage_plan()));
         let mut report = Report::new(&self.model, self.strategy.describe(), self.seed);
         if self.counts_choices {
@@ -263,9 +266,13 @@ impl<M: Model> Explorer<M> {
         });
         // What is learned here is forgotten with it, so that the next exploration is the same.
         let (mut strategy, mut map) = self.learned(self.only.unwrap_or(0))?;
-        while let Some(iterations) = epochs.next().filter(|_| !self.is_late(&report, started)) {
+        let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let mut is_first = true;
+        while let Some(iterations) = epochs.next().filter(|_| is_first || !is_late()) {
+            is_first = false;
             let epoch_started = Instant::now();
-            let runs = self.run_epoch(iterations, &*strategy, &map, self.stops_at_bug)?;
+            let stops_at_bug = self.stops_at_bug;
+            let runs = self.run_epoch(iterations, &*strategy, &map, stops_at_bug, deadline)?;
             let mut is_found = false;
             for mut finished in runs {
                 let again = finished.again.take();
@@ -276,7 +283,7 @@ impl<M: Model> Explorer<M> {
                 report.fair_iterations += u64::from(is_fair);
                 match again {
                     Some(again) => drop(self.repeated(iteration, run, again)?),
-                    None if iteration == 0 => self.assert_first_repeats(run)?,
+                    None if iteration == 0 => self.assert_first_repeats(run, deadline)?,
                     None => {}
                 }
                 if finished.is_buggy() && report.bug.is_none() {
@@ -305,6 +312,9 @@ impl<M: Model> Explorer<M> {
                 epochs.grow();
             }
         }
+        if report.iterations() == 0 {
+            return Err(ExploreError::OutOfTime);
+        }
         Ok(report)
     }
 
@@ -315,6 +325,7 @@ impl<M: Model> Explorer<M> {
         strategy: &dyn Strategy,
         map: &CoverageMap,
         stops_at_bug: bool,
+        deadline: Option<Instant>,
     ) -> Result<Vec<Finished>, ExploreError> {
         let size = usize::try_from(iterations.end - iterations.start).unwrap_or(usize::MAX);
         let strategies = (0..self.workers.get().min(size)).map(|_| strategy.fork()).collect();
@@ -324,14 +335,10 @@ impl<M: Model> Explorer<M> {
             settles_at: &|iteration| settles_at(settles, iteration),
             map,
             stops_at_bug,
+            deadline,
             seed_of: &|iteration| iteration_seed(seed, iteration),
         };
         workers::run_epoch(&epoch, strategies, iterations)
-    }
-
-    /// True if no time is left for more.
-    fn is_late(&self, report: &Report, started: Instant) -> bool {
-        report.iterations() > 0 && self.time.is_some_and(|time| started.elapsed() >= time)
     }
 
     /// What the strategy knows when this run begins, and what was visited before.
@@ -342,7 +349,7 @@ impl<M: Model> Explorer<M> {
         while strategy.learns()
             && let Some(past) = epochs.next().filter(is_past)
         {
-            for finished in self.run_epoch(past, &*strategy, &map, false)? {
+            for finished in self.run_epoch(past, &*strategy, &map, false, None)? {
                 let new_states = map.add(&finished.states);
                 strategy.learn(&finished.lesson(new_states));
             }
@@ -405,9 +412,10 @@ impl<M: Model> Explorer<M> {
         strategy: &mut dyn Strategy,
         iteration: u64,
         record: Record,
+        deadline: Option<Instant>,
     ) -> Result<Run, ModelError> {
-        let map = CoverageMap::empty();
-        engine::run(&self.setting(record, iteration), strategy, Vec::new(), &mut Novelty::new(&map))
+        let (map, setting) = (CoverageMap::empty(), self.setting(record, iteration));
+        engine::run_until(deadline, &setting, strategy, Vec::new(), &mut Novelty::new(&map))
     }
 
     fn bug(&self, iteration: u64, member: String, run: Run) -> Result<Bug, ExploreError> {
@@ -498,6 +506,9 @@ pub enum ExploreError {
         /// Where it goes another way each time, if it does so again.
         parting: Option<Box<Parting>>,
     },
+    /// No run has come to its end.
+    #[error("the time was over before the first run: allow more of it, or fewer events")]
+    OutOfTime,
     /// The strategy repeats a recorded run, and this one went another way.
     #[error(transparent)]
     NotReproducible(NotReproducible),

@@ -5,6 +5,7 @@
 //!             shows again.
 
 use std::fmt;
+use std::time::Instant;
 
 use crate::coverage_map::{CoverageMap, Novelty};
 use crate::engine::{self, Record, Run, Setting};
@@ -47,22 +48,30 @@ pub(crate) fn is_checked(iteration: u64) -> bool {
     iteration > 0 && iteration.is_multiple_of(ITERATIONS)
 }
 
-/// Makes a run again from its tape.
-pub(crate) fn make_again<M: Model>(setting: &Setting<'_, M>, run: &Run) -> Result<Run, ModelError> {
+/// Makes a run again from its tape, as far as there is time.
+pub(crate) fn make_again<M: Model>(
+    setting: &Setting<'_, M>,
+    run: &Run,
+    deadline: Option<Instant>,
+) -> Result<Run, ModelError> {
     let mut replay = TapeReplay::new(&run.tape);
     let setting = Setting { max_steps: MaxSteps::all(run.max_steps), ..*setting };
     let map = CoverageMap::empty();
-    engine::run(&setting, &mut replay, Vec::new(), &mut Novelty::new(&map))
+    engine::run_until(deadline, &setting, &mut replay, Vec::new(), &mut Novelty::new(&map))
 }
 
 impl<M: Model> Explorer<M> {
-    /// Makes the first run again, twice and by one copy of the strategy: neither the system nor the
-    /// strategy may remember anything.
-    pub(crate) fn assert_first_repeats(&self, first: &Run) -> Result<(), ExploreError> {
+    /// Makes the first run again, as far as there is time: twice and by one copy of the strategy, so neither
+    /// the system nor the strategy may remember anything.
+    pub(crate) fn assert_first_repeats(
+        &self,
+        first: &Run,
+        deadline: Option<Instant>,
+    ) -> Result<(), ExploreError> {
         let mut strategy = self.fresh_strategy();
         for _ in 0..2 {
             strategy.begin(self.seed_of(0));
-            let again = self.run_once(&mut *strategy, 0, Record::Lines)?;
+            let again = self.run_once(&mut *strategy, 0, Record::Lines, deadline)?;
             self.assert_repeated(0, first, &again)?;
         }
         Ok(())
@@ -70,7 +79,7 @@ impl<M: Model> Explorer<M> {
 
     /// Makes a run again, with everything that happens written down.
     pub(crate) fn traced(&self, iteration: u64, run: &Run) -> Result<Run, ExploreError> {
-        let again = make_again(&self.setting(Record::Trace, iteration), run);
+        let again = make_again(&self.setting(Record::Trace, iteration), run, None);
         self.repeated(iteration, run, again)
     }
 
@@ -93,6 +102,9 @@ impl<M: Model> Explorer<M> {
 
     /// Compares a run with the same one again.
     fn assert_repeated(&self, iteration: u64, run: &Run, again: &Run) -> Result<(), ExploreError> {
+        if again.is_out_of_time {
+            return Ok(());
+        }
         let length = run.tape.len().max(again.tape.len());
         let different = (0..length).find(|&place| run.tape.get(place) != again.tape.get(place));
         let is_same = (run.fingerprint, &run.violation) == (again.fingerprint, &again.violation);
@@ -115,7 +127,7 @@ impl<M: Model> Explorer<M> {
         let make = || {
             let mut strategy = self.fresh_strategy();
             strategy.begin(self.seed_of(iteration));
-            self.run_once(&mut *strategy, iteration, Record::Trace).ok()
+            self.run_once(&mut *strategy, iteration, Record::Trace, None).ok()
         };
         let first = make()?;
         (0..TRIES).find_map(|_| parted(&first, &make()?))

@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use crate::coverage_map::{CoverageMap, Novelty};
 use crate::engine::{self, Run, Setting};
@@ -58,11 +59,13 @@ pub(crate) struct Epoch<'a, M> {
     pub(crate) settles_at: &'a (dyn Fn(u64) -> bool + Sync),
     pub(crate) map: &'a CoverageMap,
     pub(crate) stops_at_bug: bool,
+    /// When long runs are cut off.
+    pub(crate) deadline: Option<Instant>,
     pub(crate) seed_of: &'a (dyn Fn(u64) -> u64 + Sync),
 }
 
 /// Runs some iterations, one worker per strategy, and returns what they came to, in order: all of them,
-/// or those up to the first bug.
+/// or those up to the first bug, or those before the first that was cut off.
 pub(crate) fn run_epoch<M: Model>(
     epoch: &Epoch<'_, M>,
     mut strategies: Vec<Box<dyn Strategy>>,
@@ -82,6 +85,9 @@ pub(crate) fn run_epoch<M: Model>(
             let is_buggy = outcome.as_ref().is_ok_and(|it| it.run.violation.is_some());
             if outcome.is_err() || is_buggy && epoch.stops_at_bug {
                 end.fetch_min(iteration + 1, Ordering::Relaxed);
+            }
+            if outcome.as_ref().is_ok_and(|it| it.run.is_out_of_time) {
+                end.fetch_min(iteration, Ordering::Relaxed);
             }
             finished.push((iteration, outcome));
         }
@@ -113,8 +119,9 @@ fn run<M: Model>(
     strategy.begin(seed);
     let setting = Setting { settles: (epoch.settles_at)(iteration), ..epoch.setting };
     let mut novelty = Novelty::new(epoch.map);
-    let run = engine::run(&setting, strategy, Vec::new(), &mut novelty)?;
-    let again = repeat::is_checked(iteration).then(|| repeat::make_again(&setting, &run));
+    let run = engine::run_until(epoch.deadline, &setting, strategy, Vec::new(), &mut novelty)?;
+    let make_again = || repeat::make_again(&setting, &run, epoch.deadline);
+    let again = repeat::is_checked(iteration).then(make_again);
     let (member, is_fair, notes) = (strategy.member(), strategy.is_fair(), strategy.notes());
     let states = novelty.into_states();
     Ok(Finished { iteration, seed, member, is_fair, run, again, notes, states })

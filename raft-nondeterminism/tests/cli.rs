@@ -429,6 +429,15 @@ fn with_a_time_the_number_of_runs_does_not_count() {
 }
 
 #[test]
+fn a_run_that_would_take_too_long_is_cut_off_and_not_counted() {
+    let folder = folder("cut_off");
+    let started = std::time::Instant::now();
+    let refused = refusal(&folder, "test everything --max-steps 100000000 --time 0.5");
+    assert!(refused.contains("the time was over before the first run"), "{refused}");
+    assert!(started.elapsed().as_secs() < 60, "it would take hours");
+}
+
+#[test]
 fn a_run_that_does_not_end_by_itself_is_a_bug_if_asked() {
     let folder = folder("max-steps");
     let found = summary(&folder, "test sample --fail-on-max-steps --max-steps 30", 2);

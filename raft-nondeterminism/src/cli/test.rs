@@ -56,7 +56,8 @@ pub(crate) struct TestArgs {
     #[arg(long, value_name = "K", conflicts_with_all = ["iterations", "time", "until_bug", "explore",
         "until_coverage_stalls"])]
     iteration: Option<u64>,
-    /// For how many seconds, whatever the number of runs.
+    /// For how many seconds, whatever the number of runs; a long run that is under way then is cut off,
+    /// and not counted.
     #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS")]
     time: Option<f64>,
     /// Who chooses, perhaps with its bound, as in `pct:3`: see `raft-explore list`.
