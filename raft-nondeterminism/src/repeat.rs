@@ -8,12 +8,13 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::coverage_map::{CoverageMap, Novelty};
-use crate::engine::{self, Record, Run, Setting};
+use crate::engine::{self, COMES_TO_REST, MAX_STEPS, Record, Run, Setting};
 use crate::explorer::{ExploreError, Explorer};
 use crate::fingerprint::Fingerprint;
 use crate::model::{Model, ModelError};
 use crate::schedule::Line;
 use crate::strategy::{MaxSteps, NotReproducible, TapeReplay};
+use crate::watch::{MONITOR_PANIC, NO_PANIC};
 
 /// Every so many runs, one is made again.
 const ITERATIONS: u64 = 64;
@@ -26,11 +27,11 @@ pub(crate) type Print = (Fingerprint, Option<String>);
 /// Where two runs part that should be the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parting {
-    /// The number of the event that did not do the same again, from 1.
+    /// The number of the event that did not do the same again, or was not judged the same again, from 1.
     pub event: usize,
     /// Its name.
     pub name: String,
-    /// Who handled it.
+    /// Who handled it; the monitor, if all was the same but what it said.
     pub who: Option<String>,
 }
 
@@ -136,11 +137,36 @@ impl<M: Model> Explorer<M> {
 
 fn parted(one: &Run, other: &Run) -> Option<Parting> {
     let mut pairs = one.prints.iter().zip(&other.prints);
-    let place = pairs.position(|((one, _), (other, _))| one != other)?;
-    let mut events = one.lines.iter().filter_map(|line| match line {
+    let Some(place) = pairs.position(|((one, _), (other, _))| one != other) else {
+        return judged_otherwise(one, other);
+    };
+    let (name, who) = (event_name(one, place)?, one.prints[place].1.clone());
+    Some(Parting { event: place + 1, name, who })
+}
+
+/// Where two runs of the same events part because a monitor does not say the same of them.
+fn judged_otherwise(one: &Run, other: &Run) -> Option<Parting> {
+    if (one.steps, &one.violation) == (other.steps, &other.violation) {
+        return None;
+    }
+    // Whoever is broken first ends first.
+    let is_first = |run: &&Run| run.steps == one.steps.min(other.steps);
+    let mut broken = [one, other].into_iter().filter(is_first);
+    let run = broken.find(|run| run.violation.is_some())?;
+    let property = &run.violation.as_ref()?.property;
+    // These are of the engine, and of whoever panicked.
+    if [NO_PANIC, MONITOR_PANIC, COMES_TO_REST, MAX_STEPS].contains(&property.as_str()) {
+        return None;
+    }
+    let name = event_name(run, run.steps.checked_sub(1)?)?;
+    Some(Parting { event: run.steps, name, who: Some(format!("the monitor of {property}")) })
+}
+
+/// The name of an event by its place.
+fn event_name(run: &Run, place: usize) -> Option<String> {
+    let mut events = run.lines.iter().filter_map(|line| match line {
         Line::Event(name) => Some(name),
         Line::Choose { .. } => None,
     });
-    let (name, who) = (events.nth(place)?.clone(), one.prints[place].1.clone());
-    Some(Parting { event: place + 1, name, who })
+    events.nth(place).cloned()
 }

@@ -53,9 +53,9 @@ enum Culprit {
 }
 
 /// The property that a panic of the system under test breaks.
-const NO_PANIC: &str = "no-panic";
+pub(crate) const NO_PANIC: &str = "no-panic";
 /// The property that a panic of a monitor breaks: it says nothing about the system under test.
-const MONITOR_PANIC: &str = "monitor-panic";
+pub(crate) const MONITOR_PANIC: &str = "monitor-panic";
 
 impl Watch {
     pub(crate) fn new(is_recording: bool) -> Self {

@@ -416,6 +416,18 @@ fn a_node_that_throws_dice_of_its_own_is_named_with_the_event() {
 }
 
 #[test]
+fn a_monitor_that_throws_dice_of_its_own_is_named() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static DICE: AtomicU32 = AtomicU32::new(1);
+    let moody = lossy_askers().always("moody", |_| {
+        let thrown = DICE.fetch_add(1, Ordering::Relaxed).wrapping_mul(2_654_435_761) >> 28;
+        if thrown == 0 { Err("not today".to_owned()) } else { Ok(()) }
+    });
+    let text = Explorer::of(moody).run().unwrap_err().to_string();
+    assert!(text.contains("the monitor of moody does not do the same again"), "{text}");
+}
+
+#[test]
 fn a_choice_inside_a_handler_stands_in_the_schedule() {
     #[derive(Clone, Debug, Default)]
     struct Chooser(usize);
