@@ -99,6 +99,13 @@ pub trait Model: Clone + fmt::Debug + Send + Sync {
     fn goals(&self) -> Vec<&'static str> {
         Vec::new()
     }
+
+    /// True if some run can reach this goal, with these faults and enough luck: what cannot be reached is
+    /// not missed.
+    fn can_reach(&self, goal: &str) -> bool {
+        let _ = goal;
+        true
+    }
 }
 
 /// One run of a system with everything around it.

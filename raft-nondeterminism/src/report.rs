@@ -56,6 +56,8 @@ pub struct Report {
     faults: FaultCounts,
     operations: OperationCounts,
     goals: GoalCounts,
+    /// The goals that no run can reach.
+    unreachable: Vec<&'static str>,
     members: BTreeMap<String, MemberCounts>,
     pub(crate) fair_iterations: u64,
     pub(crate) unique_states: u64,
@@ -134,6 +136,7 @@ impl Report {
             faults: FaultCounts::default(),
             operations: OperationCounts::default(),
             goals: GoalCounts::new(model.goals()),
+            unreachable: model.goals().into_iter().filter(|goal| !model.can_reach(goal)).collect(),
             members: BTreeMap::new(),
             fair_iterations: 0,
             unique_states: 0,
@@ -303,6 +306,12 @@ impl Report {
     #[must_use]
     pub fn goals(&self) -> &GoalCounts {
         &self.goals
+    }
+
+    /// The goals that no run has reached, though some run could.
+    pub fn unreached_goals(&self) -> impl Iterator<Item = &'static str> + '_ {
+        let unreached = self.goals.iter().filter(|(_, runs)| *runs == 0).map(|(goal, _)| goal);
+        unreached.filter(|goal| !self.unreachable.contains(goal))
     }
 
     /// The figures in Coyote's own lines.

@@ -238,7 +238,7 @@ impl<M: Model> Check<M> {
         self.map(|explorer| Ok(if covers { explorer.cover() } else { explorer }))
     }
 
-    /// With `true`, each goal has to be reached in some run.
+    /// With `true`, each goal has to be reached in some run, but for those that no run can reach.
     #[must_use]
     pub fn all_goals(mut self, demands_goals: bool) -> Self {
         self.demands_goals = demands_goals;
@@ -295,8 +295,8 @@ impl<M: Model> Check<M> {
             return Err(TestFailure::found(kept, bug, saved));
         }
         report.check().map_err(|failure| TestFailure::Unproven(Box::new(failure)))?;
-        if demands_goals && let Some((goal, _)) = report.goals().iter().find(|(_, runs)| *runs == 0)
-        {
+        let unreached = report.unreached_goals().next();
+        if demands_goals && let Some(goal) = unreached {
             return Err(TestFailure::GoalNotReached { goal, iterations: report.iterations() });
         }
         Ok(Outcome { report: Some(report), healed })
@@ -341,8 +341,11 @@ impl<M: Model> Check<M> {
                 if let Some(coverage) = report.coverage() {
                     eprintln!("{name}: this was met:\n\n{coverage}");
                 }
-                for (goal, _) in report.goals().iter().filter(|(_, runs)| *runs == 0) {
-                    eprintln!("{name}: no run has reached {goal}");
+                let runs = report.iterations();
+                for goal in report.unreached_goals() {
+                    eprintln!(
+                        "{name}: no run of {runs} has reached {goal}: make more or longer runs?"
+                    );
                 }
             }
             Err(failure) => panic!("{name}: {failure}"),

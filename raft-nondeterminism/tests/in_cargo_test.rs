@@ -313,6 +313,25 @@ fn a_test_that_proves_nothing_fails() {
 }
 
 #[test]
+fn a_goal_that_no_run_can_reach_is_not_missed() {
+    let folder = folder("unreachable");
+    let check = |faults| {
+        let check = testing::check(Scenario::sample(), "my_crate::goals").beside(&folder);
+        check.iterations(200).faults(faults).all_goals(true).run_in(&Environment::default())
+    };
+    check(FaultPlan::none()).expect("nobody crashes, so nobody comes back");
+    let crash = FaultPlan::none().allow(Fault::Crash, 1);
+    let report = check(crash).unwrap().report.unwrap();
+    assert!(report.goals().count("server-restarted") > 0);
+    let short = Explorer::new(Scenario::sample()).iterations(1).max_steps(1).run().unwrap();
+    let missed: Vec<_> = short.unreached_goals().collect();
+    assert!(
+        missed.contains(&"leader-elected") && !missed.contains(&"server-restarted"),
+        "{missed:?}"
+    );
+}
+
+#[test]
 fn a_planted_bug_of_raft_is_kept_and_found_again() {
     let folder = folder("raft");
     let explore = || {

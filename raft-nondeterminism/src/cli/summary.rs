@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use raft_nondeterminism::report::{ChoiceCount, ChoiceCounts};
 use raft_nondeterminism::{
-    Bug, Exhausted, Goal, Kind, MemberCounts, Model, Plan, Raft, Report, Scenario,
+    Bug, Exhausted, Kind, MemberCounts, Model, Plan, Raft, Report, Scenario,
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -116,8 +116,6 @@ impl<'a> Summary<'a> {
     ) -> Self {
         let model = Raft::new(scenario.clone());
         let (faults, operations) = (model.faults(), model.operations());
-        let is_unreached =
-            |goal: &Goal| scenario.can_reach(*goal) && report.goals().count(*goal) == 0;
         Self {
             event: "summary",
             scenario: report.model(),
@@ -132,7 +130,7 @@ impl<'a> Summary<'a> {
             steps_per_second: report.statistics().events_per_second() as u64,
             bugs: report.buggy_iterations(),
             operations: Counted::of(|operation| report.operations().count(operation)),
-            unreached: Goal::ALL.into_iter().filter(is_unreached).map(Goal::name).collect(),
+            unreached: report.unreached_goals().collect(),
             not_injected: never(&faults, |fault| report.faults().count(fault))
                 .chain(never(&operations, |operation| report.operations().count(operation)))
                 .collect(),

@@ -180,6 +180,11 @@ impl Model for Raft {
     fn goals(&self) -> Vec<&'static str> {
         Goal::ALL.into_iter().map(Goal::name).collect()
     }
+
+    fn can_reach(&self, goal: &str) -> bool {
+        let mut goals = Goal::ALL.into_iter();
+        goals.find(|known| known.name() == goal).is_some_and(|goal| self.scenario.can_reach(goal))
+    }
 }
 
 impl Explorer<Raft> {
