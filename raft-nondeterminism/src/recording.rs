@@ -182,6 +182,7 @@ impl Recording {
         (trace.seed, trace.iteration) = (schedule.seed, schedule.iteration);
         let defect = schedule.setting("defect").filter(|&defect| defect != "none");
         trace.defect = defect.map(str::to_owned);
+        trace.schedule = schedule.to_string();
         trace
     }
 

@@ -282,7 +282,10 @@ impl FromStr for Schedule {
         match first.strip_prefix(FORMAT) {
             Some(VERSION) => {}
             Some(found) => return Err(ScheduleError::Version { found: found.to_owned() }),
-            None => return Err(ScheduleError::NotASchedule { found: first.to_owned() }),
+            None => {
+                let found = first.chars().take(SHOWN).collect();
+                return Err(ScheduleError::NotASchedule { found });
+            }
         }
         let model = reader.field("scenario", "a name")?;
         let settings = reader.settings()?;
@@ -319,6 +322,9 @@ impl FromStr for Schedule {
         Ok(schedule)
     }
 }
+
+/// How much is shown of a line that is something else: it may be a whole file.
+const SHOWN: usize = 60;
 
 /// The lines that say something, with their numbers.
 struct Reader<'a> {
@@ -412,7 +418,7 @@ pub enum ScheduleError {
     /// It is something else.
     #[error("not a schedule: it starts with {found:?} instead of \"{FORMAT}{VERSION}\"")]
     NotASchedule {
-        /// The first line.
+        /// The beginning of the first line.
         found: String,
     },
     /// It was written by another version.

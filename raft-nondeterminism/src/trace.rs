@@ -59,6 +59,9 @@ pub struct Trace {
     /// The numbers of the steps that are needed to break it, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matters: Option<BTreeSet<usize>>,
+    /// The schedule of the run, which replays it, if it has one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub schedule: String,
     /// How to see the run again.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub replay: String,

@@ -592,3 +592,80 @@ fn programs_that_show_results_of_tests_are_told() {
     let refused = refusal(&folder, "test sample --junit no/such/folder.xml");
     assert!(refused.contains("cannot write no/such/folder.xml"), "{refused}");
 }
+
+#[test]
+fn a_bug_is_told_in_the_words_of_its_shrunk_run() {
+    let folder = folder("one_message");
+    let words = "test sample-with-failure --defect vote-counted-twice --strategy weighted --seed 3";
+    let found = summary(&folder, &format!("{words} --junit result.xml"), 2)["bug"].clone();
+    let message = found["message"].as_str().unwrap();
+    let replay = |field: &str| {
+        let again = summary(&folder, &format!("replay {}", found[field].as_str().unwrap()), 2);
+        again["message"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(message, replay("trace"));
+    assert_ne!(message, replay("full_trace"), "the terms differ: else nothing is shown here");
+    let junit = fs::read_to_string(folder.join("result.xml")).unwrap();
+    assert!(junit.contains(&format!("message=\"{message}\"")), "{junit}");
+    let text = said(&folder, words, 2);
+    assert!(text.contains(&format!("\n..... election-safety: {message}\n")), "{text}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_bug_that_nobody_can_be_told_of_ends_with_2() {
+    let folder = folder("full_output");
+    for (words, code) in [(FINDS, 2), ("test sample --iterations 1", 1)] {
+        for more in ["", " --json"] {
+            let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let output = command(&folder, &format!("{words}{more}")).stdout(full).output().unwrap();
+            assert_eq!(output.status.code(), Some(code), "{words}{more}");
+            let said = stderr(&output);
+            assert!(said.contains("error: cannot write to standard output: "), "{said}");
+        }
+    }
+}
+
+#[test]
+fn options_that_contradict_each_other_are_refused() {
+    let folder = folder("contradictions");
+    let refused = refusal(&folder, "test sample -p election-safety -p comes-to-rest --no-settle");
+    assert!(refused.contains("--no-settle says never"), "{refused}");
+    for strategy in ["pct:3", "bfs:100"] {
+        let refused = refusal(&folder, &format!("test small --strategy {strategy} --sv 4"));
+        assert!(refused.contains(&format!("{strategy} has its bound already")), "{refused}");
+    }
+    assert!(said(&folder, "test sample -p comes-to-rest --iterations 4", 0).contains("0 bugs"));
+}
+
+#[test]
+fn a_trace_replays_by_the_schedule_in_it() {
+    let folder = folder("trace_replays");
+    let (path, text) = schedule(&folder);
+    let trace = path.to_str().unwrap().replace(".schedule.txt", ".trace.json");
+    let again = summary(&folder, &format!("replay {trace}"), 2);
+    assert_eq!(again["verdict"], "reproduced");
+    let without = fs::read_to_string(&trace).unwrap();
+    let mut without: Value = serde_json::from_str(&without).unwrap();
+    assert_eq!(without["schedule"], text);
+    without.as_object_mut().unwrap().remove("schedule");
+    fs::write(folder.join("without.json"), without.to_string()).unwrap();
+    let refused = refusal(&folder, "replay without.json");
+    assert!(refused.contains("this trace has no schedule in it"), "{refused}");
+    for (name, text) in [
+        ("other.json", format!("{{\"a\":\"{}\"}}", "b".repeat(9_000))),
+        ("other.txt", "b".repeat(9_000)),
+    ] {
+        fs::write(folder.join(name), text).unwrap();
+        let refused = refusal(&folder, &format!("replay {name}"));
+        assert!(refused.contains("a schedule") && refused.len() < 200, "{refused}");
+    }
+}
+
+#[test]
+fn a_schedule_may_begin_with_a_byte_order_mark() {
+    let folder = folder("byte_order_mark");
+    let (_, text) = schedule(&folder);
+    fs::write(folder.join("marked.txt"), format!("\u{feff}{text}")).unwrap();
+    said(&folder, "replay marked.txt", 2);
+}

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use raft_nondeterminism::trace::Trace;
 use raft_nondeterminism::{Explorer, Recording, ReplayError, Schedule};
 use serde::Serialize;
 
@@ -25,7 +26,7 @@ With --json the last line of standard output is
 
 Exit codes: 0 it runs clean, 2 the bug shows again, 1 the schedule cannot be read or followed.")]
 pub(crate) struct ReplayArgs {
-    /// The schedule.
+    /// The schedule, or a trace as JSON with a schedule in it.
     file: PathBuf,
     /// Leave out what cannot happen, and see what becomes of it.
     #[arg(long)]
@@ -113,15 +114,28 @@ pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<Exit> {
     })
 }
 
-/// A schedule of a scenario that is known here.
+/// A schedule of a scenario that is known here, from its file or from that of a trace.
 pub(crate) fn read(file: &Path) -> anyhow::Result<Schedule> {
     let name = file.display();
     let bytes = fs::read(file).with_context(|| format!("cannot read {name}"))?;
     let text = String::from_utf8(bytes).map_err(|_| anyhow!("{name}: not a schedule: no text"))?;
+    let is_json = text.trim_start_matches('\u{feff}').trim_start().starts_with('{');
+    let text =
+        if is_json { schedule_of_trace(&text).with_context(|| name.to_string())? } else { text };
     let schedule: Schedule = text.parse().with_context(|| name.to_string())?;
     let of_test = "is it of a test? RAFT_EXPLORE_REPLAY=FILE cargo test replays it";
     scenario::scenario(schedule.model()).context(of_test).with_context(|| name.to_string())?;
     schedule.scenario().with_context(|| name.to_string())?;
+    Ok(schedule)
+}
+
+/// The schedule that a trace as JSON has in it.
+fn schedule_of_trace(text: &str) -> anyhow::Result<String> {
+    let trace = Trace::from_json(text.trim_start_matches('\u{feff}'));
+    let Trace { schedule, .. } = trace.context("neither a schedule nor a trace")?;
+    if schedule.is_empty() {
+        bail!("this trace has no schedule in it: replay the schedule that was written with it");
+    }
     Ok(schedule)
 }
 

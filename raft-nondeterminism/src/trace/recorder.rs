@@ -39,6 +39,7 @@ impl TraceRecorder {
             iteration: 0,
             defect: None,
             roles: Vec::new(),
+            schedule: String::new(),
             lanes: Vec::new(),
             sent: Vec::new(),
             notes: Vec::new(),
