@@ -20,6 +20,10 @@ impl Server {
             "only committed entries are compacted"
         );
 
+        assert!(
+            self.members.oldest_index() <= self.commit_index,
+            "a configuration that is not committed can be taken back"
+        );
         assert!(self.log.last_term() <= self.current_term(), "entries are of this term or before");
 
         let me = self.config.server_id;

@@ -359,6 +359,11 @@ impl Members {
         Some(&self.history[before].1)
     }
 
+    /// Where the first configuration stands that is known.
+    pub(crate) fn oldest_index(&self) -> Index {
+        self.history[0].0
+    }
+
     /// Where the last configuration stands.
     pub(crate) fn latest_index(&self) -> Index {
         self.last().0

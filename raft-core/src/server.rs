@@ -37,6 +37,7 @@ const TERM_JUMP_MAX: u64 = 1 << 32;
 ///
 /// Invariants:
 /// - `last_applied <= applying <= commit_index <= last index of the log`.
+/// - The configuration in force at `commit_index` is known, whatever comes after it.
 /// - Terms in the log are at most `current_term`.
 /// - A candidate voted for itself; a leader has progress for every other server, and for no one else.
 /// - `next_index > match_index` for every follower, and no `match_index` is past the log's end.
