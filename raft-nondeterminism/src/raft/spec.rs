@@ -6,9 +6,9 @@
 //!             failed.
 //! Relies on:  nothing that a server concludes: votes, acknowledgements, rounds, configurations and what
 //!             is durable are known here from the messages delivered and the saves confirmed.
-//! Elsewhere:  the actions are in `spec/actions.rs`; pre-vote, check-quorum, timers, snapshots,
-//!             membership, reads and transfer each in a file of their own; how a step is taken apart in `spec/explain.rs`; what may be
-//!             sent, saved and applied in `spec/sends.rs`.
+//! Elsewhere:  the actions are in `spec/actions.rs`; `nextIndex`, pre-vote, check-quorum, timers, snapshots,
+//!             membership, reads, transfer and sessions each in a file of their own; how a step is taken
+//!             apart in `spec/explain.rs`; what may be sent, saved and applied in `spec/sends.rs`.
 
 mod actions;
 mod broken;
@@ -19,11 +19,13 @@ mod explain;
 mod membership;
 #[cfg(test)]
 mod model;
+mod next_index;
 mod pre_vote;
 mod reads;
 mod sends;
 mod sent;
 mod servers;
+mod sessions;
 mod snapshots;
 mod state;
 mod terms;
@@ -35,7 +37,8 @@ mod transfer;
 use std::sync::Arc;
 
 use raft_core::{
-    Effect, Envelope, Index, Input, LogId, Payload, Server, ServerId, StepError, Timestamp,
+    Configuration, Effect, Envelope, Index, Input, LogId, Payload, Server, ServerId, StepError,
+    Timestamp,
 };
 
 use broken::{Action, Broken};
@@ -43,6 +46,7 @@ use disk::Image;
 use explain::{Heard, Hints, Observed, Step};
 use sends::Outcome;
 use sent::Sent;
+use sessions::Sessions;
 use snapshots::Snapshots;
 use state::{ConfigurationId, Configurations, Settings, State};
 
@@ -57,6 +61,7 @@ pub(crate) struct Refinement {
     initial: Vec<Option<ConfigurationId>>,
     configurations: Configurations,
     snapshots: Snapshots,
+    sessions: Sessions,
     sent: Sent,
     /// A message that arrived and that nobody sent.
     forged: Option<String>,
@@ -107,7 +112,7 @@ impl Refinement {
         let Some(heard) = self.heard.get(self.taken).filter(|_| self.broken.is_none()) else {
             return;
         };
-        let Self { servers, configurations, snapshots, sent, hints, replies, .. } = self;
+        let Self { servers, configurations, snapshots, sessions, sent, hints, replies, .. } = self;
         let (state, effects) = (&mut servers[place], &effects[self.judged..]);
         hints.take(effects);
         let observed = Observed::of(server);
@@ -115,7 +120,8 @@ impl Refinement {
         let result = state.explain(&mut step, heard, outcome).and_then(|()| {
             let configuration = state.configuration(configurations);
             let outcome = Outcome { now, observed, configuration, snapshots, replies };
-            effects.iter().try_for_each(|effect| state.judge(&outcome, effect, sent))
+            sessions.take(effects.iter())?;
+            effects.iter().try_for_each(|effect| state.judge(&outcome, effect, sessions, sent))
         });
         self.broken = result.err();
         (self.taken, self.judged) = (self.taken + 1, self.judged + effects.len());
@@ -179,7 +185,7 @@ impl Refinement {
         if let Some(broken) = self.broken.take() {
             return Err(broken);
         }
-        let Self { servers, configurations, snapshots, sent, hints, replies, .. } = self;
+        let Self { servers, configurations, snapshots, sessions, sent, hints, replies, .. } = self;
         let state = &mut servers[place];
         let observed = Observed::of(server);
         state.take_saves(effects, now, configurations, snapshots)?;
@@ -197,7 +203,9 @@ impl Refinement {
         state.check_persistence()?;
         let configuration = state.configuration(configurations);
         let outcome = Outcome { now, observed, configuration, snapshots, replies };
-        left().try_for_each(|effect| state.judge(&outcome, effect, sent))
+        sessions.take(left())?;
+        left().try_for_each(|effect| state.judge(&outcome, effect, sessions, sent))?;
+        state.end_step(observed.memory, configuration, effects)
     }
 }
 
@@ -261,16 +269,29 @@ impl State {
         &mut self,
         outcome: &Outcome<'_>,
         effect: &Effect,
+        sessions: &Sessions,
         sent: &mut Sent,
     ) -> Result<(), Broken> {
-        self.check_effect(outcome, effect)?;
+        self.check_effect(outcome, effect, sessions)?;
         if let Effect::Send(envelope) = effect {
             sent.insert(envelope);
         }
         Ok(())
     }
 
-    /// Takes the saves that a step asks for.
+    /// Checks what a step must have asked for in the end, and takes note of what a leader sent.
+    fn end_step(
+        &mut self,
+        memory: &raft_core::Role,
+        configuration: &Configuration,
+        effects: &[Effect],
+    ) -> Result<(), Broken> {
+        let raft_core::Role::Leader(leader) = memory else { return Ok(()) };
+        self.next.observe(leader);
+        if self.is_beating { self.check_heartbeats(configuration, effects) } else { Ok(()) }
+    }
+
+    /// Takes the saves that a step asks for, before anything else: all the rest may depend on them.
     fn take_saves(
         &mut self,
         effects: &[Effect],
@@ -278,6 +299,11 @@ impl State {
         configurations: &mut Configurations,
         snapshots: &mut Snapshots,
     ) -> Result<(), Broken> {
+        let is_save = |effect: &Effect| matches!(effect, Effect::Save(_));
+        if !effects.first().is_none_or(is_save) && effects.iter().any(is_save) {
+            let but = "what comes before it would not wait for it";
+            return Err(Broken::new(Action::Persist, "asks for a save last", but));
+        }
         for effect in effects {
             let Effect::Save(save) = effect else { continue };
             if let Some(snapshot) = &save.snapshot

@@ -31,6 +31,7 @@ pub(super) enum Action {
     ServeRead,
     TransferLeadership,
     AnswerClient,
+    RunRequest,
     ElectionTimer,
 }
 
@@ -64,6 +65,7 @@ impl Action {
             Self::ServeRead => "ServeRead (dissertation §6.4)",
             Self::TransferLeadership => "TransferLeadership (dissertation §3.10)",
             Self::AnswerClient => "AnswerClient (Raft §8)",
+            Self::RunRequest => "RunRequest (dissertation §6.3)",
             Self::ElectionTimer => "ElectionTimer (Raft §5.2; Fig. 2, rules for followers)",
         }
     }

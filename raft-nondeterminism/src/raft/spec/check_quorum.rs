@@ -75,9 +75,10 @@ impl State {
         let is_reached_for_certain = is_reached(&|voter| self.is_heard(voter, now).0);
         let may_be_reached = is_reached(&|voter| self.is_heard(voter, now).1);
         let checks = self.settings.check_quorum;
+        let is_stalled = self.is_disk_stalled(now) && !self.is_alone(configuration);
         let is_over = if checks && !may_be_reached {
             Some("no majority has answered for an election timeout")
-        } else if self.is_disk_stalled(now) && !self.is_alone(configuration) {
+        } else if is_stalled {
             Some("its disk is stalled")
         } else {
             None
@@ -86,7 +87,7 @@ impl State {
             let did = format!("leads on in term {}", self.term);
             return Err(Broken::new(Action::StepDown, did, but));
         }
-        let has_reason = checks && !is_reached_for_certain || self.is_disk_stalled(now);
+        let has_reason = checks && !is_reached_for_certain || is_stalled;
         if !leads_on && !has_reason {
             let did = format!("gave up leading term {}", self.term);
             let but = "a majority has answered less than an election timeout ago";

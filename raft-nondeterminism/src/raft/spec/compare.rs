@@ -31,19 +31,30 @@ impl State {
     }
 
     /// Compares what only a role remembers, as far as the input can have changed it.
-    pub(super) fn compare_memory(&self, step: &Step<'_>, heard: &Heard) -> Result<(), Broken> {
+    pub(super) fn compare_memory(&mut self, step: &Step<'_>, heard: &Heard) -> Result<(), Broken> {
         match (step.observed.memory, heard) {
             (raft_core::Role::Candidate(candidate), _) => self.compare_votes(&candidate.votes),
-            (
-                raft_core::Role::Leader(leader),
-                Heard::Message(
-                    from,
-                    Message::AppendEntriesResponse(_) | Message::InstallSnapshotResponse(_),
-                ),
-            ) => {
+            (raft_core::Role::Leader(leader), _) if !self.has_led => self.lead_from(leader),
+            (raft_core::Role::Leader(leader), Heard::Message(from, message)) => {
                 let Some(progress) = leader.progress.get(from) else { return Ok(()) };
-                self.compare_match_index(*from, progress.match_index)?;
-                self.compare_heard(*from, progress.heard_at)
+                match message {
+                    Message::AppendEntriesResponse(response) => {
+                        self.compare_match_index(*from, progress.match_index)?;
+                        self.compare_heard(*from, progress.heard_at)?;
+                        if response.term < self.term {
+                            return Ok(());
+                        }
+                        self.check_next_index(*from, response.result, progress)
+                    }
+                    Message::InstallSnapshotResponse(_) => {
+                        self.compare_heard(*from, progress.heard_at)
+                    }
+                    _ => Ok(()),
+                }
+            }
+            (raft_core::Role::Leader(leader), Heard::Timer) if self.is_beating => {
+                let configuration = self.configuration(step.configurations);
+                self.check_watched(step.now, leader, configuration)
             }
             _ => Ok(()),
         }
@@ -145,7 +156,7 @@ impl State {
     /// `matchIndex`: a leader believes of a follower what that has acknowledged in this term.
     fn compare_match_index(&self, from: ServerId, believed: Index) -> Result<(), Broken> {
         let acknowledged = self.matched.get(from);
-        if believed <= acknowledged {
+        if believed == acknowledged {
             return Ok(());
         }
         let did = format!("believes that {from} holds everything up to {believed}");

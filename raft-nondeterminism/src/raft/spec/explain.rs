@@ -23,6 +23,7 @@ pub(super) enum Heard {
     Saved(SaveNumber),
     Read(ReadId, ReadMode),
     Change(Vec<MembershipChange>),
+    Transfer,
     /// Something that concerns only the server itself, or a client.
     Nothing,
 }
@@ -37,11 +38,11 @@ impl Heard {
             Input::Saved(number) => Self::Saved(*number),
             &Input::Read { id, mode } => Self::Read(id, mode),
             Input::ChangeMembership(changes) => Self::Change(changes.clone()),
+            Input::TransferLeadership { .. } => Self::Transfer,
             Input::Message(_)
             | Input::NotifyJoinedService
             | Input::Applied { .. }
             | Input::Propose(_)
-            | Input::TransferLeadership { .. }
             | Input::TakeSnapshot
             | Input::SnapshotTaken { .. } => Self::Nothing,
         }
@@ -98,13 +99,15 @@ pub(super) struct Hints {
     commits: Vec<Index>,
     /// It asks who would vote for it.
     asks_for_pre_votes: bool,
+    /// It says that nobody has taken over in time.
+    has_aborted: bool,
 }
 
 impl Hints {
     pub(super) fn take<'a>(&mut self, effects: impl IntoIterator<Item = &'a Effect>) {
         self.elected.clear();
         self.commits.clear();
-        self.asks_for_pre_votes = false;
+        (self.asks_for_pre_votes, self.has_aborted) = (false, false);
         for effect in effects {
             match effect {
                 Effect::NotifyElectedLeader { term } => self.elected.push(*term),
@@ -113,14 +116,14 @@ impl Hints {
                     let is_question = matches!(envelope.message, Message::PreVoteRequest(_));
                     self.asks_for_pre_votes |= is_question;
                 }
+                Effect::NotifyTransferAborted { .. } => self.has_aborted = true,
                 Effect::Save(_)
                 | Effect::Apply(_)
                 | Effect::TakeSnapshot { .. }
                 | Effect::RestoreSnapshot(_)
                 | Effect::NotifyConfiguration { .. }
                 | Effect::ReadReady { .. }
-                | Effect::ReadFailed { .. }
-                | Effect::NotifyTransferAborted { .. } => {}
+                | Effect::ReadFailed { .. } => {}
             }
         }
     }
@@ -176,10 +179,16 @@ impl State {
         outcome: Result<(), StepError>,
     ) -> Result<(), Broken> {
         let was = self.role;
+        (self.has_led, self.is_beating) = (was == Role::Leader, false);
         self.timer.begin();
         match heard {
             Heard::Message(from, message) => {
                 let is_refused = matches!(outcome, Err(StepError::UnknownSender { .. }));
+                if !is_refused && self.must_refuse(step, *from, message) {
+                    let did = format!("listened to {from}, which said {message}");
+                    let but = "it is no other server of the cluster, as far as it can know";
+                    return Err(Broken::new(Action::Receive, did, but));
+                }
                 if !(is_refused && self.may_refuse(step, *from, message)) {
                     self.receive(step, *from, message)?;
                 }
@@ -191,13 +200,19 @@ impl State {
                 let is_lease_enough = mode == ReadMode::Lease;
                 self.ask_read(id, self.id, is_lease_enough, step.now, configuration);
             }
-            Heard::Change(_) | Heard::Nothing => {}
+            Heard::Transfer if outcome.is_ok() => self.begin_transfer(step.now)?,
+            Heard::Change(_) | Heard::Transfer | Heard::Nothing => {}
         }
         let before = self.latest().1;
         self.settle(step)?;
         if let (Heard::Change(changes), Ok(())) = (heard, outcome) {
             self.check_changed(before, changes, step.configurations)?;
         }
+        if self.role != Role::Leader || step.hints.has_aborted {
+            self.handing_over_since = None;
+        }
+        // A new leader begins with a heartbeat.
+        self.is_beating |= was != Role::Leader && self.role == Role::Leader;
         self.check_timer(step.now, step.observed.fires_at, was, step.is_timed)?;
         self.compare_memory(step, heard)
     }
@@ -289,11 +304,15 @@ impl State {
     /// True if a server need not listen: it is no member of the cluster, as far as this one knows, and
     /// what it holds is not counted.
     fn may_refuse(&self, step: &Step<'_>, from: ServerId, message: &Message) -> bool {
-        let is_answer = matches!(
-            message,
-            Message::AppendEntriesResponse(_) | Message::InstallSnapshotResponse(_)
-        );
-        is_answer && !self.configuration(step.configurations).contains(from)
+        from == self.id
+            || is_answer(message) && !self.configuration(step.configurations).contains(from)
+    }
+
+    /// True if a server must not listen: a bus has handed back what it said itself, or someone answers it
+    /// that is in no configuration of its log.
+    fn must_refuse(&self, step: &Step<'_>, from: ServerId, message: &Message) -> bool {
+        let is_known = |&(_, id): &(Index, _)| step.configurations.get(id).contains(from);
+        from == self.id || is_answer(message) && !self.members.iter().any(is_known)
     }
 
     /// The entries that were taken over are those of the request, payloads and all.
@@ -320,16 +339,21 @@ impl State {
         if self.role == Role::Leader {
             let leads_on = (observed.role, observed.term) == (Role::Leader, self.term);
             let is_judged = self.timer.is_over(step.now) && observed.term == self.term;
+            if !is_judged {
+                return Ok(());
+            }
+            self.is_beating = leads_on;
+            if leads_on {
+                self.check_transfer(step.now, step.hints.has_aborted)?;
+            }
             let configuration = self.configuration(step.configurations);
-            return match is_judged {
-                true => self.check_leading(step.now, leads_on, configuration),
-                false => Ok(()),
-            };
+            return self.check_leading(step.now, leads_on, configuration);
         }
+        let is_over = self.timer.is_over(step.now);
         let is_candidate = observed.term > self.term;
         if !is_candidate && !step.hints.asks_for_pre_votes {
             // A leader that was silent for so long is none; one that spoke in this very step is.
-            if self.role == Role::Follower && observed.leader.is_none() {
+            if is_over && self.role == Role::Follower && observed.leader.is_none() {
                 self.leader = None;
             }
             return Ok(());
@@ -338,6 +362,9 @@ impl State {
             let did = format!("called an election after term {}", self.term);
             Err(Broken::new(Action::Timeout, did, but))
         };
+        if !is_over {
+            return broken("its election timer has not fired");
+        }
         if !self.may_campaign(step.configurations) {
             return broken("it is no voter");
         }
@@ -402,12 +429,16 @@ impl State {
         let log = step.observed.log;
         while log.term_at(self.log.last_index().next()) == Some(self.term) {
             let index = self.log.last_index().next();
-            if let Some(Payload::Configuration(new)) = log.entry(index).map(|entry| &entry.payload)
-            {
+            let entry = log.entry(index);
+            entry.map_or(Ok(()), |entry| self.check_request(step.observed.log, entry))?;
+            if let Some(Payload::Configuration(new)) = entry.map(|entry| &entry.payload) {
                 self.check_change(index, new, step.now, step.configurations)?;
                 for server in new.servers() {
                     if !self.configuration(step.configurations).contains(server) {
                         self.answers.joined(server, step.now);
+                        // Whoever has left and comes back is a new server.
+                        self.matched.set(server, Index::ZERO);
+                        self.next.joined(server, index);
                     }
                 }
                 let id = step.configurations.id(new);
@@ -440,6 +471,12 @@ impl State {
             (self.role, self.leader) = (Role::Follower, None);
         }
         self.confirm_reads(self.configuration(step.configurations));
+        self.settle_configuration(step.now, step.configurations);
         self.compare(step)
     }
+}
+
+/// True for what a follower answers to its leader.
+fn is_answer(message: &Message) -> bool {
+    matches!(message, Message::AppendEntriesResponse(_) | Message::InstallSnapshotResponse(_))
 }

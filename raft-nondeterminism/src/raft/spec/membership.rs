@@ -4,10 +4,10 @@
 //!             leader that has committed an entry of its term (the flaw of 2015 in dissertation §4.1).
 //! Elsewhere:  both majorities are counted in `servers.rs`.
 
-use raft_core::{Configuration, Index, MembershipChange, ServerId, Timestamp};
+use raft_core::{Configuration, Index, Leader, MembershipChange, ServerId, Timestamp};
 
 use super::broken::{Action, Broken};
-use super::state::{ConfigurationId, Configurations, State};
+use super::state::{ConfigurationId, Configurations, Role, State};
 
 impl State {
     /// ChangeConfiguration: a leader may append this configuration after the last one in its log.
@@ -117,6 +117,43 @@ impl State {
         let [.., last] = self.members.as_slice() else { return false };
         let before = self.members.len().checked_sub(2).map(|place| &self.members[place]);
         is_voter(last) || last.0 > self.commit && before.is_some_and(is_voter)
+    }
+
+    /// Notes since when a leader knows its last configuration to be committed.
+    pub(super) fn settle_configuration(&mut self, now: Timestamp, configurations: &Configurations) {
+        let is_settled = self.role == Role::Leader
+            && self.latest().0 <= self.commit
+            && !self.configuration(configurations).is_joint();
+        self.settled_at = self.settled_at.or(Some(now)).filter(|_| is_settled);
+    }
+
+    /// A leader watches over everyone in its configuration; and over nobody else once that is committed and
+    /// who has left has had an election timeout to hear of it.
+    pub(super) fn check_watched(
+        &self,
+        now: Timestamp,
+        leader: &Leader,
+        configuration: &Configuration,
+    ) -> Result<(), Broken> {
+        let broken =
+            |did: String, but: &str| Err(Broken::new(Action::ChangeConfiguration, did, but));
+        let is_unwatched =
+            |&server: &ServerId| server != self.id && leader.progress.get(&server).is_none();
+        if let Some(server) = configuration.servers().into_iter().find(is_unwatched) {
+            return broken(format!("knows nothing of {server}"), "it leads that server");
+        }
+        let patience = self.settings.election_timeout_max;
+        if self.settled_at.is_none_or(|since| now < since + patience) {
+            return Ok(());
+        }
+        let mut watched = leader.progress.iter().map(|(&server, _)| server);
+        match watched.find(|&server| !configuration.contains(server)) {
+            None => Ok(()),
+            Some(server) => {
+                let but = "that has left, and has had an election timeout to hear of it";
+                broken(format!("still watches over {server}"), but)
+            }
+        }
     }
 
     /// StepDown: a leader that is no voter any more leads until that is committed (Raft §6).

@@ -6,13 +6,14 @@
 
 use raft_core::{
     Address, AppendEntriesRequest, AppendEntriesResult, Apply, ClientResult, Configuration, Effect,
-    Envelope, Index, InstallSnapshotRequest, LogId, Message, ServerId, Snapshot, Timestamp,
-    VoteRequest, VoteResponse,
+    Entry, Envelope, Index, InstallSnapshotRequest, LogId, Message, ProgressState, ServerId,
+    Snapshot, Timestamp, VoteRequest, VoteResponse,
 };
 
 use super::actions::Reply;
 use super::broken::{Action, Broken};
 use super::explain::Observed;
+use super::sessions::Sessions;
 use super::snapshots::Snapshots;
 use super::state::{Role, State};
 
@@ -32,9 +33,10 @@ impl State {
         &mut self,
         outcome: &Outcome<'_>,
         effect: &Effect,
+        sessions: &Sessions,
     ) -> Result<(), Broken> {
         match effect {
-            Effect::Send(envelope) => self.check_send(outcome, envelope),
+            Effect::Send(envelope) => self.check_send(outcome, envelope, sessions),
             Effect::Apply(apply) => self.check_apply(apply),
             Effect::RestoreSnapshot(snapshot) => self.check_restore(snapshot),
             &Effect::ReadReady { id, index } => self.serve_read(id, index),
@@ -49,11 +51,16 @@ impl State {
         }
     }
 
-    fn check_send(&mut self, outcome: &Outcome<'_>, envelope: &Envelope) -> Result<(), Broken> {
+    fn check_send(
+        &mut self,
+        outcome: &Outcome<'_>,
+        envelope: &Envelope,
+        sessions: &Sessions,
+    ) -> Result<(), Broken> {
         let to = match envelope.to {
             Address::Server(to) => to,
             Address::AllServers => ServerId(0),
-            Address::Client(_) => return self.check_answer(outcome, envelope),
+            Address::Client(_) => return self.check_answer(outcome, envelope, sessions),
         };
         match &envelope.message {
             Message::PreVoteRequest(request) => self.check_pre_vote_request(request),
@@ -209,8 +216,69 @@ impl State {
                 return broken(&format!("entry {index} of its log is another one"));
             }
         }
+        if let Some(but) = self.limit_exceeded(outcome.observed.memory, to, request) {
+            return broken(&but);
+        }
         self.reads.sent(request.round, outcome.now);
         Ok(())
+    }
+
+    /// Which limit a request exceeds, if any.
+    pub(super) fn limit_exceeded(
+        &self,
+        memory: &raft_core::Role,
+        to: ServerId,
+        request: &AppendEntriesRequest,
+    ) -> Option<String> {
+        let raft_core::Role::Leader(leader) = memory else { return None };
+        let count = request.entries.len() as u64;
+        let is_pipelined = leader
+            .progress
+            .get(&to)
+            .is_some_and(|progress| progress.state == ProgressState::Replicate);
+        // Who is only asked where the logs match has nothing else under way.
+        let under_way = match is_pipelined {
+            true => request.last_index() - self.matched.get(to),
+            false => count,
+        };
+        let entries_max = self.settings.in_flight_entries_max;
+        if count > 0 && under_way > entries_max {
+            return Some(format!(
+                "{under_way} entries would be under way, of at most {entries_max}"
+            ));
+        }
+        let bytes_max = self.settings.append_bytes_max;
+        // One entry may always be sent.
+        if count > 1 && request.entries.iter().map(Entry::size_bytes).sum::<usize>() > bytes_max {
+            return Some(format!("they have more than {bytes_max} bytes"));
+        }
+        None
+    }
+
+    /// A leader whose heartbeat is due speaks to everyone (Raft §5.2: "repeat during idle periods to
+    /// prevent election timeouts").
+    pub(super) fn check_heartbeats(
+        &self,
+        configuration: &Configuration,
+        effects: &[Effect],
+    ) -> Result<(), Broken> {
+        let hears = |server: ServerId| {
+            effects.iter().any(|effect| match effect {
+                Effect::Send(envelope) if envelope.to == Address::Server(server) => matches!(
+                    envelope.message,
+                    Message::AppendEntriesRequest(_) | Message::InstallSnapshotRequest(_)
+                ),
+                _ => false,
+            })
+        };
+        let servers = configuration.servers();
+        match servers.into_iter().find(|&server| server != self.id && !hears(server)) {
+            None => Ok(()),
+            Some(server) => {
+                let did = format!("sent nothing to {server} in term {}", self.term);
+                Err(Broken::new(Action::AppendEntries, did, "its heartbeat was due"))
+            }
+        }
     }
 
     /// HandleAppendEntriesRequest, the answer: what the leader has shown to be the same is durable.
@@ -300,9 +368,27 @@ impl State {
         Ok(())
     }
 
-    /// AnswerClient: nobody hears that a command was applied before it was.
-    fn check_answer(&self, outcome: &Outcome<'_>, envelope: &Envelope) -> Result<(), Broken> {
+    /// AnswerClient: nobody hears that a command was applied before it was, or from anyone but a leader.
+    fn check_answer(
+        &self,
+        outcome: &Outcome<'_>,
+        envelope: &Envelope,
+        sessions: &Sessions,
+    ) -> Result<(), Broken> {
         let Message::ClientResponse(response) = &envelope.message else { return Ok(()) };
+        let (number, result) = (response.sequence_number, &response.result);
+        let broken = |but: &str| {
+            let did = format!("told {} of its request {number}: {result}", envelope.to);
+            Err(Broken::new(Action::AnswerClient, did, but))
+        };
+        let is_done =
+            matches!(result, ClientResult::Applied { .. } | ClientResult::Registered { .. });
+        if is_done && self.role != Role::Leader && !self.has_led {
+            return broken("only a leader answers");
+        }
+        if !sessions.is_true(response.client_id, number, result) {
+            return broken("that is not what became of it");
+        }
         let ClientResult::Applied { log_id, .. } = &response.result else { return Ok(()) };
         let applied = outcome.observed.applied;
         // What a saved snapshot stands for was applied before, and its sessions remember the answers,

@@ -50,12 +50,12 @@ impl fmt::Display for Servers {
     }
 }
 
-/// Something that is known of each server and never falls: how much it holds, when it answered last.
+/// Something that is known of each server, and mostly never falls: how much it holds, when it answered last.
 /// Nothing is known of a server that is not there.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ByServer<T>(Vec<T>);
 
-impl<T: Copy + Default + Ord> ByServer<T> {
+impl<T: Copy + Default> ByServer<T> {
     /// The same of this many servers.
     pub(super) fn of(servers: usize) -> Self {
         Self(vec![T::default(); servers + 1])
@@ -70,9 +70,19 @@ impl<T: Copy + Default + Ord> ByServer<T> {
     }
 
     /// It is this much by now, unless it was more.
-    pub(super) fn raise(&mut self, server: ServerId, to: T) {
+    pub(super) fn raise(&mut self, server: ServerId, to: T)
+    where
+        T: Ord,
+    {
         if let Some(known) = self.0.get_mut(Self::place(server)) {
             *known = to.max(*known);
+        }
+    }
+
+    /// It is this much, whatever it was: it is another server that is meant from now on.
+    pub(super) fn set(&mut self, server: ServerId, to: T) {
+        if let Some(known) = self.0.get_mut(Self::place(server)) {
+            *known = to;
         }
     }
 

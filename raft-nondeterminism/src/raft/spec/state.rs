@@ -11,6 +11,7 @@ use raft_core::{Config, Configuration, Index, LogId, ServerId, Term, Timestamp};
 
 use super::check_quorum::Answers;
 use super::disk::Disk;
+use super::next_index::NextIndices;
 use super::reads::Reads;
 use super::servers::{ByServer, Servers};
 use super::snapshots::Arriving;
@@ -54,6 +55,11 @@ pub(super) struct Settings {
     pub(super) disk_stall_timeout: Option<Duration>,
     /// How many entries a learner may lack when it becomes a voter.
     pub(super) catch_up_entries_max: u64,
+    /// How often a leader speaks to everyone (Raft §5.2).
+    pub(super) heartbeat_interval: Duration,
+    pub(super) append_bytes_max: usize,
+    pub(super) in_flight_entries_max: u64,
+    pub(super) uncommitted_bytes_max: usize,
 }
 
 impl From<&Config> for Settings {
@@ -69,6 +75,10 @@ impl From<&Config> for Settings {
             lease: protection * (1000 - drift) / (1000 + drift),
             disk_stall_timeout: config.disk_stall_timeout,
             catch_up_entries_max: config.catch_up_entries_max,
+            heartbeat_interval: config.heartbeat_interval,
+            append_bytes_max: config.append_bytes_max,
+            in_flight_entries_max: config.in_flight_entries_max,
+            uncommitted_bytes_max: config.uncommitted_bytes_max,
         }
     }
 }
@@ -144,10 +154,19 @@ pub(super) struct State {
     pub(super) protected_until: Timestamp,
     /// This leader has told someone to take over.
     pub(super) has_handed_over: bool,
+    /// When an operator had this leader hand over, unless that has ended.
+    pub(super) handing_over_since: Option<Timestamp>,
+    /// Since when this leader knows its last configuration to be committed.
+    pub(super) settled_at: Option<Timestamp>,
+    /// Its heartbeat was due in this step.
+    pub(super) is_beating: bool,
+    /// It led when the input came.
+    pub(super) has_led: bool,
     pub(super) timer: ElectionTimer,
     pub(super) arriving: Option<Arriving>,
     pub(super) reads: Reads,
     pub(super) answers: Answers,
+    pub(super) next: NextIndices,
 }
 
 impl State {
@@ -157,6 +176,7 @@ impl State {
             matched: ByServer::of(servers),
             reads: Reads::of(servers),
             answers: Answers::of(servers),
+            next: NextIndices::of(servers),
             ..Self::default()
         }
     }

@@ -1,5 +1,6 @@
 //! What each action allows, and forged steps that none of them does.
 
+mod leading;
 mod sends;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 //!
 //! Guarantees: whoever hears its leader, or gives its vote away, waits an election timeout from then on;
 //!             nothing else that arrives puts its own election off, or others could do so for ever.
+//!             A leader's timer is that of its heartbeats.
 //! Elsewhere:  what a leader does when its heartbeat is due is `elapse` in `explain.rs`.
 
 use raft_core::Timestamp;
@@ -59,13 +60,19 @@ impl State {
         let ElectionTimer { fires_at: before, is_due } = self.timer;
         self.timer.observe(fires_at);
         let (Some(before), Some(fires_at)) = (before, fires_at) else { return Ok(()) };
-        if self.role == Role::Leader {
-            return Ok(());
-        }
         let broken = |but: String| {
-            let did = format!("waits for an election until {fires_at}");
+            let what = if self.role == Role::Leader { "a heartbeat" } else { "an election" };
+            let did = format!("waits for {what} until {fires_at}");
             Err(Broken::new(Action::ElectionTimer, did, but))
         };
+        if self.role == Role::Leader {
+            let is_set = was != Role::Leader || self.is_beating;
+            let expected = if is_set { now + self.settings.heartbeat_interval } else { before };
+            return match fires_at == expected {
+                true => Ok(()),
+                false => broken(format!("its next one is due at {expected}")),
+            };
+        }
         let earliest = now + self.settings.protection;
         if is_due && fires_at < earliest {
             return broken(format!(

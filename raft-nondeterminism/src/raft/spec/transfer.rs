@@ -9,6 +9,28 @@ use super::broken::{Action, Broken};
 use super::state::{Role, State};
 
 impl State {
+    /// TransferLeadership, step 1: an operator has the leader hand over, to one server at a time.
+    pub(super) fn begin_transfer(&mut self, now: Timestamp) -> Result<(), Broken> {
+        let did = "began to hand over";
+        if self.handing_over_since.is_some() {
+            let but = "it is handing over already, and two would be told to take over";
+            return Err(Broken::new(Action::TransferLeadership, did, but));
+        }
+        self.handing_over_since = Some(now);
+        Ok(())
+    }
+
+    /// "If leadership transfer does not complete after about an election timeout, the prior leader aborts
+    /// the transfer" (dissertation §3.10): with the first heartbeat then.
+    pub(super) fn check_transfer(&self, now: Timestamp, has_aborted: bool) -> Result<(), Broken> {
+        let patience = self.settings.election_timeout_max;
+        if has_aborted || self.handing_over_since.is_none_or(|since| now < since + patience) {
+            return Ok(());
+        }
+        let but = "nobody has taken over for an election timeout";
+        Err(Broken::new(Action::TransferLeadership, "goes on handing over", but))
+    }
+
     /// HandleTimeoutNow: a Timeout at the leader's wish, without asking first who would vote.
     pub(super) fn handle_timeout_now(
         &mut self,

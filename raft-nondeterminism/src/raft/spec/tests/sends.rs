@@ -12,6 +12,7 @@ use super::{
 use crate::raft::spec::broken::{Action, Broken};
 use crate::raft::spec::explain::Observed;
 use crate::raft::spec::sends::Outcome;
+use crate::raft::spec::sessions::Sessions;
 use crate::raft::spec::snapshots::Snapshots;
 
 /// Judges an effect of a server whose log has these terms.
@@ -26,7 +27,7 @@ fn judge(fixture: &mut Fixture, terms: &[u64], effect: &Effect) -> Result<(), Br
         snapshots: &snapshots,
         replies: &[],
     };
-    state.check_effect(&outcome, effect)
+    state.check_effect(&outcome, effect, &Sessions::default())
 }
 
 fn send(to: impl Into<Address>, message: Message) -> Effect {
