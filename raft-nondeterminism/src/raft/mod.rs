@@ -29,7 +29,8 @@ use crate::raft::monitor::Monitor;
 use crate::raft::scenario::{Clocks, Protocol, SaveMode, Scenario};
 use crate::raft::spec::Refinement;
 use crate::raft::watch::Observers;
-use crate::raft::world::{Variant, World};
+use crate::raft::world::World;
+use crate::raft::world::variant::Variant;
 use crate::recording::{Recording, ReplayError};
 
 use crate::schedule::{Schedule, ScheduleError, Setting, SettingReader};

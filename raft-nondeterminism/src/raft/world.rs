@@ -25,6 +25,7 @@ mod names;
 mod post;
 mod settle;
 mod state;
+pub(super) mod variant;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -32,8 +33,7 @@ use std::mem;
 use std::ops::Range;
 
 use raft_core::{
-    Address, ClientId, Config, Defect, Effects, Envelope, Input, NewServerError, ReadId, ReadMode,
-    ServerId,
+    Address, ClientId, Defect, Effects, Envelope, Input, NewServerError, ReadId, ReadMode, ServerId,
 };
 
 use crate::event::{EventClass, Pick};
@@ -48,7 +48,8 @@ use crate::raft::scenario::{Clocks, SaveMode, Scenario};
 use crate::raft::watch::{Observers, Watch};
 use crate::raft::world::client::ClientHost;
 use crate::raft::world::event::Event;
-use crate::raft::world::host::{Host, SPEED};
+use crate::raft::world::host::Host;
+use crate::raft::world::variant::Variant;
 use crate::raft::world::view::{Trait, Traits, View};
 use crate::shared::Shared;
 use crate::sleep::Action;
@@ -86,77 +87,6 @@ pub struct World {
     /// What each host is like, and how many are.
     views: Vec<View>,
     traits: Traits,
-}
-
-/// The settings that differ from run to run.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Variant {
-    /// How fast the clock of each server runs, in thousandths; empty if they all show the same.
-    speeds: Vec<u64>,
-    /// A leader sends one entry per request, and snapshots in small chunks.
-    is_one_by_one: bool,
-    /// How many entries stay in the log behind a snapshot.
-    keep_entries: u64,
-    /// Idle followers hear of commits at once.
-    announces_commits: bool,
-    /// Servers pass on to the leader what clients ask them.
-    forwards_requests: bool,
-    /// One server is to lead whenever it can.
-    has_priorities: bool,
-    /// Servers take what has arrived together, as busy hosts do.
-    is_batching: bool,
-    /// State machines take their time too.
-    applies_slowly: bool,
-    /// Saves and applications need no answer, because they are done before anything else happens.
-    is_synchronous: bool,
-    /// Candidates do not ask first who would vote for them.
-    skips_pre_vote: bool,
-    /// Leaders go on without a majority that hears them, and nobody protects them.
-    skips_check_quorum: bool,
-    /// A learner may be no more than an entry behind when it becomes a voter.
-    wants_close_learners: bool,
-    /// How many requests a leader sends a follower before it waits for an answer; 0 for many.
-    requests_in_flight: usize,
-}
-
-impl Variant {
-    /// Asks the oracle for what matters in this scenario; returns the scenario with everything in it that
-    /// varies chosen.
-    pub(super) fn choose(
-        scenario: &Scenario,
-        oracle: &mut Oracle<'_>,
-    ) -> Result<(Scenario, Self), NotReproducible> {
-        let mut scenario = scenario.clone();
-        let is_varied = scenario.vary(oracle)?;
-        let mut speeds = Vec::new();
-        if scenario.clocks == Clocks::Drifting {
-            let drift = u64::from(Config::new(ServerId(1), [ServerId(1)]).clock_drift_permille);
-            for _ in 0..scenario.servers + scenario.spares {
-                speeds.push([SPEED, SPEED - drift, SPEED + drift][oracle.choose(3, "speed")?]);
-            }
-        }
-        // Some bugs in committing show only if a leader cannot send all it has in one request.
-        let is_one_by_one = oracle.choose(2, "one_entry_per_request")? == 1;
-        let mut variant = Self { speeds, is_one_by_one, ..Self::default() };
-        if scenario.has_snapshots() {
-            variant.keep_entries = oracle.choose(3, "keep_entries")? as u64;
-        }
-        if scenario.has_operations() || is_varied {
-            variant.announces_commits = oracle.choose(2, "announce_commits")? == 1;
-            variant.forwards_requests = oracle.choose(2, "forward_requests")? == 1;
-            variant.has_priorities = oracle.choose(4, "priorities")? == 1;
-            variant.is_batching = oracle.choose(3, "batches")? == 1;
-            variant.applies_slowly = oracle.choose(3, "slow_state_machines")? == 1;
-            variant.skips_pre_vote = oracle.choose(4, "without_pre_vote")? == 1;
-            variant.skips_check_quorum = oracle.choose(8, "without_check_quorum")? == 1;
-            variant.wants_close_learners = oracle.choose(2, "close_learners")? == 1;
-            variant.requests_in_flight = oracle.choose(4, "requests_in_flight")?;
-            if scenario.saves == SaveMode::Immediate && !variant.applies_slowly {
-                variant.is_synchronous = oracle.choose(2, "synchronous_driver")? == 1;
-            }
-        }
-        Ok((scenario, variant))
-    }
 }
 
 impl World {
@@ -324,7 +254,7 @@ impl World {
                 self.tell(place, Input::TimerElapsed, watch);
             }
             Event::Request(place) => {
-                let envelope = self.clients[place].request();
+                let envelope = self.clients[place].request(self.variant.has_large_commands);
                 self.send(envelope, watch);
             }
             Event::Retry(place) => {

@@ -41,6 +41,20 @@ impl Image {
     }
 }
 
+impl Image {
+    /// What a server finds if it crashed when the snapshot of a save was durable, and its log was not
+    /// touched: a log that the snapshot does not fit into counts no more. `None` if there is no snapshot.
+    fn half_written(&self, save: &Save) -> Option<Self> {
+        let last = save.snapshot.as_ref()?.last();
+        let mut half = Self { snapshot: last, ..self.clone() };
+        half.hard_state = save.hard_state.unwrap_or(self.hard_state);
+        if !half.log.matches(last) {
+            half.log.restart_at(last);
+        }
+        Some(half)
+    }
+}
+
 /// A disk, and the saves on their way to it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
@@ -92,8 +106,15 @@ impl Disk {
     pub(super) fn recover(&mut self, is_found: impl Fn(&Image) -> bool) -> bool {
         let mut is_explained = is_found(&self.durable);
         while !is_explained && let Some((_, save)) = self.pending.pop_front() {
-            self.durable.write(&save);
-            is_explained = is_found(&self.durable);
+            let half = self.durable.half_written(&save).filter(&is_found);
+            is_explained = half.is_some();
+            match half {
+                Some(half) => self.durable = half,
+                None => {
+                    self.durable.write(&save);
+                    is_explained = is_found(&self.durable);
+                }
+            }
         }
         self.pending.clear();
         self.issued.clone_from(&self.durable);
@@ -104,7 +125,9 @@ impl Disk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use raft_core::{Entry, Payload, ServerId, Term};
+    use raft_core::{
+        Config, Effect, Effects, Entry, Input, Payload, Recovered, Server, ServerId, Term,
+    };
 
     fn save(number: u64, first: u64, terms: &[u64]) -> Save {
         let entry = |(&term, index)| Entry {
@@ -128,6 +151,49 @@ mod tests {
         assert_eq!(disk.durable_index(&log), Index(1), "entry 2 was replaced meanwhile");
         disk.confirm(SaveNumber(2));
         assert_eq!(disk.durable_index(&log), Index(2));
+    }
+
+    /// The save with which the only server of a cluster keeps a snapshot of its first entry, 1@1.
+    fn snapshot() -> Save {
+        let mut server = Server::new(Config::new(ServerId(1), [ServerId(1)]), Recovered::default())
+            .expect("it is new");
+        let mut effects = Effects::new();
+        let mut step = |now, input| {
+            effects.clear();
+            server.step(now, input, &mut effects).expect("it takes the input");
+            (server.next_timeout().expect("it has joined"), effects.drain().collect::<Vec<_>>())
+        };
+        let (now, _) = step(Timestamp::ZERO, Input::NotifyJoinedService);
+        let (through, responses) = (Index(1), Vec::new());
+        step(now, Input::TimerElapsed);
+        step(now, Input::Saved(SaveNumber(1)));
+        step(now, Input::Saved(SaveNumber(2)));
+        step(now, Input::Applied { through, responses });
+        step(now, Input::TakeSnapshot);
+        let (_, asked) = step(now, Input::SnapshotTaken { through, data: Default::default() });
+        match asked.into_iter().next() {
+            Some(Effect::Save(save)) => save,
+            other => panic!("it asks for {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_crash_may_come_between_a_snapshot_and_the_log_that_it_replaces() {
+        for (terms, expected) in [([1, 1], 2), ([2, 2], 1)] {
+            let mut disk = Disk::default();
+            disk.issue(Timestamp::ZERO, &save(1, 1, &terms));
+            disk.confirm(SaveNumber(1));
+            let last = LogId::new(Term(1), Index(1));
+            let whole = Save { compacted: Some(last), ..snapshot() };
+            disk.issue(Timestamp::ZERO, &Save { number: SaveNumber(2), ..whole });
+            let is_half = |image: &Image| {
+                let Image { snapshot, log, .. } = image;
+                let is_kept = log.start() == LogId::ZERO || expected == 1;
+                is_kept && (*snapshot, log.last_index()) == (last, Index(expected))
+            };
+            assert!(disk.recover(is_half), "{terms:?}");
+            assert!(!disk.recover(|image| image.snapshot == LogId::ZERO), "it is durable");
+        }
     }
 
     #[test]

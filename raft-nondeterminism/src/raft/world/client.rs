@@ -14,6 +14,8 @@ use raft_core::{
 
 /// How many requests of one session may be under way.
 const PIPELINE: usize = 3;
+/// More bytes than a sector of a disk has.
+const LARGE: usize = 700;
 
 /// What one client runs on.
 #[derive(Clone, Debug, Hash)]
@@ -87,9 +89,10 @@ impl ClientHost {
     }
 
     /// Asks for something new.
-    pub(super) fn request(&mut self) -> Envelope {
+    pub(super) fn request(&mut self, is_large: bool) -> Envelope {
         let number = self.requests - self.requests_left + 1;
-        let command = Bytes::from(format!("{}-{number}", self.id()));
+        let width = if is_large { LARGE } else { 0 };
+        let command = Bytes::from(format!("{:width$}", format!("{}-{number}", self.id())));
         self.requests_left -= 1;
         match &mut self.kind {
             Kind::Plain(client) => {

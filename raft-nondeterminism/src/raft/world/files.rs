@@ -30,11 +30,48 @@ pub(super) struct Files {
     under_way: Vec<Save>,
 }
 
+/// How the very first start of a server on its files ends, which writes the first of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum FirstStart {
+    /// Well.
+    #[default]
+    Whole,
+    /// At this operation it is stopped, or the disk has a fault; and perhaps its machine loses power.
+    Stopped { at: u64, fault: Option<DiskFault>, has_power: bool },
+}
+
+impl FirstStart {
+    /// Mostly well.
+    pub(super) fn choose(oracle: &mut Oracle<'_>) -> Result<Self, NotReproducible> {
+        const FAULTS: [Option<DiskFault>; 3] =
+            [None, Some(DiskFault::FailedSync), Some(DiskFault::Error)];
+        let kind = oracle.choose(4 * FAULTS.len(), "first_start")?;
+        if kind == 0 || kind > 2 * FAULTS.len() {
+            return Ok(Self::Whole);
+        }
+        let (fault, has_power) = (FAULTS[(kind - 1) / 2], kind % 2 == 0);
+        let at = oracle.choose(OPERATIONS_MAX, "disk_operations")? as u64;
+        Ok(Self::Stopped { at, fault, has_power })
+    }
+}
+
 impl Files {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, first_start: FirstStart) -> Self {
         let owner = (config.cluster_id, config.server_id, config.voters.clone());
         let disk = SimulatedDisk::new(config.server_id.0);
-        Self { disk, owner, storage: None, under_way: Vec::new() }
+        let this = Self { disk, owner, storage: None, under_way: Vec::new() };
+        let FirstStart::Stopped { at, fault, has_power } = first_start else { return this };
+        match fault {
+            None => this.disk.stop_before(at),
+            Some(fault) => this.disk.plan(fault, at),
+        }
+        // Nobody hears of it, however it ends.
+        drop(this.read(this.disk.clone()));
+        match has_power {
+            true => this.disk.kill(),
+            false => this.disk.lose_power(),
+        }
+        this
     }
 
     pub(super) fn save(&mut self, saves: &[Save]) -> Result<(), StorageError> {
@@ -131,6 +168,16 @@ impl Files {
             self.disk.lose_power();
         }
         self.storage = None;
+        if oracle.choose(FLIPS, "stops_again")? == 1 {
+            // It is started again, and stopped before it has read its files.
+            let done = oracle.choose(OPERATIONS_MAX, "disk_operations")?;
+            self.disk.stop_before(self.disk.operations() + done as u64);
+            drop(self.read(self.disk.clone()));
+            match oracle.choose(2, "power_stays")? {
+                0 => self.disk.kill(),
+                _ => self.disk.lose_power(),
+            }
+        }
         if oracle.choose(FLIPS, "bit_flips")? == 1 {
             self.look_at_damage(oracle.choose(SEEDS, "bit_flipped")? as u64);
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{
-    Apply, Config, Defect, Effect, Index, Input, Message, NewServerError, Payload, Recovered, Save,
+    Apply, Defect, Effect, Index, Input, Message, NewServerError, Payload, Recovered, Save,
     SaveNumber, Server, ServerId, Snapshot, StepError, Term, Timestamp,
 };
 
@@ -23,7 +23,7 @@ use crate::oracle::Oracle;
 use crate::raft::coverage;
 use crate::raft::machine::Machine;
 use crate::raft::monitor::Fact;
-use crate::raft::scenario::{Clocks, Protocol, SaveMode};
+use crate::raft::scenario::SaveMode;
 use crate::raft::watch::Watch;
 use crate::strategy::NotReproducible;
 
@@ -85,10 +85,18 @@ enum Task {
     Apply(Apply),
     TakeSnapshot(Index),
     Restore(Snapshot),
+    /// It is done, and only the answer is late.
+    Answer(Index, Vec<Bytes>),
 }
 
 /// The speed of a clock that shows real time.
 pub(super) const SPEED: u64 = 1000;
+
+/// The part of a save that a storage writes first.
+fn without_log(save: &Save) -> Save {
+    let Save { number, hard_state, snapshot, .. } = save;
+    Save { number: *number, hard_state: *hard_state, snapshot: snapshot.clone(), ..Save::default() }
+}
 
 const CONTIGUOUS: &str = "a server saves entries without a gap";
 
@@ -293,7 +301,7 @@ impl World {
         let config = self.config(self.hosts[place].id);
         let host = &mut self.hosts[place];
         if self.scenario.saves == SaveMode::Files && host.files.is_none() {
-            host.files = Some(Files::new(&config));
+            host.files = Some(Files::new(&config, self.variant.first_start));
         }
         host.server = Some(Server::new(config, host.read_disk())?);
         host.machine = Machine::default();
@@ -309,47 +317,6 @@ impl World {
             watch.fact(&Fact::Configured { server: host.id, index, configuration, log });
         }
         Ok(())
-    }
-
-    pub(super) fn config(&self, server_id: ServerId) -> Config {
-        let Self { scenario, variant, .. } = self;
-        // Those that stand by are started with the voters that the cluster began with.
-        let voters = self.hosts.iter().map(|host| host.id).take(scenario.servers);
-        let mut config = Config::new(server_id, voters);
-        config.defect = self.defect;
-        if scenario.protocol == Protocol::Plain {
-            config.pre_vote = false;
-            config.check_quorum = false;
-        }
-        config.pre_vote &= !variant.skips_pre_vote;
-        config.check_quorum &= !variant.skips_check_quorum;
-        if variant.wants_close_learners {
-            config.catch_up_entries_max = 1;
-        }
-        if variant.requests_in_flight > 0 {
-            config.in_flight_messages_max = variant.requests_in_flight;
-        }
-        if scenario.term_max > 0 {
-            // Where timers fire at any time, how long they take is one more thing that differs.
-            config.election_timeout_max = config.election_timeout_min + Duration::from_nanos(1);
-        }
-        if variant.is_one_by_one {
-            // Of a snapshot, more than a byte at a time: it takes a message each.
-            config.append_bytes_max = if scenario.has_snapshots() { 24 } else { 1 };
-        }
-        config.snapshot_entries = Some(scenario.snapshot_entries).filter(|&entries| entries > 0);
-        config.snapshot_keep_entries = variant.keep_entries;
-        config.lease_reads = scenario.clocks != Clocks::Free && config.check_quorum;
-        config.announce_commits = variant.announces_commits;
-        config.forward_requests = variant.forwards_requests;
-        config.synchronous_driver = variant.is_synchronous;
-        if scenario.sessions_max > 0 {
-            config.sessions_max = scenario.sessions_max;
-        }
-        if variant.has_priorities {
-            config.priorities.insert(ServerId(2), 1);
-        }
-        config
     }
 
     /// Stops a server. The oracle decides how many of its unfinished saves reached the disk: a disk
@@ -369,6 +336,12 @@ impl World {
         let host = &mut self.hosts[place];
         let mut saves = mem::take(&mut host.unsaved);
         saves.drain(..kept).for_each(|save| host.write(save));
+        // A snapshot is durable before the log that it stands for is touched.
+        if let Some(save) = saves.front().filter(|it| it.snapshot.is_some() && !host.has_files())
+            && oracle.choose(2, "half_saved")? == 1
+        {
+            host.write(without_log(save));
+        }
         if let Some(files) = &mut host.files {
             files.crash(saves.make_contiguous(), oracle)?;
         }
@@ -577,10 +550,15 @@ impl World {
         inputs: &mut VecDeque<Input>,
         watch: &mut Watch<'_>,
     ) {
-        if self.variant.applies_slowly {
-            self.hosts[place].tasks.push_back(task);
-        } else {
-            inputs.extend(self.perform_task(place, task, watch));
+        if self.variant.applies_slowly && !self.variant.is_synchronous {
+            return self.hosts[place].tasks.push_back(task);
+        }
+        match self.perform_task(place, task, watch) {
+            // Whatever a synchronous driver is asked, it has done before the next input.
+            Some(Input::Applied { through, responses }) if self.variant.applies_slowly => {
+                self.hosts[place].tasks.push_back(Task::Answer(through, responses));
+            }
+            answer => inputs.extend(answer),
         }
     }
 
@@ -624,6 +602,7 @@ impl World {
                 let restored = Input::Applied { through: last.index, responses: Vec::new() };
                 (!self.variant.is_synchronous).then_some(restored)
             }
+            Task::Answer(through, responses) => Some(Input::Applied { through, responses }),
         }
     }
 

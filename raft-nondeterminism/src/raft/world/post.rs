@@ -6,6 +6,7 @@ use raft_core::{Address, ClientId, Envelope, ServerId};
 
 use super::World;
 use super::client::Outcome;
+use crate::network::Delivery;
 use crate::raft::coverage::event_of_message;
 use crate::raft::monitor::Fact;
 use crate::raft::watch::Watch;
@@ -43,9 +44,11 @@ impl World {
         let clients = self.hosts.len();
         match envelope.to {
             Address::AllServers => {
+                // A topic hands a broadcast to its sender too.
+                let is_topic = self.scenario.delivery == Delivery::Bus;
                 for place in self.places() {
                     let to = Address::Server(self.hosts[place].id);
-                    if to != envelope.from {
+                    if to != envelope.from || is_topic {
                         self.put_in_flight(place, Envelope { to, ..envelope.clone() }, watch);
                     }
                 }
