@@ -261,7 +261,9 @@ impl Scenario {
     #[must_use]
     pub fn sessions() -> Self {
         let scenario = Self::rough("clients").clients(3).requests(8);
-        scenario.sessions_max(2).snapshot_entries(4)
+        // What has to be told apart is a late copy.
+        let faults = scenario.faults.allow(Fault::Duplicate, 20);
+        scenario.faults(faults).sessions_max(2).snapshot_entries(4)
     }
 
     /// Messages come as from a subscription of a message bus: in order, but for those whose lock was lost.

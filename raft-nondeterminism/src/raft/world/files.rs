@@ -50,7 +50,7 @@ impl FirstStart {
             return Ok(Self::Whole);
         }
         let (fault, has_power) = (FAULTS[(kind - 1) / 2], kind % 2 == 0);
-        let at = oracle.choose(OPERATIONS_MAX, "disk_operations")? as u64;
+        let at = oracle.choose(2 * OPERATIONS_MAX, "disk_operations")? as u64;
         Ok(Self::Stopped { at, fault, has_power })
     }
 }
