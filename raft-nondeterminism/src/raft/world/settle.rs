@@ -42,8 +42,8 @@ impl World {
             self.announce("who is cut off or down stays so, and the others go on", watch);
             self.wait_until(Self::unrest_of_majority, watch)?;
         }
-        self.announce("everything works from now on", watch);
         self.cut = None;
+        self.announce("everything works from now on", watch);
         for place in self.places().filter(|&place| !self.hosts[place].is_up()).collect::<Vec<_>>() {
             self.happen_by_name(Event::Restart(place), watch);
         }
@@ -104,6 +104,10 @@ impl World {
                 self.network.take_first()
             {
                 if !self.is_heard(place, &message) {
+                    if watch.is_tracing() {
+                        let name = format!("drop {message}");
+                        watch.begin_unchosen(EventClass::Drop, &name, place);
+                    }
                     watch.lost(number);
                     continue;
                 }
