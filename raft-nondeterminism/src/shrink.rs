@@ -1,7 +1,8 @@
 //! Shortening a failing run: delta debugging on its list of choices (Zeller and Hildebrandt 2002).
 //!
 //! Guarantees: what comes out still fails the same way, and within a bound on the number of
-//!             replays, neither a single choice nor two can be left out of it.
+//!             replays, neither a single choice nor two can be left out of it, and no number in it can be
+//!             less: fewer servers, the first of several ways, nothing lost by a crash.
 //! Relies on:  a replay that skips what is not possible, so that any part of a run is a run.
 
 use crate::schedule::Line;
@@ -23,6 +24,10 @@ pub(crate) fn shrink(
     };
     loop {
         best = without_blocks(best, &mut retry);
+        if let Some(simpler) = with_less(&best, &mut retry) {
+            best = simpler;
+            continue;
+        }
         match without_two(&best, &mut retry) {
             Some(fewer) => best = fewer,
             None => return best,
@@ -56,6 +61,44 @@ fn without_blocks(
         }
     }
     best
+}
+
+/// Makes numbers smaller, one after the other: 0 if that will do, or half, or one less.
+fn with_less(
+    lines: &[Line],
+    retry: &mut impl FnMut(Vec<Line>) -> Option<Vec<Line>>,
+) -> Option<Vec<Line>> {
+    let mut best = lines.to_vec();
+    let mut place = 0;
+    while place < best.len() {
+        let Line::Choose { value, .. } = best[place] else {
+            place += 1;
+            continue;
+        };
+        let mut less = [0, value / 2, value.saturating_sub(1)].into_iter();
+        let simpler = less.by_ref().filter(|&less| less < value).find_map(|less| {
+            let mut lines = best.clone();
+            if let Line::Choose { value, .. } = &mut lines[place] {
+                *value = less;
+            }
+            // What is possible may follow from the number, and other numbers be asked for.
+            retry(lines).filter(|lines| (lines.len(), sum(lines)) < (best.len(), sum(&best)))
+        });
+        match simpler {
+            Some(simpler) => best = simpler,
+            None => place += 1,
+        }
+    }
+    (best != lines).then_some(best)
+}
+
+/// All numbers together.
+fn sum(lines: &[Line]) -> usize {
+    let values = lines.iter().map(|line| match line {
+        Line::Choose { value, .. } => *value,
+        Line::Event(_) => 0,
+    });
+    values.sum()
 }
 
 /// Leaves two choices out at once, or one and everything up to another: an early time-out raises the
@@ -99,6 +142,21 @@ mod tests {
         });
         assert_eq!(shrunk, needed);
         assert!(replays < 200, "{replays} replays");
+    }
+
+    #[test]
+    fn numbers_are_as_small_as_they_can_be() {
+        let choose = |value| Line::Choose { label: "servers".to_owned(), value, arity: 9 };
+        let lines = [choose(8), choose(7), Line::Event("crash s1".to_owned())];
+        let shrunk = shrink(&lines, |lines| {
+            // It stands for a replay: a number that is missing is asked for, and is 0.
+            let at = |place| lines.get(place).filter(|it| matches!(it, Line::Choose { .. }));
+            let numbers = [0, 1].map(|place| at(place).cloned().unwrap_or(choose(0)));
+            let needed = sum(&numbers[..1]) >= 3;
+            let events = lines.iter().filter(|it| matches!(it, Line::Event(_))).cloned();
+            needed.then(|| numbers.into_iter().chain(events).collect())
+        });
+        assert_eq!(shrunk, [choose(3), choose(0)]);
     }
 
     #[test]
