@@ -252,6 +252,37 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_just_registered_is_not_the_next_to_be_forgotten() {
+        let mut sessions = Sessions::default();
+        for (client, index) in [(1, 5), (2, 7)] {
+            let id = sessions.register(ClientId(client), SequenceNumber(1), 2, Index(index));
+            assert_eq!(id, Some(SessionId(index)));
+            if client == 1 {
+                assert_eq!(sessions.start(&pipelined(5, 1, 1), at(6)), Known::New);
+            }
+        }
+        assert_eq!(
+            sessions.register(ClientId(3), SequenceNumber(1), 2, Index(8)),
+            Some(SessionId(8))
+        );
+        let second = ClientRequest { session: SessionId(7), ..request(2, 1) };
+        assert_eq!(sessions.look_up(&second), Known::New, "it was used last at 7, the first at 6");
+        let expired = Known::Finished(ClientResult::SessionExpired);
+        assert_eq!(sessions.look_up(&pipelined(5, 1, 1)), expired);
+    }
+
+    #[test]
+    fn a_request_of_an_ended_session_is_not_answered_from_the_next_one() {
+        let mut sessions = Sessions::default();
+        sessions.register(ClientId(1), SequenceNumber(1), 10, Index(5));
+        sessions.register(ClientId(1), SequenceNumber(2), 10, Index(9));
+        assert_eq!(sessions.start(&pipelined(9, 3, 3), at(10)), Known::New);
+        sessions.finish(&pipelined(9, 3, 3), Bytes::from_static(b"done"));
+        let expired = Known::Finished(ClientResult::SessionExpired);
+        assert_eq!(sessions.look_up(&pipelined(5, 3, 3)), expired);
+    }
+
+    #[test]
     fn a_registered_client_pipelines_and_the_order_is_the_logs() {
         let mut sessions = Sessions::default();
         let id = sessions.register(ClientId(1), SequenceNumber(1), 10, Index(5));
