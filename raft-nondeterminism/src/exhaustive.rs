@@ -1,6 +1,7 @@
 //! Everything that can happen, in a world so small that it ends.
 //!
-//! Guarantees: every state that any schedule reaches is visited once, and checked; what is called
+//! Guarantees: every state that any schedule reaches is visited once, and checked, if what is chosen before
+//!             the first event, as settings are, stays at its first value; what is called
 //!             exhausted was, but for states that servers nobody has heard of could have reached under
 //!             each other's names, and for one chance in `2^64` that two states were taken for one.
 //! Relies on:  [`World::fork`] and [`World::exact_state`]; a world in which only so much can happen.
