@@ -39,9 +39,7 @@ impl Image {
             save.entries.iter().for_each(|entry| self.log.push(entry.term));
         }
     }
-}
 
-impl Image {
     /// What a server finds if it crashed when the snapshot of a save was durable, and its log was not
     /// touched: a log that the snapshot does not fit into counts no more. `None` if there is no snapshot.
     fn half_written(&self, save: &Save) -> Option<Self> {

@@ -35,8 +35,7 @@ impl World {
             host.speed = SPEED;
         }
         // From here on time passes for all alike.
-        let now = self.hosts.iter().map(|host| host.clock).max().unwrap_or_default();
-        self.hosts.iter_mut().for_each(|host| host.clock = now);
+        self.level_clocks();
         self.scenario.clocks = Clocks::Common;
         if self.goes_on_without_others() {
             self.announce("who is cut off or down stays so, and the others go on", watch);
@@ -47,9 +46,14 @@ impl World {
         for place in self.places().filter(|&place| !self.hosts[place].is_up()).collect::<Vec<_>>() {
             self.happen_by_name(Event::Restart(place), watch);
         }
+        self.level_clocks();
+        self.wait_until(Self::unrest, watch)
+    }
+
+    /// Has all clocks show what the one that is furthest shows.
+    fn level_clocks(&mut self) {
         let now = self.hosts.iter().map(|host| host.clock).max().unwrap_or_default();
         self.hosts.iter_mut().for_each(|host| host.clock = now);
-        self.wait_until(Self::unrest, watch)
     }
 
     fn announce(&self, what: &str, watch: &mut Watch<'_>) {
@@ -154,22 +158,24 @@ impl World {
 
     /// Servers that run and hear each other.
     fn groups(&self) -> Vec<Vec<usize>> {
-        let hear = |one: usize, two: usize| {
-            self.cut.is_none_or(|cut| cut.hears(one, two) && cut.hears(two, one))
-        };
         let mut groups = Vec::new();
         for first in self.places().filter(|&place| self.hosts[place].is_up()) {
             // Everyone of a side hears everyone of it; a bridge belongs to both.
             let mut group = vec![first];
             for place in self.places().filter(|&place| place != first && self.hosts[place].is_up())
             {
-                if group.iter().all(|&member| hear(member, place)) {
+                if group.iter().all(|&member| self.hear_each_other(member, place)) {
                     group.push(place);
                 }
             }
             groups.push(group);
         }
         groups
+    }
+
+    /// True unless a cut keeps the servers at these places from hearing each other.
+    fn hear_each_other(&self, one: usize, two: usize) -> bool {
+        self.cut.is_none_or(|cut| cut.hears(one, two) && cut.hears(two, one))
     }
 
     /// What the servers that are left have not done yet.
@@ -179,8 +185,7 @@ impl World {
             Err(unrest) => return Some(unrest),
         };
         let at = self.hosts.iter().position(|host| host.id == leader.id());
-        let hears = |one: usize, two: usize| self.cut.is_none_or(|cut| cut.hears(one, two));
-        let is_left = |place: usize| at.is_some_and(|at| hears(at, place) && hears(place, at));
+        let is_left = |place: usize| at.is_some_and(|at| self.hear_each_other(at, place));
         let last = leader.log().last_index();
         let voters = leader.configuration().voters();
         let done = self.places().filter(|&place| is_left(place)).filter(|&place| {
