@@ -81,6 +81,13 @@ pub trait Model: Clone + fmt::Debug + Send + Sync {
         self.clone()
     }
 
+    /// True if exhaustive search goes through whatever is chosen before the first event. False if that is
+    /// settings, too many for all combinations: it stays at their first values, the defaults, unless it is
+    /// told otherwise.
+    fn has_all_starts(&self) -> bool {
+        true
+    }
+
     /// How often what may go wrong.
     fn faults(&self) -> FaultPlan;
 

@@ -35,8 +35,12 @@ fn small_clusters_have_so_many_states_and_break_nothing_in_any() {
         (small(2, 2, 1, 1), 7_389),
     ];
     for (scenario, states) in golden {
-        assert_eq!(exhausted(&search(scenario.clone())).states(), states, "{scenario:?}");
+        let found = exhausted(&search(scenario.clone()));
+        assert_eq!((found.starts(), found.states()), (1, states), "{scenario:?}");
     }
+    // Leaders send one entry per request, or many.
+    let both = exhausted(&search(small(2, 2, 1, 1)).all_starts());
+    assert_eq!((both.starts(), both.states()), (2, 14_848));
     let proposing = OperationPlan::none().allow(Operation::Propose, 1);
     let scenario = small(3, 1, 0, 0).operations(proposing);
     let found = exhausted(&search(scenario));
@@ -61,6 +65,46 @@ fn sleep_sets_leave_out_ways_but_no_state() {
             let (with, without) = (exhausted(&search), exhausted(&search.without_sleep_sets()));
             assert_eq!(with.states(), without.states(), "{scenario:?}");
             assert!(with.transitions() < without.transitions(), "{scenario:?}");
+        }
+    }
+}
+
+/// What breaks without them breaks with them, and after as few events.
+#[test]
+fn sleep_sets_leave_out_no_bug() {
+    let losing = FaultPlan::none().allow(Fault::Crash, 1).allow(Fault::LoseSaves, 1);
+    let delayed = small(3, 2, 0, 0).saves(SaveMode::Delayed).faults(losing);
+    let planted = [
+        (small(4, 1, 1, 0), Defect::VoteCountedTwice, 5),
+        (small(4, 1, 1, 0), Defect::VoteNotSaved, 5),
+        (small(3, 1, 1, 1), Defect::VoteNotSaved, 3),
+        (delayed.clone(), Defect::VoteNotSaved, 5),
+        (delayed, Defect::AcknowledgedBeforeDurable, 3),
+    ];
+    for (scenario, defect, events) in planted {
+        let explorer = Explorer::new(scenario).defect(defect).monitor(DurableMajority);
+        let search = Exhaustive::new(explorer.model());
+        let found = |search: &Exhaustive<Raft>| {
+            let found = search.run().expect("it can be explored");
+            let bug = found.bug().expect(defect.name()).clone();
+            (bug.property().to_owned(), bug.schedule().events())
+        };
+        let with = found(&search);
+        assert_eq!(with, found(&search.clone().without_sleep_sets()), "{defect:?}");
+        assert_eq!(with.1, events, "{defect:?}");
+        assert!(found(&search.depth_first()).1 >= events, "breadth first is the shortest");
+    }
+}
+
+/// However few worlds are kept, the search is the same: the others are made again.
+#[test]
+fn worlds_that_are_not_kept_are_made_again() {
+    for search in [search(small(2, 2, 1, 1)), search(small(2, 2, 1, 1)).depth_first()] {
+        let all = exhausted(&search);
+        for worlds_max in [0, 1, 20] {
+            let few = exhausted(&search.clone().worlds_max(worlds_max));
+            let counts = |it: &Exhausted| (it.states(), it.transitions(), it.depth());
+            assert_eq!(counts(&few), counts(&all), "{worlds_max}");
         }
     }
 }

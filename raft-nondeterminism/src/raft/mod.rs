@@ -170,6 +170,10 @@ impl Model for Raft {
         Self { scenario, ..self.clone() }
     }
 
+    fn has_all_starts(&self) -> bool {
+        false
+    }
+
     fn faults(&self) -> FaultPlan {
         self.scenario.faults
     }

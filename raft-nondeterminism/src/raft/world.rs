@@ -28,6 +28,7 @@ mod state;
 pub(super) mod variant;
 mod view;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::ops::Range;
@@ -63,6 +64,8 @@ pub struct World {
     scenario: Scenario,
     defect: Option<Defect>,
     variant: Variant,
+    /// Stands for the scenario and the variant, as soon as somebody asks.
+    settings_hash: OnceCell<u128>,
     hosts: Vec<Shared<Host>>,
     clients: Vec<ClientHost>,
     network: Network<Envelope>,
@@ -125,6 +128,7 @@ impl World {
             scenario,
             defect,
             variant,
+            settings_hash: OnceCell::new(),
         };
         let mut observers = observers;
         let watch = &mut Watch { observers: &mut observers, notes };

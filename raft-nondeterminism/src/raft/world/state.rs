@@ -2,6 +2,7 @@
 //!
 //! Guarantees: two clusters with one state have the same future, but for the names of what they send.
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::hash::Hash as _;
 
@@ -40,6 +41,8 @@ impl World {
             scenario: self.scenario.clone(),
             defect: self.defect,
             variant: self.variant.clone(),
+            // Told once for all copies.
+            settings_hash: OnceCell::from(self.hash_settings()),
             hosts: self.hosts.clone(),
             clients: self.clients.clone(),
             network: self.network.clone(),
@@ -60,6 +63,15 @@ impl World {
         })
     }
 
+    /// What differs from one start to another.
+    fn hash_settings(&self) -> u128 {
+        *self.settings_hash.get_or_init(|| {
+            let mut settings = StateHasher::new();
+            settings.debug(&(&self.scenario, &self.variant));
+            settings.state()
+        })
+    }
+
     /// `None` if some monitor does not tell what it remembers.
     pub(super) fn hash_state(&self) -> Option<u128> {
         // Whoever adds a field decides here whether it is state.
@@ -67,6 +79,7 @@ impl World {
             scenario: _,
             defect: _,
             variant: _,
+            settings_hash: _,
             hosts,
             clients,
             network,
@@ -86,6 +99,7 @@ impl World {
             traits: _,
         } = self;
         let mut state = StateHasher::new();
+        self.hash_settings().hash(&mut state);
         for host in hosts {
             let of_host = host.hash_with(|host| {
                 let mut state = StateHasher::new();
@@ -153,12 +167,15 @@ impl World {
     }
 
     /// True if a server with a smaller number has seen no event either, and the same is on its way to both:
-    /// then the two are one but for their names.
+    /// then the two are one but for their names, if nothing goes by these. With timed clocks the election
+    /// timeouts do.
     pub(super) fn has_twin_below(&self, place: usize) -> bool {
         let is_fresh = |place: usize| place < self.hosts.len() && self.touched >> place & 1 == 0;
         let members = self.scenario.servers;
+        let are_alike = self.scenario.clocks == Clocks::Free && !self.variant.has_priorities;
         // Those that stand by are no twins of members.
-        is_fresh(place)
+        are_alike
+            && is_fresh(place)
             && (0..place).any(|twin| {
                 let is_alike = (twin < members) == (place < members);
                 is_fresh(twin) && is_alike && self.hears_the_same(twin, place)
