@@ -7,6 +7,9 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+#[path = "cli/refusals.rs"]
+mod refusals;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_raft-explore");
 /// Finds the sample's bug within a second, even without optimizations.
 const FINDS: &str = "test sample-with-failure --defect vote-counted-twice --strategy weighted \

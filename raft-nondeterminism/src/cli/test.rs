@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use raft_nondeterminism::{ExploreError, Explorer, Recording, Report, Scenario, strategy};
+use raft_nondeterminism::{ExploreError, Explorer, Recording, Report, Scenario};
 use serde_json::json;
 
 use super::interrupt::Interrupt;
 use super::output::{self, Written};
 use super::progress::{Goal, Progress};
 use super::summary::{Counted, Summary};
-use super::{Exit, ci, count, exhaust, say, scenario};
+use super::{Exit, ci, count, exhaust, names, say, scenario};
 
 /// Which runs have to come to rest, if nothing is said: each so many-th. It doubles the time of these.
 const SETTLES: u64 = 4;
@@ -283,8 +283,8 @@ impl TestArgs {
         let (name, bound) = (self.strategy(), self.strategy_bound);
         let mut explorer = Explorer::new(scenario.clone())
             .boxed_strategy(match exhaust::parse(name, bound, &scenario)? {
-                Some(_) => strategy("random", None)?,
-                None => strategy(name, bound)?,
+                Some(_) => names::strategy("random", None)?,
+                None => names::strategy(name, bound)?,
             })
             .seed(self.seed)
             .iterations(iterations)

@@ -220,8 +220,10 @@ pub enum UnknownStrategy {
     },
 }
 
+/// Every name that is known here.
 fn names() -> String {
-    STRATEGIES.map(|info| info.name).join(", ")
+    let names = |info: &StrategyInfo| [&[info.name], info.aliases].concat();
+    STRATEGIES.iter().flat_map(names).collect::<Vec<_>>().join(", ")
 }
 
 /// The name that takes the fewest changes of a letter.
@@ -263,7 +265,13 @@ mod tests {
             let error = strategy(word, None).unwrap_err();
             let UnknownStrategy::Name { nearest, .. } = &error else { panic!("{error}") };
             assert_eq!(*nearest, meant, "for {word:?}");
-            assert!(strategies().iter().all(|info| error.to_string().contains(info.name())));
+            let said = error.to_string();
+            let (_, known) = said.split_once("There are: ").expect("it says what there is");
+            let known: Vec<_> = known.split(", ").collect();
+            for info in strategies() {
+                assert!(known.contains(&info.name()), "{error}");
+                assert!(info.aliases().iter().all(|alias| known.contains(alias)), "{error}");
+            }
         }
     }
 }
