@@ -361,6 +361,7 @@ impl TestArgs {
         let Some(seconds) = self.time else { return Ok(None) };
         match Duration::try_from_secs_f64(seconds) {
             Ok(time) if !time.is_zero() => Ok(Some(time)),
+            Err(_) if seconds > 0.0 => bail!("--time must be at most {} seconds", u64::MAX),
             _ => bail!("--time must be more than zero seconds, not {seconds}"),
         }
     }

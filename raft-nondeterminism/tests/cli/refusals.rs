@@ -1,4 +1,4 @@
-//! What the program says of words that it does not know.
+//! What the program says of words that it does not know, and of numbers that it cannot use.
 
 use super::{folder, refusal};
 
@@ -14,4 +14,15 @@ fn an_unknown_strategy_is_answered_with_every_name_it_could_be() {
     }
     let said = refusal(&folder, "test sample --strategy pcd:3");
     assert!(said.contains("no strategy is called \"pcd\", did you mean pct?"), "{said}");
+}
+
+#[test]
+fn a_time_that_is_too_long_is_told_how_long_it_may_be() {
+    let folder = folder("too_long");
+    for time in ["1e30", "inf"] {
+        let said = refusal(&folder, &format!("test sample --time {time}"));
+        assert_eq!(said, "error: --time must be at most 18446744073709551615 seconds\n");
+    }
+    let said = refusal(&folder, "test sample --time=-1");
+    assert!(said.contains("--time must be more than zero seconds, not -1"), "{said}");
 }
