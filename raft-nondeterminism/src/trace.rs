@@ -316,7 +316,7 @@ impl Trace {
         serde_json::to_string(self).expect("text and numbers have a place in JSON")
     }
 
-    /// Reads what [`Trace::to_json`] wrote.
+    /// Reads what [`Trace::to_json`] wrote, also after an editor that begins files with a byte order mark.
     ///
     /// # Errors
     ///
@@ -326,6 +326,7 @@ impl Trace {
         struct Header {
             version: u32,
         }
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let Header { version } = serde_json::from_str(text).map_err(TraceError::from_serde)?;
         if version != TRACE_VERSION {
             return Err(TraceError::Version { found: version });

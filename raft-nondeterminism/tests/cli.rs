@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+#[path = "cli/files.rs"]
+mod files;
 #[path = "cli/refusals.rs"]
 mod refusals;
 

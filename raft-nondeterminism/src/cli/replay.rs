@@ -131,8 +131,8 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Schedule> {
 
 /// The schedule that a trace as JSON has in it.
 fn schedule_of_trace(text: &str) -> anyhow::Result<String> {
-    let trace = Trace::from_json(text.trim_start_matches('\u{feff}'));
-    let Trace { schedule, .. } = trace.context("neither a schedule nor a trace")?;
+    let Trace { schedule, .. } =
+        Trace::from_json(text).context("neither a schedule nor a trace")?;
     if schedule.is_empty() {
         bail!("this trace has no schedule in it: replay the schedule that was written with it");
     }

@@ -39,6 +39,12 @@ fn what_is_no_trace_is_refused() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_a_trace() {
+    let trace = two_leaders();
+    assert_eq!(Trace::from_json(&format!("\u{feff}{}", trace.to_json())).unwrap(), trace);
+}
+
+#[test]
 fn an_edited_trace_is_refused() {
     type Edit = fn(&mut Trace);
     let edits: [(Edit, &str); 8] = [
