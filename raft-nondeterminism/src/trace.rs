@@ -413,7 +413,7 @@ pub enum TraceError {
         column: usize,
     },
     /// It is something else, or was edited.
-    #[error("not a trace: {0}")]
+    #[error("not a trace")]
     NotATrace(#[source] serde_json::Error),
     /// It was written by another version.
     #[error("the trace has version {found}, this build reads version {TRACE_VERSION}")]

@@ -169,7 +169,7 @@ impl KindData {
 #[non_exhaustive]
 pub enum CoverageError {
     /// It is cut off, or something else.
-    #[error("not a coverage file: {0}")]
+    #[error("not a coverage file")]
     NotCoverage(#[from] serde_json::Error),
     /// It was written by another version.
     #[error("the coverage has version {found}, this build reads version {COVERAGE_VERSION}")]

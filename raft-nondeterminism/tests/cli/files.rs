@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::{folder, said, schedule};
+use super::{folder, refusal, said, schedule};
 
 #[test]
 fn a_byte_order_mark_is_no_part_of_a_trace() {
@@ -15,4 +15,15 @@ fn a_byte_order_mark_is_no_part_of_a_trace() {
     assert!(said(&folder, "replay marked.json", 2).contains("... The bug shows after "));
     let plain = said(&folder, &format!("report {trace} --format text"), 0);
     assert_eq!(said(&folder, "report marked.json --format text", 0), plain);
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_once() {
+    let folder = folder("once");
+    fs::write(folder.join("other.json"), r#"{"version":1,"mine":2}"#).unwrap();
+    for command in ["report", "replay"] {
+        let said = refusal(&folder, &format!("{command} other.json"));
+        assert!(said.contains("not a trace: unknown field `mine`"), "{said}");
+        assert_eq!(said.matches("unknown field").count(), 1, "{said}");
+    }
 }
