@@ -22,6 +22,7 @@ use std::io::{self, Write};
 use std::panic;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// Finds out what a system can do, and whether it should.
@@ -36,7 +37,7 @@ use clap::{Parser, Subcommand};
   raft-explore test sample-with-failure --defect vote-counted-twice
   raft-explore replay raft-explore.out/NAME.schedule.txt
 
-Exit codes: 0 all is well, 1 wrong usage or unreadable input or no verdict, \
+Exit codes: 0 all is well, 1 wrong usage, or input or output that fails, or no verdict, \
                   2 a property is broken, 3 a bug of this program."
 )]
 struct Cli {
@@ -63,7 +64,7 @@ enum Command {
 enum Exit {
     /// All is well.
     Holds,
-    /// Wrong usage, unreadable input, or no verdict.
+    /// Wrong usage, input or output that fails, or no verdict.
     Unusable,
     /// A property is broken.
     Broken,
@@ -121,12 +122,26 @@ fn spelled_out(argument: OsString) -> OsString {
 }
 
 /// Puts text on standard output. The verdict is the same if nobody reads it.
-fn say(text: &str) -> io::Result<()> {
+fn say(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        ended => ended,
+        ended => ended.context("cannot write to standard output"),
     }
+}
+
+/// How a command ends whose results could not all be written: a broken property is what counts, whoever
+/// cannot be told of it.
+fn end(
+    verdict: Exit,
+    written: impl IntoIterator<Item = anyhow::Result<()>>,
+) -> anyhow::Result<Exit> {
+    let mut failed = written.into_iter().filter_map(Result::err);
+    if verdict == Exit::Broken {
+        failed.for_each(|error| eprintln!("error: {error:#}"));
+        return Ok(verdict);
+    }
+    failed.next().map_or(Ok(verdict), Err)
 }
 
 /// `1 bug`, `2 bugs`.

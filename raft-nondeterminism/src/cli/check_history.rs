@@ -12,7 +12,7 @@ use raft_nondeterminism::linearizability::{Bound, Checker, Verdict};
 use raft_nondeterminism::picture;
 use serde_json::json;
 
-use super::{Exit, say};
+use super::{Exit, end, say};
 
 #[derive(Debug, Args)]
 #[command(after_help = "A history is a file with one JSON object per line, as Jepsen's:
@@ -26,7 +26,8 @@ Examples:
   raft-explore check-history history.jsonl --picture violation.svg
   cat client-*.jsonl | raft-explore check-history - --json | tail -n 1
 
-Exit codes: 0 linearizable, 2 not, 1 wrong usage or unreadable or undecided, 3 a bug of this program.")]
+Exit codes: 0 linearizable, 2 not, 1 wrong usage or undecided or input or output that fails, 3 a bug of
+this program.")]
 pub(crate) struct CheckHistoryArgs {
     /// The file, or `-` for standard input.
     file: PathBuf,
@@ -67,10 +68,13 @@ pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<Exit> {
     let elapsed_ms = start.elapsed().as_millis() as u64;
 
     // Before anything is said, because whoever reads that may not wait for the end of it.
-    if let (Some(path), Verdict::NotLinearizable(violation)) = (&args.picture, &check.verdict) {
-        std::fs::write(path, picture::svg(violation))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    let drawn = match (&args.picture, &check.verdict) {
+        (Some(path), Verdict::NotLinearizable(violation)) => {
+            std::fs::write(path, picture::svg(violation))
+                .with_context(|| format!("cannot write {}", path.display()))
+        }
+        _ => Ok(()),
+    };
     let mut said = String::new();
     let count = |count: usize, what: &str| match count {
         1 => format!("1 {what}"),
@@ -118,6 +122,5 @@ pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<Exit> {
         });
         said += &format!("{summary}\n");
     }
-    say(&said)?;
-    Ok(exit)
+    end(exit, [drawn, say(&said)])
 }

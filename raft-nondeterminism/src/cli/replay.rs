@@ -9,7 +9,7 @@ use raft_nondeterminism::trace::Trace;
 use raft_nondeterminism::{Explorer, Recording, ReplayError, Schedule};
 use serde::Serialize;
 
-use super::{Exit, count, output, say, scenario};
+use super::{Exit, count, end, output, say, scenario};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -24,7 +24,8 @@ With --json the last line of standard output is
   {\"event\":\"summary\",\"scenario\":…,\"verdict\":\"reproduced\" or \"clean\" or \"not-reproducible\",
   \"property\":…,\"message\":…,\"events\":…,\"skipped\":…,\"error\":…}
 
-Exit codes: 0 it runs clean, 2 the bug shows again, 1 the schedule cannot be read or followed.")]
+Exit codes: 0 it runs clean, 2 the bug shows again, 1 the schedule cannot be read or followed,
+or what is asked for cannot be written.")]
 pub(crate) struct ReplayArgs {
     /// The schedule, or a trace as JSON with a schedule in it.
     file: PathBuf,
@@ -100,18 +101,20 @@ pub(crate) fn run(args: &ReplayArgs) -> anyhow::Result<Exit> {
             bail!("{name}: {error}{hint}");
         }
     };
-    if let Some(path) = &args.output {
-        fs::write(path, recording.schedule().to_string())
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    let summary = Summary::new(&schedule, &recording, args.output.as_deref());
+    let written = match &args.output {
+        None => Ok(()),
+        Some(path) => fs::write(path, recording.schedule().to_string())
+            .with_context(|| format!("cannot write {}", path.display())),
+    };
+    let output = args.output.as_deref().filter(|_| written.is_ok());
+    let summary = Summary::new(&schedule, &recording, output);
     let said = if args.json { summary.json()? } else { text(args, &summary, &recording) };
-    say(&said)?;
-    Ok(match summary.verdict {
+    let verdict = match summary.verdict {
         Verdict::Reproduced => Exit::Broken,
         Verdict::Clean => Exit::Holds,
         Verdict::NotReproducible => Exit::Unusable,
-    })
+    };
+    end(verdict, [written, say(&said)])
 }
 
 /// A schedule of a scenario that is known here, from its file or from that of a trace.
@@ -218,8 +221,8 @@ fn text(args: &ReplayArgs, summary: &Summary<'_>, recording: &Recording) -> Stri
         Some(violation) => format!("\n... The bug shows after {events}: {violation}\n"),
         None => format!("\n... {events}, and no property is broken\n"),
     };
-    match &args.output {
-        Some(path) => text += &format!("... Wrote {}\n", path.display()),
+    match &summary.trace {
+        Some(path) => text += &format!("... Wrote {path}\n"),
         None if args.minimize => text += &format!("\n{}", recording.schedule()),
         None => {}
     }

@@ -21,7 +21,7 @@ use super::{Exit, output, replay, say};
 
 One format alone goes to standard output, unless --out names a folder.
 
-Exit codes: 0 told, 1 a run cannot be read or followed.")]
+Exit codes: 0 told, 1 a run cannot be read or followed, or what is made of it cannot be written.")]
 pub(crate) struct ReportArgs {
     /// Schedules, and traces as JSON.
     #[arg(required = true, value_name = "FILE")]

@@ -14,7 +14,7 @@ use super::interrupt::Interrupt;
 use super::output::{self, Written};
 use super::progress::{Goal, Progress};
 use super::summary::{Counted, Summary};
-use super::{Exit, ci, count, exhaust, names, say, scenario};
+use super::{Exit, ci, count, end, exhaust, names, say, scenario};
 
 /// Which runs have to come to rest, if nothing is said: each so many-th. It doubles the time of these.
 const SETTLES: u64 = 4;
@@ -45,7 +45,8 @@ With --json the last line of standard output is
 
 Ctrl-C ends with the runs that are under way and says what there is so far; with 1, if nothing was found.
 
-Exit codes: 0 no bug, 2 a bug, 1 wrong usage or interrupted, 3 a bug of this program.")]
+Exit codes: 0 no bug, 2 a bug, 1 wrong usage or interrupted or output that fails, 3 a bug of this
+program.")]
 pub(crate) struct TestArgs {
     /// What is explored: see `raft-explore list`.
     scenario: String,
@@ -239,15 +240,12 @@ fn explore(args: &TestArgs) -> anyhow::Result<Exit> {
     let junit = args.junit.as_deref().map_or(Ok(()), |path| ci::write_junit(path, &case));
     let not_kept = "what was found is not kept: --out names another folder";
     let kept = written.map(drop).and(covered.map(drop)).context(not_kept);
-    let told = headed.and(told).context("cannot write to standard output");
-    let mut failed = [kept, junit, told].into_iter().filter_map(Result::err);
-    if report.bug().is_some() {
-        // The bug is what counts, whoever cannot be told of it.
-        failed.for_each(|error| eprintln!("error: {error:#}"));
-        return Ok(Exit::Broken);
-    }
-    let verdict = if interrupt.is_asked() { Exit::Unusable } else { Exit::Holds };
-    failed.next().map_or(Ok(verdict), Err)
+    let verdict = match report.bug() {
+        Some(_) => Exit::Broken,
+        None if interrupt.is_asked() => Exit::Unusable,
+        None => Exit::Holds,
+    };
+    end(verdict, [kept, junit, headed.and(told)])
 }
 
 impl TestArgs {

@@ -1,9 +1,7 @@
 //! Files that the program reads and writes: what it takes, what it says of others, and how it ends if it
 //! cannot write.
 
-use std::fs;
-
-use super::{folder, refusal, said, schedule};
+use super::*;
 
 #[test]
 fn a_byte_order_mark_is_no_part_of_a_trace() {
@@ -26,4 +24,52 @@ fn what_is_wrong_with_a_file_is_said_once() {
         assert!(said.contains("not a trace: unknown field `mine`"), "{said}");
         assert_eq!(said.matches("unknown field").count(), 1, "{said}");
     }
+}
+
+/// The program with its standard output on a disk that is full.
+#[cfg(target_os = "linux")]
+fn run_full(folder: &Path, words: &str) -> Output {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    command(folder, words).stdout(full).output().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_fails_is_named_and_counts_less_than_a_broken_property() {
+    let folder = folder("full_files");
+    let (path, _) = schedule(&folder);
+    let path = path.display();
+    let history = r#"{"process":0,"type":"invoke","f":"read"}
+{"process":0,"type":"ok","f":"read","value":7}"#;
+    fs::write(folder.join("history"), history).unwrap();
+    for (words, code) in [
+        ("list".to_owned(), 1),
+        (format!("report {path} --format text"), 1),
+        (format!("report {path}"), 1),
+        (format!("replay {path} --defect none"), 1),
+        (format!("replay {path}"), 2),
+        ("check-history history".to_owned(), 2),
+    ] {
+        let output = run_full(&folder, &words);
+        assert_eq!(output.status.code(), Some(code), "{words}");
+        let said = stderr(&output);
+        assert!(said.starts_with("error: cannot write to standard output: "), "{words}: {said}");
+    }
+    for (words, file, code) in [
+        (format!("replay {path} --output"), "/dev/full", 2),
+        (format!("replay {path} --minimize --output"), "/", 2),
+        (format!("replay {path} --defect none --output"), "no/such/file", 1),
+        ("check-history history --picture".to_owned(), "/dev/full", 2),
+    ] {
+        let output = run(&folder, &format!("{words} {file}"));
+        assert_eq!(output.status.code(), Some(code), "{words}");
+        let said = stderr(&output);
+        assert!(said.starts_with(&format!("error: cannot write {file}: ")), "{words}: {said}");
+        assert!(!stdout(&output).contains("... Wrote "), "{words}");
+        assert!(!stdout(&output).is_empty(), "what was found is told all the same");
+    }
+    let kept = summary(&folder, &format!("replay {path} -o /dev/full"), 2);
+    assert_eq!((&kept["verdict"], &kept["trace"]), (&"reproduced".into(), &Value::Null));
+    let refused = refusal(&folder, &format!("report {path} --out {path}"));
+    assert!(refused.starts_with(&format!("error: cannot write to {path}: ")), "{refused}");
 }
