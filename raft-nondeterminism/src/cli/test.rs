@@ -45,6 +45,8 @@ With --json the last line of standard output is
 
 Ctrl-C ends with the runs that are under way and says what there is so far; with 1, if nothing was found.
 
+What --out, --junit and --coverage need is tried before the first run.
+
 Exit codes: 0 no bug, 2 a bug, 1 wrong usage or interrupted or output that fails, 3 a bug of this
 program.")]
 pub(crate) struct TestArgs {
@@ -169,7 +171,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
 fn explore(args: &TestArgs) -> anyhow::Result<Exit> {
     let (scenario, mut explorer) = args.explorer()?;
     let (strategy, goal) = (args.strategy(), args.goal()?);
-    if args.out != *output::FOLDER {
+    if args.out != *output::FOLDER || args.coverage {
         output::check(&args.out)?;
     }
     if let Some(path) = &args.junit {

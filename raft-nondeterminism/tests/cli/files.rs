@@ -73,3 +73,22 @@ fn an_output_that_fails_is_named_and_counts_less_than_a_broken_property() {
     let refused = refusal(&folder, &format!("report {path} --out {path}"));
     assert!(refused.starts_with(&format!("error: cannot write to {path}: ")), "{refused}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_noticed_before_anything_is_explored() {
+    let folder = folder("noticed_before");
+    fs::write(folder.join("raft-explore.out"), "in the way").unwrap();
+    for (options, named) in [
+        ("--junit /dev/full", "cannot write /dev/full: "),
+        ("--out raft-explore.out/below", "cannot write to raft-explore.out/below: "),
+        ("--coverage", "cannot write to raft-explore.out: "),
+    ] {
+        let output = run(&folder, &format!("{FINDS} {options}"));
+        assert_eq!(output.status.code(), Some(1), "{options}");
+        assert_eq!(stdout(&output), "", "{options}: nothing has been explored");
+        assert!(stderr(&output).starts_with(&format!("error: {named}")), "{}", stderr(&output));
+    }
+    // A bug whose files cannot be written is one all the same.
+    assert_eq!(run(&folder, FINDS).status.code(), Some(2));
+}
