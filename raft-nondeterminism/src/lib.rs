@@ -80,7 +80,7 @@ pub use recording::{Recording, ReplayError};
 pub use repeat::Parting;
 pub use report::{Bug, Failure, GoalCounts, MemberCounts, Report};
 pub use rng::Rng;
-pub use schedule::{Line, Schedule, ScheduleError, Setting, SettingReader};
+pub use schedule::{Line, Remains, Schedule, ScheduleError, Setting, SettingReader};
 pub use sleep::{Action, Publicity};
 pub use strategy::{
     CoverageGuided, DelayBounding, FairSuffix, Lesson, MaxSteps, NotReproducible,

@@ -1,7 +1,8 @@
 //! Schedules: the choices of one run as text that people read and programs replay.
 //!
 //! Guarantees: what [`Schedule`] prints, it parses back; a file that is cut, edited or of another kind
-//!             is refused with the line that is wrong, or by the replay with the step.
+//!             is refused with the line that is wrong, or by the replay with the step. Only
+//!             [`Schedule::read_tolerantly`] takes what is left of it.
 //! Relies on:  messages in flight with the same name being the same message, which Log Matching makes
 //!             true of Raft; where it is not, the fingerprint of the replay differs.
 //! Elsewhere:  how events are named, and what the settings between `scenario` and `end` mean, is the
@@ -190,7 +191,47 @@ pub struct Schedule {
     pub(crate) lines: Vec<Line>,
 }
 
+/// What can be read of a schedule that was cut or edited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Remains {
+    /// Its header, and every line that is an event or a choice.
+    pub schedule: Schedule,
+    /// How many lines are neither.
+    pub unreadable: usize,
+    /// How many events are not there, of those that the header speaks of.
+    pub missing: usize,
+}
+
+impl From<Schedule> for Remains {
+    /// All of it.
+    fn from(schedule: Schedule) -> Self {
+        Self { schedule, unreadable: 0, missing: 0 }
+    }
+}
+
 impl Schedule {
+    /// Reads as much of a schedule as there is, for [`Explorer::replay_tolerant`]: leaves out lines that are
+    /// neither an event nor a choice, and does not mind how many events there are.
+    ///
+    /// [`Explorer::replay_tolerant`]: crate::Explorer::replay_tolerant
+    ///
+    /// # Errors
+    ///
+    /// If it is something else, or its header is not whole: nobody knows then what should run.
+    pub fn read_tolerantly(text: &str) -> Result<Remains, ScheduleError> {
+        let (mut schedule, events, reader) = Self::read_header(text)?;
+        let mut unreadable = 0;
+        for (number, line) in reader {
+            match parse_line(number, line) {
+                Ok(line) => schedule.lines.push(line),
+                Err(_) => unreadable += 1,
+            }
+        }
+        let missing = events.saturating_sub(schedule.events());
+        Ok(Remains { schedule, unreadable, missing })
+    }
+
     /// The name of what was explored.
     #[must_use]
     pub fn model(&self) -> &str {
@@ -276,6 +317,20 @@ impl FromStr for Schedule {
     type Err = ScheduleError;
 
     fn from_str(text: &str) -> Result<Self, ScheduleError> {
+        let (mut schedule, expected, reader) = Self::read_header(text)?;
+        let lines = reader.map(|(number, line)| parse_line(number, line));
+        schedule.lines = lines.collect::<Result<_, _>>()?;
+        let found = schedule.events();
+        if found != expected {
+            return Err(ScheduleError::Events { expected, found });
+        }
+        Ok(schedule)
+    }
+}
+
+impl Schedule {
+    /// Everything before its first choice, how many events there should be, and what comes next.
+    fn read_header(text: &str) -> Result<(Self, usize, Reader<'_>), ScheduleError> {
         // Some editors begin a file with a mark that says in which order its bytes are.
         let mut reader = Reader::new(text.strip_prefix('\u{feff}').unwrap_or(text));
         let (_, first) = reader.next().ok_or(ScheduleError::Empty)?;
@@ -303,7 +358,6 @@ impl FromStr for Schedule {
             let is_hex = value.len() == 16;
             u64::from_str_radix(value, 16).ok().filter(|_| is_hex).map(Fingerprint)
         })?;
-        let lines: Vec<_> = reader.map(|(number, line)| parse_line(number, line)).collect();
         let schedule = Self {
             model,
             settings,
@@ -313,13 +367,9 @@ impl FromStr for Schedule {
             iteration,
             property: Some(property).filter(|property| property != "none"),
             fingerprint,
-            lines: lines.into_iter().collect::<Result<_, _>>()?,
+            lines: Vec::new(),
         };
-        let found = schedule.events();
-        if found != events {
-            return Err(ScheduleError::Events { expected: events, found });
-        }
-        Ok(schedule)
+        Ok((schedule, events, reader))
     }
 }
 

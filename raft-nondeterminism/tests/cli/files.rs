@@ -92,3 +92,48 @@ fn what_cannot_be_written_is_noticed_before_anything_is_explored() {
     // A bug whose files cannot be written is one all the same.
     assert_eq!(run(&folder, FINDS).status.code(), Some(2));
 }
+
+#[test]
+fn what_is_left_of_a_schedule_is_followed_if_that_is_asked() {
+    let folder = folder("tolerant");
+    let (path, text) = schedule(&folder);
+    let whole = summary(&folder, &format!("replay {}", path.display()), 2);
+    let events = whole["events"].as_u64().unwrap();
+    let tolerant = |name: &str, code| {
+        let words = format!("replay {name} --tolerant");
+        let told = summary(&folder, &words, code);
+        let number = |field: &str| told[field].as_u64().unwrap();
+        let numbers = ["events", "skipped", "missing", "unreadable"].map(number);
+        (numbers, said(&folder, &words, code))
+    };
+    // The last event is cut off, but for the first byte of the arrow in it.
+    let arrow = text.rfind('→').unwrap();
+    fs::write(folder.join("cut"), &text.as_bytes()[..=arrow]).unwrap();
+    assert!(refusal(&folder, "replay cut").contains("not a schedule: no text"));
+    let (numbers, told) = tolerant("cut", 0);
+    assert_eq!(numbers, [events - 1, 1, 0, 0]);
+    assert!(told.contains("\n... 1 event of the schedule left out\n"), "{told}");
+    // Two lines are gone, and one is something else.
+    let line = text.trim_end().rfind('\n').unwrap();
+    let line = text[..line].rfind('\n').unwrap();
+    fs::write(folder.join("short"), format!("{}\nHere it was cut.\n", &text[..line])).unwrap();
+    let refused = refusal(&folder, "replay short");
+    let hint = "is neither an event nor a choice; replay --tolerant follows it as far as it can";
+    assert!(refused.contains(hint), "{refused}");
+    let (numbers, told) = tolerant("short", 0);
+    assert_eq!(numbers, [events - 2, 2, 2, 1]);
+    for part in [
+        "\n... 2 events of the schedule left out, 2 of them because the file was cut or edited\n",
+        "\n... 1 line of the file left out: neither an event nor a choice\n",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    // A bug that shows all the same is one.
+    fs::write(folder.join("longer"), format!("{text}timeout s1\n")).unwrap();
+    assert_eq!(tolerant("longer", 2).0, [events, 1, 0, 0]);
+    // Without the whole header nobody knows what should run.
+    let header = text.find("\nfingerprint ").unwrap();
+    fs::write(folder.join("headless"), &text[..header]).unwrap();
+    let refused = refusal(&folder, "replay headless --tolerant");
+    assert!(refused.contains("the schedule is cut off before `fingerprint`"), "{refused}");
+}
