@@ -16,6 +16,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::coverage::Coverage;
 use crate::explorer::{ExploreError, Explorer};
 use crate::fault::FaultPlan;
 use crate::model::Model;
@@ -231,8 +232,9 @@ impl<M: Model> Check<M> {
         self.map(|explorer| Ok(if settles { explorer.settle() } else { explorer }))
     }
 
-    /// With `true`, says on standard error which event was met in which state, and what never was: see
-    /// [`Report::coverage`]. `RAFT_EXPLORE_OUT` names a folder for the same as page, graph and JSON.
+    /// With `true`, says on standard error which event was met in which state, and what never was, whether
+    /// the test passes or not: see [`Report::coverage`]. Of a test that passes, `cargo test` shows that with
+    /// `-- --nocapture` only. `RAFT_EXPLORE_OUT` names a folder for the same as page, graph and JSON.
     #[must_use]
     pub fn coverage(self, covers: bool) -> Self {
         self.map(|explorer| Ok(if covers { explorer.cover() } else { explorer }))
@@ -266,19 +268,36 @@ impl<M: Model> Check<M> {
     ///
     /// What is wrong: with the system under test, or with the test.
     pub fn run_in(self, environment: &Environment) -> Result<Outcome, TestFailure> {
+        self.run_and_cover(environment, &mut None)
+    }
+
+    /// The same, with what was met, also if it fails.
+    fn run_and_cover(
+        self,
+        environment: &Environment,
+        met: &mut Option<Coverage>,
+    ) -> Result<Outcome, TestFailure> {
         let check = self.overridden(environment);
         let kept = Regressions::new(&check.name, check.package.as_deref(), &check.beside);
         let pages = environment.out.as_deref().map(|folder| kept.locate(folder));
-        let outcome = check.judge(environment, &kept);
+        let outcome = check.judge(environment, &kept, met);
+        let written = match (met, &pages) {
+            (Some(coverage), Some(folder)) => {
+                report::write_coverage(coverage, folder, kept.stem()).map(drop)
+            }
+            _ => Ok(()),
+        };
         let outcome = outcome.map_err(|failure| failure.drawn_in(pages.as_deref()))?;
-        let coverage = outcome.report.as_ref().and_then(Report::coverage);
-        if let (Some(coverage), Some(folder)) = (coverage, pages) {
-            report::write_coverage(coverage, &folder, kept.stem())?;
-        }
+        written?;
         Ok(outcome)
     }
 
-    fn judge(self, environment: &Environment, kept: &Regressions) -> Result<Outcome, TestFailure> {
+    fn judge(
+        self,
+        environment: &Environment,
+        kept: &Regressions,
+        met: &mut Option<Coverage>,
+    ) -> Result<Outcome, TestFailure> {
         let demands_goals = self.demands_goals;
         let mut explorer = self.explorer?;
         if let Some(file) = &environment.replay {
@@ -290,6 +309,7 @@ impl<M: Model> Check<M> {
             healed.extend(replay(&mut explorer, kept, file)?);
         }
         let report = explorer.run()?;
+        *met = report.coverage().cloned();
         if let Some(bug) = report.bug() {
             let saved = kept.save(bug);
             return Err(TestFailure::found(kept, bug, saved));
@@ -328,8 +348,13 @@ impl<M: Model> Check<M> {
     /// If anything is wrong.
     #[track_caller]
     pub fn assert(self) {
-        let name = self.name.clone();
-        match self.run() {
+        let (name, mut met) = (self.name.clone(), None);
+        let environment = Environment::of_process();
+        let outcome = environment.and_then(|it| self.run_and_cover(&it, &mut met));
+        if let Some(coverage) = met {
+            eprintln!("{name}: this was met:\n\n{coverage}");
+        }
+        match outcome {
             Ok(outcome) => {
                 for file in outcome.healed {
                     let file = file.display();
@@ -338,9 +363,6 @@ impl<M: Model> Check<M> {
                     );
                 }
                 let Some(report) = outcome.report else { return };
-                if let Some(coverage) = report.coverage() {
-                    eprintln!("{name}: this was met:\n\n{coverage}");
-                }
                 let runs = report.iterations();
                 for goal in report.unreached_goals() {
                     eprintln!(

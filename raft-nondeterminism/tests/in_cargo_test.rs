@@ -33,6 +33,7 @@ systematic_test! {
         iterations = 500,
         beside = std::env::var_os("IN_CARGO_TEST_FOLDER").map_or_else(nowhere, PathBuf::from),
         all_goals = true,
+        coverage = std::env::var_os("IN_CARGO_TEST_COVERS").is_some(),
     ) {
         tickets(std::env::var_os("IN_CARGO_TEST_IS_FORGETFUL").is_some())
     }
@@ -175,6 +176,11 @@ fn what_was_met_is_written_if_that_is_asked() {
     assert!(text.contains("Events received: crash, request message"), "{text}");
     let base = folder.join("pages/my_crate.tests.tickets.coverage.txt");
     assert_eq!(fs::read_to_string(base).unwrap(), text);
+    // Also of a test that fails.
+    fs::remove_dir_all(folder.join("pages")).unwrap();
+    check(true, &folder).coverage(true).run_in(&environment).unwrap_err();
+    assert!(folder.join("pages/my_crate.tests.tickets.coverage.html").exists());
+    fs::remove_dir_all(folder.join("regressions")).unwrap();
     let plain = check(false, &folder).coverage(false).run_in(&environment).unwrap();
     assert!(plain.report.unwrap().coverage().is_none());
     fs::write(folder.join("full"), "").unwrap();
@@ -344,18 +350,31 @@ fn a_planted_bug_of_raft_is_kept_and_found_again() {
     assert!(again.contains("with a schedule that has failed before"), "{again}");
 }
 
-/// Runs a test of this file in a process of its own.
-fn run(folder: &Path, is_forgetful: bool, replay: Option<&str>) -> Output {
+/// A test of this file in a process of its own.
+fn command(folder: &Path, is_forgetful: bool) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this is a program"));
-    command.args(["tickets_differ_unless_they_are_forgotten", "--exact", "--nocapture"]);
+    command.args(["tickets_differ_unless_they_are_forgotten", "--exact"]);
     command.env("IN_CARGO_TEST_FOLDER", folder);
     if is_forgetful {
         command.env("IN_CARGO_TEST_IS_FORGETFUL", "1");
     }
+    command
+}
+
+/// Runs it.
+fn run(folder: &Path, is_forgetful: bool, replay: Option<&str>) -> Output {
+    let mut command = command(folder, is_forgetful);
+    command.arg("--nocapture");
     if let Some(file) = replay {
         command.env("RAFT_EXPLORE_REPLAY", file);
     }
     command.output().expect("it runs")
+}
+
+/// All that is to be seen of a test.
+fn shown(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
 }
 
 #[test]
@@ -381,4 +400,23 @@ fn the_command_of_a_failure_replays_it_in_another_process() {
     let said = String::from_utf8_lossy(&mended.stderr).into_owned();
     assert!(mended.status.success(), "{said}");
     assert!(said.contains("does not fail any more: keep it as a guard, or remove it"), "{said}");
+}
+
+#[test]
+fn a_test_says_what_it_has_met_whether_it_fails_or_not() {
+    const MET: &str = "this was met:\n\nTotal actor coverage: ";
+    let folder = folder("met");
+    let output = |is_forgetful, words: &[&str]| {
+        let mut command = command(&folder, is_forgetful);
+        command.env("IN_CARGO_TEST_COVERS", "1").args(words).output().expect("it runs")
+    };
+    let passed = output(false, &["--nocapture"]);
+    assert!(passed.status.success() && shown(&passed).contains(MET), "{}", shown(&passed));
+    let captured = output(false, &[]);
+    assert!(captured.status.success() && !shown(&captured).contains(MET), "cargo shows no success");
+    let failed = output(true, &[]);
+    assert!(!failed.status.success());
+    for part in [MET, "1 is given out twice", "replay with: "] {
+        assert!(shown(&failed).contains(part), "{part:?} is missing in:\n{}", shown(&failed));
+    }
 }
