@@ -9,12 +9,15 @@ mod data;
 mod dgml;
 mod html;
 mod learned;
+mod names;
 mod text;
 
 use std::sync::Arc;
 
 pub use data::{COVERAGE_VERSION, CoverageError};
 pub(crate) use learned::{CRASH, DOWN, RESTART};
+pub use names::NameError;
+pub(crate) use names::{REQUEST, TIMEOUT, check_kind, check_line, check_message, check_state};
 
 /// What there is to cover: declared before anything runs, or learned as it is met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,13 +54,14 @@ impl NodeKind {
     ///
     /// # Panics
     ///
-    /// If there is no such state or event.
+    /// If there is no such state or event, with its name.
     #[must_use]
     pub fn without(mut self, states: &[&str], events: &[&str]) -> Self {
         for state in states {
             for event in events {
                 let place = |names: &[String], wanted: &str| {
-                    names.iter().position(|name| name == wanted).expect("it was declared")
+                    let place = names.iter().position(|name| name == wanted);
+                    place.unwrap_or_else(|| panic!("{} declares no {wanted:?}", self.name))
                 };
                 let cell = place(&self.states, state) * self.events.len();
                 let cell = cell + place(&self.events, event);

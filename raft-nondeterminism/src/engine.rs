@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::coverage::{Coverage, CoveragePlan};
+use crate::coverage::{Coverage, CoveragePlan, NameError};
 use crate::coverage_map::Novelty;
 use crate::fault::FaultCounts;
 use crate::fingerprint::Fingerprint;
@@ -63,6 +63,8 @@ pub(crate) struct Run {
     pub(crate) trace: String,
     pub(crate) data: Option<Trace>,
     pub(crate) coverage: Option<Coverage>,
+    /// The first name that cannot stand in it.
+    pub(crate) bad_name: Option<NameError>,
     /// It was cut off because the time was over: it says nothing.
     pub(crate) is_out_of_time: bool,
     /// How it stood after each event, and whose that was; empty without a trace.
@@ -170,7 +172,7 @@ pub(crate) fn run_until<M: Model>(
 fn finish<M: Model>(oracle: Oracle<'_>, mut watch: Watch, world: Option<&M::World>) -> Run {
     let (tape, lines) = oracle.into_parts();
     let (fingerprint, violation) = (watch.fingerprint, watch.violation.clone());
-    let coverage = watch.coverage.take();
+    let (coverage, bad_name) = (watch.coverage.take(), watch.bad_name.take());
     let (trace, data) = watch.into_trace().map_or((String::new(), None), |it| (it.0, Some(it.1)));
     Run {
         tape,
@@ -185,6 +187,7 @@ fn finish<M: Model>(oracle: Oracle<'_>, mut watch: Watch, world: Option<&M::Worl
         trace,
         data,
         coverage,
+        bad_name,
         is_out_of_time: false,
         prints: Vec::new(),
     }

@@ -9,7 +9,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::coverage::CoveragePlan;
+use crate::coverage::{CoveragePlan, NameError};
 use crate::coverage_map::{CoverageMap, Novelty};
 use crate::engine::{self, Record, Run, Setting};
 use crate::model::{Model, ModelError, StartError};
@@ -286,6 +286,13 @@ impl<M: Model> Explorer<M> {
                     None if iteration == 0 => self.assert_first_repeats(run, deadline)?,
                     None => {}
                 }
+                if let Some(error) = &run.bad_name
+                    && !finished.is_buggy()
+                    && report.bug.is_none()
+                {
+                    // A bug counts more.
+                    return Err(error.clone().into());
+                }
                 if finished.is_buggy() && report.bug.is_none() {
                     let recorded = self.traced(iteration, run)?;
                     let shrinking = Instant::now();
@@ -506,6 +513,9 @@ pub enum ExploreError {
         /// Where it goes another way each time, if it does so again.
         parting: Option<Box<Parting>>,
     },
+    /// A name that was met cannot stand in coverage, which was asked for.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// No run has come to its end.
     #[error("the time was over before the first run: allow more of it, or fewer events")]
     OutOfTime,

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, NameError};
 use crate::event::EventClass;
 use crate::fingerprint::Fingerprint;
 use crate::sleep::Publicity;
@@ -23,6 +23,8 @@ pub struct Watch {
     pub(crate) fingerprint: Fingerprint,
     /// What was met, if somebody will ask.
     pub(crate) coverage: Option<Coverage>,
+    /// The first name that was met and cannot stand there.
+    pub(crate) bad_name: Option<NameError>,
     /// What monitors were told.
     publicity: Publicity,
     /// Who is at work, and to be named if it panics.
@@ -66,6 +68,7 @@ impl Watch {
             notes,
             fingerprint,
             coverage: None,
+            bad_name: None,
             publicity: Publicity::Private,
             culprit,
         }
@@ -128,6 +131,13 @@ impl Watch {
     /// Where to write down what was met, if somebody will ask.
     pub fn coverage(&mut self) -> Option<&mut Coverage> {
         self.coverage.as_mut()
+    }
+
+    /// Says whether a name that was met can stand in coverage.
+    pub(crate) fn check_name(&mut self, checked: Result<(), NameError>) {
+        if self.bad_name.is_none() {
+            self.bad_name = checked.err();
+        }
     }
 
     /// True if somebody will read the trace.

@@ -174,3 +174,120 @@ fn every_crash_is_counted_also_one_in_the_middle_of_a_handler() {
     assert!(report.faults().count(Fault::LoseSaves) > 0, "{report}");
     assert!(kind.events().iter().any(|name| name == "message"), "numbers have no name");
 }
+
+/// A node whose names are anybody's: it goes on to its state, sets its timer and sends its message.
+#[derive(Clone, Debug)]
+struct Named {
+    kind: &'static str,
+    state: &'static str,
+    message: &'static str,
+    timer: &'static str,
+    has_started: bool,
+}
+
+impl Named {
+    const GOOD: Self =
+        Self { kind: "node", state: "busy", message: "Vote", timer: "t", has_started: false };
+}
+
+impl Node for Named {
+    type Message = &'static str;
+
+    fn on_start(&mut self, ctx: &mut Context<'_, Self>) {
+        ctx.set_timer(self.timer);
+    }
+
+    fn on_timeout(&mut self, ctx: &mut Context<'_, Self>, _timer: &'static str) {
+        self.has_started = true;
+        ctx.broadcast(self.message);
+    }
+
+    fn on_message(&mut self, _ctx: &mut Context<'_, Self>, _from: NodeId, _text: &'static str) {}
+
+    fn kind_name(&self) -> &str {
+        self.kind
+    }
+
+    fn state_name(&self) -> &str {
+        if self.has_started { self.state } else { "" }
+    }
+
+    fn message_name(message: &&'static str) -> String {
+        (*message).to_owned()
+    }
+}
+
+fn named(node: &Named) -> Simulation<Named> {
+    Simulation::new("named").nodes([node.clone(), node.clone()])
+}
+
+#[test]
+fn a_name_that_cannot_stand_in_coverage_is_refused_where_it_is_learned() {
+    let good = Named::GOOD;
+    for (node, refused) in [
+        (
+            Named { state: "down", ..good },
+            "the state of a node that is up cannot be called \"down\"",
+        ),
+        (
+            Named { state: "a\nb", ..good },
+            "\"a\\nb\" is not one line, and cannot be the name of a state",
+        ),
+        (
+            Named { message: "", ..good },
+            "\"\" is not one line, and cannot be the name of a message",
+        ),
+        (Named { message: "crash", ..good }, "a message cannot be called \"crash\" in coverage"),
+        (Named { message: "timeout t", ..good }, "a message cannot be called \"timeout t\""),
+        (Named { message: "request Vote", ..good }, "a message cannot be called \"request Vote\""),
+        (Named { timer: "", ..good }, "\"\" is not one line, and cannot be the name of a timer"),
+    ] {
+        let errors = [1, 3].map(|workers| {
+            let workers = NonZeroUsize::new(workers).expect("somebody works");
+            let mut explorer = Explorer::of(named(&node)).iterations(50).workers(workers).cover();
+            explorer.run().expect_err("it cannot be told").to_string()
+        });
+        assert!(errors[0].starts_with(refused), "{}", errors[0]);
+        assert_eq!(errors[0], errors[1]);
+        let plain = Explorer::of(named(&node)).iterations(50).run();
+        assert!(plain.is_ok(), "who asks for no coverage need not care: {plain:?}");
+        // A bug counts more.
+        let broken = named(&node).always("quiet", |view| {
+            let is_busy = view.nodes().any(|(_, node)| node.has_started);
+            if is_busy { Err("somebody is busy".to_owned()) } else { Ok(()) }
+        });
+        let report = Explorer::of(broken).iterations(50).cover().run();
+        match report {
+            Ok(report) => assert_eq!(report.bug().unwrap().property(), "quiet"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(Explorer::of(named(&good)).iterations(50).cover().run().is_ok());
+}
+
+#[test]
+fn what_is_declared_has_names_and_nodes() {
+    let refused = |simulation: Simulation<Named>| {
+        Explorer::of(simulation).iterations(1).run().unwrap_err().to_string()
+    };
+    let declared = |kind| refused(named(&Named::GOOD).declare(kind));
+    let not_a_line = "is not one line, and cannot be the name of";
+    for (kind, expected) in [
+        (NodeKind::new("node", &["up", ""], &[]), format!("\"\" {not_a_line} a state")),
+        (NodeKind::new("node", &[], &["a\rb"]), format!("\"a\\rb\" {not_a_line} an event")),
+        (NodeKind::new("", &[], &[]), format!("\"\" {not_a_line} a kind of node")),
+        (
+            NodeKind::new("noed", &["up"], &["Vote"]),
+            "no node is of the kind \"noed\", which is declared; there is: node".to_owned(),
+        ),
+    ] {
+        let error = declared(kind);
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    let error = refused(named(&Named { kind: "a\nb", ..Named::GOOD }));
+    assert!(error.contains(&format!("\"a\\nb\" {not_a_line} a kind of node")), "{error}");
+    // What is no message may be declared by its name, and what is down too.
+    let kind = NodeKind::new("node", &["busy", "down"], &["crash", "restart", "timeout t"]);
+    let kind = kind.only(&["down"], &["restart"]);
+    assert!(Explorer::of(named(&Named::GOOD).declare(kind)).iterations(9).cover().run().is_ok());
+}

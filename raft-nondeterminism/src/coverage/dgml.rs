@@ -2,6 +2,7 @@
 //! another; what was never received hangs from its state.
 
 use super::Coverage;
+use super::names::shown;
 use crate::report::dgml::Graph;
 use crate::report::escape::counted;
 
@@ -11,7 +12,7 @@ impl Coverage {
     pub fn to_dgml(&self) -> String {
         let mut graph = Graph::default();
         for (kind, declared) in self.plan.kinds.iter().enumerate() {
-            let group = graph.node(&declared.name, &declared.name, "StateMachine");
+            let group = graph.node(&declared.name, &shown(&declared.name), "StateMachine");
             group.push(("Group", "Expanded".to_owned()));
             let id = |state: usize| format!("{}.{}", declared.name, declared.states[state]);
             for (state, name) in declared.states.iter().enumerate() {
@@ -20,16 +21,16 @@ impl Coverage {
                     || (0..declared.states.len())
                         .any(|from| self.move_count(kind, from, state) > 0);
                 let category = if is_reached { "State" } else { "Uncovered" };
-                graph.node(&id(state), name, category);
+                graph.node(&id(state), &shown(name), category);
                 graph.contains(&declared.name, &id(state));
                 for (event, event_name) in declared.events.iter().enumerate() {
                     let received = self.received(kind, state, event);
                     if received > 0 {
-                        let label = format!("{event_name}: {received}");
+                        let label = format!("{}: {received}", shown(event_name));
                         graph.link((&id(state), &id(state)), event + 1, &label, "Received");
                     } else if self.is_declared(kind, state, event) {
                         let missing = format!("{}.{event_name}", id(state));
-                        graph.node(&missing, event_name, "Uncovered");
+                        graph.node(&missing, &shown(event_name), "Uncovered");
                         graph.contains(&declared.name, &missing);
                         graph.link((&id(state), &missing), 0, "never received", "Uncovered");
                     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::names::shown;
 use super::{Coverage, Meeting, percent};
 use crate::report::escape::markup;
 
@@ -37,18 +38,21 @@ impl Coverage {
 
     fn write_matrix(&self, out: &mut String, kind: usize) {
         let declared = &self.plan.kinds[kind];
-        let name = markup(&declared.name);
+        let name = markup(&shown(&declared.name));
         let share = percent(self.covered(kind, None));
         let _ =
             writeln!(out, "<h2>{name} <small>{share}%</small></h2>\n<div class=\"wide\"><table>");
-        let titles: String =
-            declared.states.iter().map(|state| format!("<th>{}</th>", markup(state))).collect();
+        let titles: String = declared
+            .states
+            .iter()
+            .map(|state| format!("<th>{}</th>", markup(&shown(state))))
+            .collect();
         let _ = writeln!(out, "<thead><tr><th></th>{titles}</tr></thead>\n<tbody>");
         for (event, event_name) in declared.events.iter().enumerate() {
             let cells: String = (0..declared.states.len())
                 .map(|state| self.cell_html(kind, state, event))
                 .collect();
-            let _ = writeln!(out, "<tr><th>{}</th>{cells}</tr>", markup(event_name));
+            let _ = writeln!(out, "<tr><th>{}</th>{cells}</tr>", markup(&shown(event_name)));
         }
         let shares = (0..declared.states.len())
             .map(|state| format!("<td>{}%</td>", percent(self.covered(kind, Some(state)))))
@@ -93,9 +97,9 @@ impl Coverage {
         }
         out.push_str("<p class=\"moves\">");
         for (from, to) in taken {
-            let names = (markup(&declared.states[from]), markup(&declared.states[to]));
+            let names = [from, to].map(|state| markup(&shown(&declared.states[state])));
             let count = self.move_count(kind, from, to);
-            let _ = write!(out, "<span>{} ⇨ {} <b>{count}</b></span> ", names.0, names.1);
+            let _ = write!(out, "<span>{} ⇨ {} <b>{count}</b></span> ", names[0], names[1]);
         }
         out.push_str("</p>\n");
     }

@@ -149,3 +149,22 @@ fn a_closed_plan_and_an_open_one_are_not_added() {
     assert!(learned(&[]).merge(&example()).is_err());
     assert!(example().merge(&learned(&[])).is_err());
 }
+
+#[test]
+fn every_name_is_shown_on_one_line() {
+    let kind = NodeKind::new("two\nlines", &["", "up"], &["a\nState: b", "Vote"]);
+    let mut coverage = Coverage::new(Arc::new(CoveragePlan::new(vec![kind])));
+    coverage.meet(0, 1, 0, Meeting::Handled);
+    let text = coverage.to_string();
+    for line in [
+        "StateMachine: two\\nlines",
+        "\tState: \"\" is uncovered",
+        "\t\tEvents received: a\\nState: b",
+        "\t\tEvents not covered: Vote, a\\nState: b",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line:?} is missing in:\n{text}");
+    }
+    assert!(coverage.to_html("it").contains("<h2>two\\nlines "));
+    assert!(coverage.to_dgml().contains("Label=\"two\\nlines\""));
+    assert_eq!(Coverage::from_json(&coverage.to_json()).unwrap(), coverage);
+}

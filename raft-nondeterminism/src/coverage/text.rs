@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::names::shown;
 use super::{Coverage, Meeting, percent};
 
 impl fmt::Display for Coverage {
@@ -11,7 +12,7 @@ impl fmt::Display for Coverage {
         }
         header(f, &format!("Total actor coverage: {}%", percent(self.total_covered())))?;
         for (kind, declared) in self.plan.kinds.iter().enumerate() {
-            header(f, &format!("StateMachine: {}", declared.name))?;
+            header(f, &format!("StateMachine: {}", shown(&declared.name)))?;
             writeln!(f, "Event coverage: {}%", percent(self.covered(kind, None)))?;
             for state in 0..declared.states.len() {
                 self.write_state(f, kind, state)?;
@@ -27,7 +28,7 @@ impl Coverage {
         let declared = &self.plan.kinds[kind];
         let (covered, all) = self.covered(kind, Some(state));
         let is_uncovered = all > 0 && covered == 0;
-        let name = &declared.states[state];
+        let name = shown(&declared.states[state]);
         writeln!(f)?;
         writeln!(f, "\tState: {name}{}", if is_uncovered { " is uncovered" } else { "" })?;
         if all == 0 {
@@ -37,7 +38,7 @@ impl Coverage {
         }
         let events = |is_meant: &dyn Fn(usize) -> bool| {
             let meant = (0..declared.events.len()).filter(|&event| is_meant(event));
-            let mut names: Vec<_> = meant.map(|event| declared.events[event].as_str()).collect();
+            let mut names: Vec<_> = meant.map(|event| shown(&declared.events[event])).collect();
             names.sort_unstable();
             names.join(", ")
         };
@@ -52,7 +53,7 @@ impl Coverage {
         list(f, "Events not covered", &events(&is_missing))?;
         let states = |is_meant: &dyn Fn(usize) -> bool| {
             let meant = (0..declared.states.len()).filter(|&other| is_meant(other));
-            let mut names: Vec<_> = meant.map(|other| declared.states[other].as_str()).collect();
+            let mut names: Vec<_> = meant.map(|other| shown(&declared.states[other])).collect();
             names.sort_unstable();
             names.join(", ")
         };

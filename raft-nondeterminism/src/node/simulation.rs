@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::property::{Always, Eventually, Monitor, Sometimes, View};
 use super::world::{NodeWorld, covering};
 use super::{Node, NodeId};
-use crate::coverage::{self, CoveragePlan, NodeKind};
+use crate::coverage::{self, CoveragePlan, NameError, NodeKind};
 use crate::fault::{Fault, FaultPlan};
 use crate::model::{Model, ModelError, StartError};
 use crate::network::Delivery;
@@ -188,7 +188,9 @@ impl<N: Node> Simulation<N> {
     /// [`Node::message_name`] are learned as they turn up, and every message of a kind of node is missed
     /// in each of its states. But a state in which no node ever was is missed only if it was told of.
     ///
-    /// What is no message is called `timeout TIMER`, `request MESSAGE`, `crash` and `restart`.
+    /// What is no message is called `timeout TIMER`, `request MESSAGE`, `crash` and `restart`, and the state
+    /// of a node that has crashed is `down`; so no message and no other state can be called that where
+    /// coverage is asked for. A name is one line, and a kind that is declared is that of some node.
     #[must_use]
     pub fn declare(mut self, kind: NodeKind) -> Self {
         self.declared.push(kind);
@@ -236,6 +238,15 @@ impl<N: Node> Simulation<N> {
         }
         if self.in_flight_max == 0 {
             return Err(SimulationError::NothingInFlight);
+        }
+        let kinds: BTreeSet<_> = self.nodes.iter().map(|(_, node)| node.kind_name()).collect();
+        kinds.iter().try_for_each(|kind| coverage::check_line("a kind of node", kind))?;
+        for kind in &self.declared {
+            coverage::check_kind(kind)?;
+            if !kinds.contains(kind.name()) {
+                let known = kinds.iter().copied().collect::<Vec<_>>().join(", ");
+                return Err(SimulationError::NoSuchKind { kind: kind.name().to_owned(), known });
+            }
         }
         let is_stranger = |id: NodeId| id.0 == 0 || id.0 as usize > count;
         match self.requests.iter().find(|(to, _)| is_stranger(*to)) {
@@ -386,6 +397,17 @@ pub enum SimulationError {
     /// With a bound of zero no timer would ever fire.
     #[error("in_flight_max must be more than zero")]
     NothingInFlight,
+    /// A name cannot stand in coverage.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A kind of node was declared, but no node is of that kind.
+    #[error("no node is of the kind {kind:?}, which is declared; there is: {known}")]
+    NoSuchKind {
+        /// Which.
+        kind: String,
+        /// What their kinds are.
+        known: String,
+    },
     /// A node is asked for something that is not there.
     #[error("a request is for {to}, but there is no such node")]
     Stranger {

@@ -4,7 +4,7 @@
 //! Elsewhere:  how names are learned is in `coverage/learned.rs`.
 
 use super::{Effect, Event, NodeWorld};
-use crate::coverage::{CRASH, DOWN, Meeting, RESTART};
+use crate::coverage::{self, CRASH, DOWN, Meeting, REQUEST, RESTART, TIMEOUT};
 use crate::node::Node;
 use crate::watch::Watch;
 
@@ -29,11 +29,11 @@ pub(in crate::node) fn state_of<N: Node>(node: &N) -> &str {
 
 /// What a request is called.
 pub(in crate::node) fn request<N: Node>(message: &N::Message) -> String {
-    format!("request {}", N::message_name(message))
+    format!("{REQUEST}{}", N::message_name(message))
 }
 
 fn timeout(timer: &str) -> String {
-    format!("timeout {timer}")
+    format!("{TIMEOUT}{timer}")
 }
 
 impl<N: Node> NodeWorld<N> {
@@ -43,7 +43,11 @@ impl<N: Node> NodeWorld<N> {
         let name = match event {
             Event::Deliver(slot) => N::message_name(&self.network.message(slot).message),
             Event::Timeout(_, timer) => timeout(timer),
-            Event::Request(which) => request::<N>(&self.requests[which].message),
+            Event::Request(which) => {
+                let message = &self.requests[which].message;
+                watch.check_name(coverage::check_message(&N::message_name(message)));
+                request::<N>(message)
+            }
             Event::Crash(_) => CRASH.to_owned(),
             Event::Restart(_) => RESTART.to_owned(),
             // These are about messages and links: no node is told.
@@ -65,13 +69,16 @@ impl<N: Node> NodeWorld<N> {
         watch: &mut Watch,
     ) -> Option<Before> {
         watch.coverage()?;
+        self.check_state(place, watch);
         let (state, hash) = (self.cover_state(place).to_owned(), self.hosts[place].hashes.0);
         Some(Before { place, state, hash, event })
     }
 
     /// It has met it, with everything that came of it.
     pub(super) fn cover_to(&self, before: Option<Before>, watch: &mut Watch) {
-        let (Some(coverage), Some(before)) = (watch.coverage(), before) else { return };
+        let Some(before) = before else { return };
+        self.check_state(before.place, watch);
+        let Some(coverage) = watch.coverage() else { return };
         let Before { place, state, hash, event } = before;
         let (kind, after) = (self.cover_kind(place), self.cover_state(place));
         let is_seen = self.has_acted || state != after || hash != self.hosts[place].hashes.0;
@@ -93,16 +100,31 @@ impl<N: Node> NodeWorld<N> {
 
     /// A node does something. What is on its way to somebody should arrive there at some time.
     pub(super) fn cover_effect(&self, place: usize, effect: &Effect<N>, watch: &mut Watch) {
-        let Some(coverage) = watch.coverage() else { return };
+        if watch.coverage().is_none() {
+            return;
+        }
         let kind = self.cover_kind(place);
         match effect {
             Effect::Send(to, message) => {
                 let (name, state) = (N::message_name(message), self.cover_state(place));
+                watch.check_name(coverage::check_message(&name));
+                let Some(coverage) = watch.coverage() else { return };
                 coverage.meet_by_name(kind, state, &name, Meeting::Sent);
                 coverage.learn(self.cover_kind(to.place()), &[], &[&name]);
             }
-            Effect::SetTimer(timer) => coverage.learn(kind, &[], &[&timeout(timer)]),
+            Effect::SetTimer(timer) => {
+                watch.check_name(coverage::check_line("a timer", timer));
+                let Some(coverage) = watch.coverage() else { return };
+                coverage.learn(kind, &[], &[&timeout(timer)]);
+            }
             _ => {}
+        }
+    }
+
+    /// What a node that is up calls its state must not be what others are called.
+    fn check_state(&self, place: usize, watch: &mut Watch) {
+        if let Some(node) = &self.hosts[place].node {
+            watch.check_name(coverage::check_state(state_of(node)));
         }
     }
 
