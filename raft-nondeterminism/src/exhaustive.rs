@@ -10,8 +10,10 @@
 //!             there in `sleep.rs`.
 
 mod frontier;
+mod origin;
 mod script;
 mod search;
+mod successors;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -68,8 +70,7 @@ impl<M: Model> Exhaustive<M> {
         let model = model.exhaustible();
         let (states_max, worlds_max) = (100_000_000, 1 << 14);
         let has_all_starts = model.has_all_starts();
-        let (is_depth_first, reduces) = (false, true);
-        Self { model, states_max, worlds_max, has_all_starts, is_depth_first, reduces }
+        Self { model, states_max, worlds_max, has_all_starts, is_depth_first: false, reduces: true }
     }
 
     /// Changes how many states are reached before the search gives up. Each takes about a hundred bytes;

@@ -76,6 +76,11 @@ impl SleepSet {
         Self(self.0.iter().filter(|it| it.is_independent_of(tried)).copied().collect())
     }
 
+    /// True if the other set has all that is in this one.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        self.0.iter().all(|it| other.has(&it.action))
+    }
+
     /// The state was reached again, with this asleep. Returns what slept and does not any more.
     pub(crate) fn wake(&mut self, asleep: &Self) -> Self {
         let (still, woken) =

@@ -1,5 +1,8 @@
 //! Everything that can happen in small clusters, and nothing twice.
 
+#[path = "exhaustive/own_nodes.rs"]
+mod own_nodes;
+
 use raft_core::Defect;
 use raft_nondeterminism::{
     DurableMajority, Exhausted, Exhaustive, ExhaustiveError, Explorer, Fault, FaultPlan, Operation,
