@@ -1,8 +1,12 @@
 //! What the paper leaves open and the dissertation says.
 
-use raft_core::{Index, Message, ProgressState, ServerId, Term, VoteRequest, VoteResponse};
+use raft_core::{
+    Effects, Index, Input, Message, ProgressState, ServerId, Term, VoteRequest, VoteResponse,
+};
 
-use crate::bench::{Bench, NOTHING, append, conflict, entries, success, vote_request};
+use crate::bench::{
+    Bench, NOTHING, append, client_envelope, conflict, entries, success, vote_request,
+};
 
 /// §10.2.1: "the leader can write to its disk in parallel with replicating to the followers".
 #[test]
@@ -94,6 +98,50 @@ fn a_pipeline_holds_no_more_than_its_limit() {
             .contains(&"→ s2 AppendEntriesRequest prev=4@1 entries=5@1..6@1 commit=4".to_owned()),
         "{effects:?}"
     );
+}
+
+/// Followers that lack the same entries share what is sent, and only as far as there is room for each.
+#[test]
+fn followers_with_different_room_are_sent_different_entries() {
+    let mut bench = Bench::with(3, 0, None, Vec::new(), |config| config.in_flight_entries_max = 2);
+    bench.elapse();
+    bench.win();
+    bench.receive(2, success(1, 1));
+    bench.receive(3, success(1, 1));
+    bench.request(1, 1, "a");
+    bench.receive(2, success(1, 2));
+    let mut effects = Effects::new();
+    let both = [(1, "b"), (2, "c")];
+    let both = both.map(|(client, text)| Input::Message(client_envelope(client, 2, text)));
+    bench.server.step_all(bench.now, both, &mut effects).unwrap();
+    let effects = effects.drain().map(|effect| effect.to_string());
+    let sent: Vec<_> = effects.filter(|line| line.starts_with('→')).collect();
+    assert_eq!(
+        sent,
+        [
+            "→ s2 AppendEntriesRequest prev=2@1 entries=3@1..4@1 commit=2",
+            "→ s3 AppendEntriesRequest prev=2@1 entry=3@1 commit=2",
+        ],
+        "one is under way to server 3"
+    );
+}
+
+/// An idle follower hears of a commit at once if it is to, and once.
+#[test]
+fn a_commit_is_announced_once() {
+    let mut bench = Bench::with(3, 0, None, Vec::new(), |config| config.announce_commits = true);
+    bench.elapse();
+    bench.win();
+    bench.receive(3, success(1, 1));
+    bench.receive(2, success(1, 1));
+    bench.request(1, 1, "a");
+    let announced: Vec<_> = bench.receive(2, success(1, 2));
+    for follower in [2, 3] {
+        let line = format!("→ s{follower} AppendEntriesRequest prev=2@1 commit=2");
+        assert!(announced.contains(&line), "{announced:?}");
+    }
+    assert_eq!(bench.receive(2, success(1, 2)), NOTHING, "it has been told");
+    assert_eq!(bench.receive(3, success(1, 2)), NOTHING, "so has the other one");
 }
 
 /// A probe has nothing else under way, so what is unconfirmed does not count against it.
