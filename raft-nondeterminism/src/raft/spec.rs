@@ -205,6 +205,7 @@ impl Refinement {
         let outcome = Outcome { now, observed, configuration, snapshots, replies };
         sessions.take(left())?;
         left().try_for_each(|effect| state.judge(&outcome, effect, sessions, sent))?;
+        state.check_progress(observed)?;
         state.end_step(observed.memory, configuration, effects)
     }
 }
@@ -313,6 +314,30 @@ impl State {
             }
             self.disk.issue(now, save);
         }
+        Ok(())
+    }
+
+    /// What a server says of its progress: what is durable is what was saved of this very log, and what is
+    /// applied was handed out, and stays applied.
+    fn check_progress(&mut self, observed: Observed<'_>) -> Result<(), Broken> {
+        let Observed { durable: said, applied, .. } = observed;
+        // What stood there before an installed snapshot is no part of the log, though it may be confirmed.
+        let durable = self.durable_index();
+        let durable = if durable < self.log.start().index { Index::ZERO } else { durable };
+        if said != durable {
+            let did = format!("says that everything up to {said} is durable");
+            let but = format!("of its log, what is up to {durable} is");
+            return Err(Broken::new(Action::Persist, did, but));
+        }
+        if applied < self.said_applied || applied > self.applied {
+            let did = format!("says that everything up to {applied} is applied");
+            let but = match applied > self.applied {
+                true => format!("it handed out what is up to {} only", self.applied),
+                false => format!("it was applied up to {} before", self.said_applied),
+            };
+            return Err(Broken::new(Action::Apply, did, but));
+        }
+        self.said_applied = applied;
         Ok(())
     }
 

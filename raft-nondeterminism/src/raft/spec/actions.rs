@@ -33,7 +33,8 @@ impl State {
         self.log.clone_from(&image.log);
         self.commit = image.snapshot.index;
         (self.role, self.leader, self.candidacy) = (Role::Follower, None, None);
-        (self.applied, self.vouched, self.arriving) = (Index::ZERO, Index::ZERO, None);
+        (self.applied, self.said_applied) = (Index::ZERO, Index::ZERO);
+        (self.vouched, self.arriving) = (Index::ZERO, None);
         (self.has_committed, self.has_handed_over) = (false, false);
         self.refused = super::servers::Servers::default();
         self.reads.clear();

@@ -58,6 +58,7 @@ pub(super) struct Observed<'a> {
     pub(super) leader: Option<ServerId>,
     pub(super) commit: Index,
     pub(super) applied: Index,
+    pub(super) durable: Index,
     pub(super) log: &'a Log,
     pub(super) configuration: &'a Configuration,
     /// When its timer fires.
@@ -82,6 +83,7 @@ impl<'a> Observed<'a> {
             leader: server.leader_hint(),
             commit: server.commit_index(),
             applied: server.last_applied(),
+            durable: server.durable_index(),
             log: server.log(),
             configuration: server.configuration(),
             fires_at: server.next_timeout(),

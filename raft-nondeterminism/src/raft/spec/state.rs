@@ -131,6 +131,8 @@ pub(super) struct State {
     pub(super) disk: Disk,
     /// The last entry given to the state machine.
     pub(super) applied: Index,
+    /// The last entry of which it said that it is applied.
+    pub(super) said_applied: Index,
 
     /// Who would vote for this pre-candidate.
     pub(super) pre_votes: Servers,
