@@ -16,6 +16,8 @@ use crate::strategy::NotReproducible;
 const SEGMENT_BYTES: [u64; 3] = [512, 1024, 2048];
 /// More than a write with everything around it takes; few enough to hit each of them.
 const OPERATIONS_MAX: usize = 12;
+/// A write and a sync, and before or behind them.
+const OPERATIONS_FEW: usize = 3;
 const SEEDS: usize = 64;
 /// Of so many crashes one is followed by a look at files of which a bit has changed.
 const FLIPS: usize = 4;
@@ -28,6 +30,8 @@ pub(super) struct Files {
     storage: Option<FileStorage<SimulatedDisk>>,
     /// What was being written when the server stopped, all in one: it is there, or it is not.
     under_way: Vec<Save>,
+    /// What was read since, and must be there from then on.
+    found: Option<Recovered>,
 }
 
 /// How the very first start of a server on its files ends, which writes the first of them.
@@ -59,7 +63,7 @@ impl Files {
     pub(super) fn new(config: &Config, first_start: FirstStart) -> Self {
         let owner = (config.cluster_id, config.server_id, config.voters.clone());
         let disk = SimulatedDisk::new(config.server_id.0);
-        let this = Self { disk, owner, storage: None, under_way: Vec::new() };
+        let this = Self { disk, owner, storage: None, under_way: Vec::new(), found: None };
         let FirstStart::Stopped { at, fault, has_power } = first_start else { return this };
         match fault {
             None => this.disk.stop_before(at),
@@ -76,6 +80,16 @@ impl Files {
 
     pub(super) fn save(&mut self, saves: &[Save]) -> Result<(), StorageError> {
         self.storage.as_mut().expect("only running servers save").save(saves)
+    }
+
+    /// Reads a copy of the files: what was saved is in them, and nothing else.
+    pub(super) fn check(&self, model: &Recovered) {
+        let (copy, server_id) = (self.disk.copy(), self.owner.1);
+        copy.kill();
+        let (_, found) = self
+            .read(copy)
+            .unwrap_or_else(|error| panic!("{server_id} could not read its files: {error}"));
+        assert!(found == *model, "{server_id}'s files hold something else than it has saved");
     }
 
     /// Counts a stall of the disk.
@@ -104,6 +118,9 @@ impl Files {
         let (storage, found) = self
             .read(self.disk.clone())
             .unwrap_or_else(|error| panic!("{server_id} cannot read its files: {error}"));
+        if let Some(earlier) = self.found.take() {
+            assert!(found == earlier, "{server_id} finds something else in its files than before");
+        }
         if found != *model {
             for save in self.under_way.drain(..) {
                 model.replay(save).expect("a server saves entries without a gap");
@@ -127,7 +144,9 @@ impl Files {
         oracle: &mut Oracle<'_>,
     ) -> Result<(), NotReproducible> {
         if !saves.is_empty() && oracle.choose(3, "is_writing")? > 0 {
-            let done = oracle.choose(OPERATIONS_MAX, "disk_operations")?;
+            // Most saves need but two operations.
+            let most = [OPERATIONS_MAX, OPERATIONS_FEW][oracle.choose(2, "disk_write")?];
+            let done = oracle.choose(most, "disk_operations")?;
             self.disk.stop_before(self.disk.operations() + done as u64);
             // Nobody hears of it, however it ends.
             let _ = self.save(saves);
@@ -169,10 +188,13 @@ impl Files {
         }
         self.storage = None;
         if oracle.choose(FLIPS, "stops_again")? == 1 {
-            // It is started again, and stopped before it has read its files.
+            // It is started again, and stopped while it reads its files, or soon after: what it has found
+            // it may have acted upon.
             let done = oracle.choose(OPERATIONS_MAX, "disk_operations")?;
             self.disk.stop_before(self.disk.operations() + done as u64);
-            drop(self.read(self.disk.clone()));
+            if let Ok((_, found)) = self.read(self.disk.clone()) {
+                self.found = Some(found);
+            }
             match oracle.choose(2, "power_stays")? {
                 0 => self.disk.kill(),
                 _ => self.disk.lose_power(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{
-    Apply, Defect, Effect, Index, Input, Message, NewServerError, Payload, Recovered, Save,
+    Apply, Defect, Effect, Index, Input, LogId, Message, NewServerError, Payload, Recovered, Save,
     SaveNumber, Server, ServerId, Snapshot, StepError, Term, Timestamp,
 };
 
@@ -255,7 +255,12 @@ impl Host {
         if let Some(files) = &mut self.files {
             files.save(slice::from_ref(&save)).expect("a disk without a fault takes everything");
         }
+        let is_kept = |to: LogId| self.disk.entry(to.index).is_some_and(|it| it.term == to.term);
+        let is_install = save.compacted.is_some_and(|to| !is_kept(to));
         self.disk.replay(save).expect(CONTIGUOUS);
+        if let Some(files) = self.files.as_ref().filter(|_| is_install) {
+            files.check(&self.disk);
+        }
     }
 
     /// What its disk holds, which it starts from.
