@@ -178,7 +178,9 @@ impl World {
             }
             EventClass::Crash => {
                 let may = |fault| if self.has_budget(fault) { usize::MAX } else { 0 };
-                let crashes = hosts(Host::is_up).take(may(Fault::Crash)).map(Event::Crash);
+                let is_target =
+                    if self.variant.aims_crashes { Host::is_delicate } else { Host::is_up };
+                let crashes = hosts(is_target).take(may(Fault::Crash)).map(Event::Crash);
                 let pauses = hosts(Host::runs).take(may(Fault::Pause)).map(Event::Pause);
                 crashes.chain(pauses).nth(index).expect(ENABLED)
             }

@@ -41,7 +41,8 @@ impl World {
         set(EventClass::Restart, self.hosts.len() - runs);
         let within = |fault, count| if self.has_budget(fault) { count } else { 0 };
         set(EventClass::Drop, within(Fault::Drop, in_flight));
-        let crashes = within(Fault::Crash, hosts(Trait::Up));
+        let targets = if self.variant.aims_crashes { Trait::Delicate } else { Trait::Up };
+        let crashes = within(Fault::Crash, hosts(targets));
         set(EventClass::Crash, crashes + within(Fault::Pause, runs));
         set(
             EventClass::Partition,

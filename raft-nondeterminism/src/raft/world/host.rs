@@ -44,6 +44,10 @@ pub(super) struct Host {
     files: Option<Files>,
     /// The disk does nothing.
     is_stalled: bool,
+    /// It came back from a crash, and has written nothing since.
+    is_fresh: bool,
+    /// Where the configuration stands that its server uses.
+    configured_at: Index,
     /// Saves that are not durable yet, oldest first; empty if saves are immediate.
     unsaved: VecDeque<Save>,
     /// What has arrived and was not taken yet; empty unless servers take what arrives together.
@@ -61,6 +65,7 @@ impl Clone for Host {
     fn clone(&self) -> Self {
         assert!(!self.has_files(), "no world with files is copied");
         let Self { id, clock, speed, is_paused, is_stalled, machine, .. } = *self;
+        let Self { is_fresh, configured_at, .. } = *self;
         Self {
             id,
             server: self.server.clone(),
@@ -70,6 +75,8 @@ impl Clone for Host {
             disk: self.disk.clone(),
             files: None,
             is_stalled,
+            is_fresh,
+            configured_at,
             unsaved: self.unsaved.clone(),
             arrivals: self.arrivals.clone(),
             machine,
@@ -98,6 +105,12 @@ fn without_log(save: &Save) -> Save {
     Save { number: *number, hard_state: *hard_state, snapshot: snapshot.clone(), ..Save::default() }
 }
 
+/// True if a snapshot takes the place of the log. One that a server took itself is saved before the log
+/// is compacted.
+fn is_install(server: &Server, save: &Save) -> bool {
+    save.compacted.is_some_and(|to| to == server.log().start())
+}
+
 const CONTIGUOUS: &str = "a server saves entries without a gap";
 
 impl Host {
@@ -112,6 +125,8 @@ impl Host {
             disk: Recovered::default(),
             files: None,
             is_stalled: false,
+            is_fresh: false,
+            configured_at: Index::ZERO,
             unsaved: VecDeque::new(),
             arrivals: Vec::new(),
             machine: Machine::default(),
@@ -136,6 +151,9 @@ impl Host {
             disk,
             files: _,
             is_stalled,
+            // These only say where a crash is aimed, and where all ends are explored none is.
+            is_fresh: _,
+            configured_at: _,
             unsaved,
             arrivals,
             machine,
@@ -175,6 +193,15 @@ impl Host {
         if let Some(files) = self.files.as_ref().filter(|_| is_stalled) {
             files.stalled();
         }
+    }
+
+    /// True if a crash would come at a bad moment: it installs a snapshot, nothing is written since the last
+    /// crash, or as a leader it has begun a change and does not know it to be committed.
+    pub(super) fn is_delicate(&self) -> bool {
+        let Some(server) = &self.server else { return false };
+        let is_changing =
+            || self.configured_at > server.commit_index() && server.role().is_leader();
+        self.is_fresh || is_changing() || self.unsaved.iter().any(|save| is_install(server, save))
     }
 
     /// True if its files ended with a torn write when it started.
@@ -252,6 +279,7 @@ impl Host {
     }
 
     fn write(&mut self, save: Save) {
+        self.is_fresh = false;
         if let Some(files) = &mut self.files {
             files.save(slice::from_ref(&save)).expect("a disk without a fault takes everything");
         }
@@ -314,12 +342,13 @@ impl World {
             watch.refine(|spec| spec.start(place, host.clock, server));
         }
         self.tell(place, Input::NotifyJoinedService, watch);
-        let host = &self.hosts[place];
+        let host = &mut self.hosts[place];
         if let Some(server) = &host.server {
             let status = server.status();
             let (index, configuration) = (status.configuration_index, &status.configuration);
             let log = server.log();
             watch.fact(&Fact::Configured { server: host.id, index, configuration, log });
+            host.configured_at = index;
         }
         Ok(())
     }
@@ -366,6 +395,7 @@ impl World {
     fn end(&mut self, place: usize) {
         let host = &mut self.hosts[place];
         host.server = None;
+        host.is_fresh = true;
         host.taking = None;
         host.is_stalled = false;
         host.is_paused = false;
@@ -484,6 +514,7 @@ impl World {
         inputs: &mut VecDeque<Input>,
         watch: &mut Watch<'_>,
     ) {
+        let is_aimed = self.variant.aims_crashes && self.has_budget(Fault::Crash);
         let Self { scenario, hosts, .. } = self;
         let host = &mut hosts[place];
         let id = host.id;
@@ -496,7 +527,12 @@ impl World {
                     if self.defect == Some(Defect::AcknowledgedBeforeDurable) {
                         inputs.push_back(Input::Saved(save.number));
                     }
+                    // Where crashes are aimed, there is time for one before a snapshot is installed.
+                    let is_held = is_aimed && is_install(server, &save);
                     host.unsaved.push_back(save);
+                    if is_held {
+                        host.stall(true);
+                    }
                 }
                 SaveMode::Immediate => {
                     if !self.variant.is_synchronous {
@@ -534,6 +570,7 @@ impl World {
             Effect::NotifyConfiguration { index, configuration } => {
                 let configuration = &*configuration;
                 watch.fact(&Fact::Configured { server: id, index, configuration, log });
+                host.configured_at = index;
             }
             Effect::ReadReady { id: read, index } => {
                 self.reads.remove(&read);

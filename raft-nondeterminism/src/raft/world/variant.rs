@@ -10,6 +10,7 @@ use raft_core::{Config, ServerId};
 use super::World;
 use super::files::FirstStart;
 use super::host::SPEED;
+use crate::fault::Fault;
 use crate::oracle::Oracle;
 use crate::raft::scenario::{Clocks, Protocol, SaveMode, Scenario};
 use crate::strategy::NotReproducible;
@@ -54,6 +55,10 @@ pub(crate) struct Variant {
     pub(super) limit: Limit,
     /// Commands are larger than a sector of a disk.
     pub(super) has_large_commands: bool,
+    /// Servers crash only when it hurts most.
+    pub(super) aims_crashes: bool,
+    /// There is room for the sessions of all clients.
+    pub(super) keeps_sessions: bool,
     /// How the very first start of each server on its files ends.
     pub(super) first_start: FirstStart,
 }
@@ -124,6 +129,12 @@ impl Variant {
             // Mostly none of them.
             let limit = oracle.choose(2 * Limit::ALL.len(), "low_limit")?;
             variant.limit = Limit::ALL.get(limit).copied().unwrap_or_default();
+            if scenario.faults.budget(Fault::Crash) > 0 {
+                variant.aims_crashes = oracle.choose(6, "aimed_crashes")? == 1;
+            }
+        }
+        if scenario.sessions_max > 0 {
+            variant.keeps_sessions = oracle.choose(2, "kept_sessions")? == 1;
         }
         if scenario.saves == SaveMode::Files {
             variant.has_large_commands = oracle.choose(3, "large_commands")? == 1;
@@ -182,7 +193,7 @@ impl World {
         config.announce_commits = variant.announces_commits;
         config.forward_requests = variant.forwards_requests;
         config.synchronous_driver = variant.is_synchronous;
-        if scenario.sessions_max > 0 {
+        if scenario.sessions_max > 0 && !variant.keeps_sessions {
             // Who leads when a session is opened decides how many there are.
             config.sessions_max = scenario.sessions_max + u32::from(server_id.0.is_multiple_of(2));
         }

@@ -35,10 +35,11 @@ pub(super) enum Trait {
     Leads,
     HasDeadline,
     Stalled,
+    Delicate,
 }
 
 /// Wide enough for as many hosts as there may be, so that the traits of all are counted by addition.
-const LANE_BITS: u32 = 12;
+const LANE_BITS: u32 = 11;
 
 /// How many hosts have each trait.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,6 +64,7 @@ impl View {
             (Trait::Leads, host.leads()),
             (Trait::HasDeadline, host.deadline().is_some()),
             (Trait::Stalled, host.is_stalled()),
+            (Trait::Delicate, host.is_delicate()),
         ];
         let lane = |(which, is_so): (Trait, bool)| u128::from(is_so) << (which as u32 * LANE_BITS);
         let view = Self { traits: traits.into_iter().map(lane).sum(), ..Self::default() };
