@@ -260,7 +260,9 @@ impl Scenario {
     /// Clients with sessions, one more than the servers keep, ask for several things at once, and again.
     #[must_use]
     pub fn sessions() -> Self {
-        let scenario = Self::rough("clients").clients(3).requests(8);
+        // Of a small cluster without slow disks clients hear more within a run.
+        let scenario = Self::rough("clients").servers_between(1, 4).saves(SaveMode::Varied);
+        let scenario = scenario.clients(3).requests(8);
         // What has to be told apart is a late copy.
         let faults = scenario.faults.allow(Fault::Duplicate, 20);
         scenario.faults(faults).sessions_max(2).snapshot_entries(4)

@@ -264,9 +264,9 @@ impl World {
                 self.send(envelope, watch);
             }
             Event::Retry(place) => {
-                let envelope = self.clients[place].retry();
+                let envelopes = self.clients[place].retry(self.variant.retries_all);
                 watch.fact(&Fact::Retried { client: self.clients[place].id() });
-                self.send(envelope, watch);
+                envelopes.into_iter().for_each(|envelope| self.send(envelope, watch));
             }
             Event::Take(place) => {
                 let arrivals = mem::take(&mut self.hosts[place].arrivals);

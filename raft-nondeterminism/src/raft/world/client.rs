@@ -13,7 +13,7 @@ use raft_core::{
 };
 
 /// How many requests of one session may be under way.
-const PIPELINE: usize = 3;
+const PIPELINE: usize = 6;
 /// More bytes than a sector of a disk has.
 const LARGE: usize = 700;
 
@@ -107,15 +107,18 @@ impl ClientHost {
         }
     }
 
-    /// Has waited long enough, and asks again.
-    pub(super) fn retry(&mut self) -> Envelope {
+    /// Has waited long enough, and asks again: for one thing, or for everything under way.
+    pub(super) fn retry(&mut self, is_everything: bool) -> Vec<Envelope> {
         match &mut self.kind {
             Kind::Plain(client) => {
                 let deadline = client.next_timeout().expect("the client has something under way");
                 self.clock = self.clock.max(deadline);
-                client.timer_elapsed(self.clock).expect("it is time")
+                vec![client.timer_elapsed(self.clock).expect("it is time")]
             }
-            Kind::Registered(client) => client.retry(),
+            Kind::Registered(client) if is_everything && client.session.is_some() => {
+                client.retry_all()
+            }
+            Kind::Registered(client) => vec![client.retry()],
         }
     }
 
@@ -183,12 +186,16 @@ impl SessionClient {
         }
     }
 
-    /// Asks for a session, or again for one request after the other, each where it was told to ask, or
-    /// else at another server.
-    fn retry(&mut self) -> Envelope {
+    /// Turns to where it was told to ask, or else to another server.
+    fn turn(&mut self) {
         if !std::mem::take(&mut self.is_told) {
             self.target = (self.target + 1) % self.servers.len();
         }
+    }
+
+    /// Asks for a session, or again for one request after the other.
+    fn retry(&mut self) -> Envelope {
+        self.turn();
         if self.session.is_none() {
             let (client_id, registration) = (self.id, self.registration);
             return self
@@ -197,6 +204,12 @@ impl SessionClient {
         self.again += 1;
         let place = self.again % self.pending.len();
         self.send(*self.pending.keys().nth(place).expect("there are more"))
+    }
+
+    /// Asks again for everything, at one server.
+    fn retry_all(&mut self) -> Vec<Envelope> {
+        self.turn();
+        self.pending.keys().map(|&number| self.send(number)).collect()
     }
 
     fn send(&self, sequence_number: SequenceNumber) -> Envelope {

@@ -59,6 +59,8 @@ pub(crate) struct Variant {
     pub(super) aims_crashes: bool,
     /// There is room for the sessions of all clients.
     pub(super) keeps_sessions: bool,
+    /// Who asks again for one thing asks again for everything.
+    pub(super) retries_all: bool,
     /// How the very first start of each server on its files ends.
     pub(super) first_start: FirstStart,
 }
@@ -135,6 +137,7 @@ impl Variant {
         }
         if scenario.sessions_max > 0 {
             variant.keeps_sessions = oracle.choose(2, "kept_sessions")? == 1;
+            variant.retries_all = oracle.choose(2, "retries_of_all")? == 1;
         }
         if scenario.saves == SaveMode::Files {
             variant.has_large_commands = oracle.choose(3, "large_commands")? == 1;
