@@ -24,6 +24,31 @@ impl fmt::Display for Changes {
     }
 }
 
+/// What the operators of a run are after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// All of it.
+    #[default]
+    Any,
+    /// More servers: they only add and promote.
+    More,
+    /// Fewer voters: they only demote and remove.
+    Fewer,
+}
+
+impl Aim {
+    /// True if operators with this aim may ask for these changes.
+    pub(crate) fn allows(self, Changes(changes): &Changes) -> bool {
+        use MembershipChange::{AddLearner, AddVoter};
+        let adds = |change: &MembershipChange| matches!(change, AddLearner(_) | AddVoter(_));
+        match self {
+            Self::Any => true,
+            Self::More => changes.iter().all(adds),
+            Self::Fewer => !changes.iter().any(adds),
+        }
+    }
+}
+
 /// Everything an operator may ask of a cluster with this configuration, when these servers are there:
 /// each server one step in or out, a learner for a voter, and all learners for as many voters. And what
 /// has to be refused: that a server votes that was no learner before, not even a moment ago.

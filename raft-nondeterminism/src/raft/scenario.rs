@@ -203,7 +203,7 @@ impl Scenario {
     pub fn membership() -> Self {
         let operations = OperationPlan::none().allow(Operation::ChangeMembership, 6);
         let scenario = Self::rough("membership").servers_between(2, 4);
-        scenario.spares(3).operations(operations)
+        scenario.spares(3).clocks(Clocks::Varied).operations(operations)
     }
 
     /// Servers take snapshots every few entries, and who falls behind gets one.

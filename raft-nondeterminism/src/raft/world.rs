@@ -454,7 +454,9 @@ impl World {
         match self.hosts[place].leader() {
             Some(leader) if !leader.configuration().is_joint() => {
                 let everyone = self.hosts.iter().map(|host| host.id);
-                possible_changes(leader.configuration(), everyone)
+                let mut changes = possible_changes(leader.configuration(), everyone);
+                changes.retain(|changes| self.variant.operators.allows(changes));
+                changes
             }
             Some(_) | None => Vec::new(),
         }

@@ -11,7 +11,9 @@ use super::World;
 use super::files::FirstStart;
 use super::host::SPEED;
 use crate::fault::Fault;
+use crate::operation::Operation;
 use crate::oracle::Oracle;
+use crate::raft::changes::Aim;
 use crate::raft::scenario::{Clocks, Protocol, SaveMode, Scenario};
 use crate::strategy::NotReproducible;
 
@@ -57,6 +59,8 @@ pub(crate) struct Variant {
     pub(super) has_large_commands: bool,
     /// Servers crash only when it hurts most.
     pub(super) aims_crashes: bool,
+    /// What the operators are after.
+    pub(super) operators: Aim,
     /// There is room for the sessions of all clients.
     pub(super) keeps_sessions: bool,
     /// Who asks again for one thing asks again for everything.
@@ -134,6 +138,10 @@ impl Variant {
             if scenario.faults.budget(Fault::Crash) > 0 {
                 variant.aims_crashes = oracle.choose(6, "aimed_crashes")? == 1;
             }
+        }
+        if scenario.operations.budget(Operation::ChangeMembership) > 0 {
+            let aims = [Aim::Any, Aim::More, Aim::Fewer, Aim::Any];
+            variant.operators = aims[oracle.choose(aims.len(), "operators")?];
         }
         if scenario.sessions_max > 0 {
             variant.keeps_sessions = oracle.choose(2, "kept_sessions")? == 1;
