@@ -87,5 +87,14 @@ pub(crate) fn text(exhausted: &Exhausted) -> String {
         (None, true) => "exhausted, no violation",
         (None, false) => "not exhausted: there are more",
     };
-    format!("..... Visited {states} states over {transitions} events: {outcome}.\n")
+    let bugs = if exhausted.bug().is_some() { "1 bug" } else { "0 bugs" };
+    let (depth, elapsed) = (exhausted.depth(), exhausted.elapsed().as_secs_f64());
+    format!(
+        "... Testing statistics:\n\
+         ..... Found {bugs}.\n\
+         ... Exploration statistics:\n\
+         ..... Visited {states} states over {transitions} events: {outcome}.\n\
+         ..... The longest way to one of them has {depth} events.\n\
+         ..... Elapsed {elapsed:.3} sec.\n"
+    )
 }

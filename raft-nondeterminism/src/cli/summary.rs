@@ -75,8 +75,6 @@ pub(crate) struct Summary<'a> {
     /// How often which choice was made, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     choices: Option<Value>,
-    #[serde(skip)]
-    exhausted: String,
     /// In Coyote's lines, the choices too.
     #[serde(skip)]
     chosen: String,
@@ -143,15 +141,19 @@ impl<'a> Summary<'a> {
             exhaustive: None,
             choices: report.choices().map(choices),
             chosen: report.choices().map(ToString::to_string).unwrap_or_default(),
-            exhausted: String::new(),
             statistics: report.statistics().to_string(),
         }
     }
 
     /// Says what an exhaustive search came to.
     pub(crate) fn with_exhausted(mut self, exhausted: Option<&Exhausted>) -> Self {
-        self.exhaustive = exhausted.map(exhaust::json);
-        self.exhausted = exhausted.map(exhaust::text).unwrap_or_default();
+        let Some(exhausted) = exhausted else { return self };
+        self.exhaustive = Some(exhaust::json(exhausted));
+        self.statistics = exhaust::text(exhausted);
+        if !exhausted.is_complete() {
+            // What was not reached may come later.
+            (self.unreached, self.not_injected) = (Vec::new(), Vec::new());
+        }
         self
     }
 
@@ -168,9 +170,6 @@ impl<'a> Summary<'a> {
             text += &said;
             text.push('\n');
         };
-        if !self.exhausted.is_empty() {
-            line(self.exhausted.trim_end().to_owned());
-        }
         if self.is_interrupted {
             line("..... Interrupted before the end.".to_owned());
         }

@@ -19,6 +19,9 @@ use super::{Exit, ci, count, end, exhaust, names, say, scenario};
 /// Which runs have to come to rest, if nothing is said: each so many-th. It doubles the time of these.
 const SETTLES: u64 = 4;
 
+/// How many events a run has at most, if nothing is said.
+const MAX_STEPS: usize = 200;
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   raft-explore test sample-with-failure
@@ -52,7 +55,7 @@ program.")]
 pub(crate) struct TestArgs {
     /// What is explored: see `raft-explore list`.
     scenario: String,
-    /// How many runs; bfs and dfs visit everything all the same.
+    /// How many runs; bfs and dfs visit everything all the same, whatever the seed, in one thread.
     #[arg(short, long, value_name = "N", default_value_t = 1_000)]
     iterations: u64,
     /// Make this run only, as it is among the others; a strategy that learns goes through all before it.
@@ -76,9 +79,9 @@ pub(crate) struct TestArgs {
     /// The number from which everything follows.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// How many events a run has at most; -ms as well.
-    #[arg(long, visible_alias = "ms", value_name = "N", default_value_t = 200)]
-    max_steps: usize,
+    /// How many events a run has at most, 200 unless said; -ms as well.
+    #[arg(long, visible_alias = "ms", value_name = "N")]
+    max_steps: Option<usize>,
     /// The same for runs whose strategy is fair.
     #[arg(long, value_name = "N")]
     max_fair_steps: Option<usize>,
@@ -171,6 +174,10 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<Exit> {
 fn explore(args: &TestArgs) -> anyhow::Result<Exit> {
     let (scenario, mut explorer) = args.explorer()?;
     let (strategy, goal) = (args.strategy(), args.goal()?);
+    let everything = exhaust::parse(strategy, args.strategy_bound, &scenario)?;
+    if everything.is_some() {
+        args.check_exhaustive()?;
+    }
     if args.out != *output::FOLDER || args.coverage {
         output::check(&args.out)?;
     }
@@ -182,9 +189,8 @@ fn explore(args: &TestArgs) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::listen();
     let mut progress = Progress::new(goal, args.json);
     let (mut exhausted, mut stall) = (None, Stall::new(args.until_coverage_stalls));
-    let explored = match exhaust::parse(strategy, args.strategy_bound, &scenario)? {
+    let explored = match everything {
         Some((is_depth_first, states_max)) => {
-            args.check_exhaustive()?;
             let order = (strategy, is_depth_first, states_max);
             let time = args.time()?;
             let model = explorer.model();
@@ -252,11 +258,12 @@ fn explore(args: &TestArgs) -> anyhow::Result<Exit> {
 
 impl TestArgs {
     fn explorer(&self) -> anyhow::Result<(Scenario, Explorer)> {
-        let fair_steps = self.max_fair_steps.unwrap_or(self.max_steps);
-        let unfair_steps = self.max_unfair_steps.unwrap_or(self.max_steps);
+        let max_steps = self.max_steps.unwrap_or(MAX_STEPS);
+        let fair_steps = self.max_fair_steps.unwrap_or(max_steps);
+        let unfair_steps = self.max_unfair_steps.unwrap_or(max_steps);
         let sizes = [
             ("--iterations", self.iterations as usize),
-            ("--max-steps", self.max_steps),
+            ("--max-steps", max_steps),
             ("--max-fair-steps", fair_steps),
             ("--max-unfair-steps", unfair_steps),
             ("--until-coverage-stalls", self.until_coverage_stalls.unwrap_or(1) as usize),
@@ -329,6 +336,7 @@ impl TestArgs {
     fn check_exhaustive(&self) -> anyhow::Result<()> {
         let given = [
             ("--iteration", self.iteration.is_some()),
+            ("--max-steps", self.max_steps.is_some()),
             ("--max-fair-steps", self.max_fair_steps.is_some()),
             ("--max-unfair-steps", self.max_unfair_steps.is_some()),
             ("--until-bug", self.until_bug),
