@@ -151,7 +151,7 @@ impl Host {
             disk,
             files: _,
             is_stalled,
-            // These only say where a crash is aimed, and where all ends are explored none is.
+            // These only say where a crash is aimed: see `hash_aim`.
             is_fresh: _,
             configured_at: _,
             unsaved,
@@ -193,6 +193,11 @@ impl Host {
         if let Some(files) = self.files.as_ref().filter(|_| is_stalled) {
             files.stalled();
         }
+    }
+
+    /// Takes in what only matters where crashes are aimed.
+    pub(super) fn hash_aim(&self, state: &mut StateHasher) {
+        (self.is_fresh, self.configured_at).hash(state);
     }
 
     /// True if a crash would come at a bad moment: it installs a snapshot, nothing is written since the last

@@ -78,7 +78,7 @@ impl World {
         let Self {
             scenario: _,
             defect: _,
-            variant: _,
+            variant,
             settings_hash: _,
             hosts,
             clients,
@@ -107,6 +107,9 @@ impl World {
                 state.state()
             });
             of_host.hash(&mut state);
+            if variant.aims_crashes {
+                host.hash_aim(&mut state);
+            }
         }
         clients.hash(&mut state);
         for inbox in network.hashes(|message| {
