@@ -4,7 +4,8 @@
 //!             any event, and, unless the model calls that settings, before the first; what is called
 //!             exhausted was, but for states that servers nobody has heard of could have reached under
 //!             each other's names, and for one chance in `2^64` that two states were taken for one.
-//! Relies on:  [`World::fork`] and [`World::exact_state`]; a world in which only so much can happen.
+//! Relies on:  [`World::fork`](crate::World::fork) and [`World::exact_state`](crate::World::exact_state); a
+//!             world in which only so much can happen.
 //! Elsewhere:  the search itself is in `exhaustive/search.rs`, which worlds it keeps meanwhile in
 //!             `exhaustive/frontier.rs`, and which ways to a state are left out because another one leads
 //!             there in `sleep.rs`.

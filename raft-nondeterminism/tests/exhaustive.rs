@@ -89,7 +89,7 @@ fn sleep_sets_leave_out_no_bug() {
         let search = Exhaustive::new(explorer.model());
         let found = |search: &Exhaustive<Raft>| {
             let found = search.run().expect("it can be explored");
-            let bug = found.bug().expect(defect.name()).clone();
+            let bug = found.bug().expect("a bug was planted");
             (bug.property().to_owned(), bug.schedule().events())
         };
         let with = found(&search);
