@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use raft_nondeterminism::{Exhausted, Exhaustive, Raft, Report, Scenario};
 use serde_json::{Value, json};
 
+use super::count;
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 
@@ -87,7 +88,7 @@ pub(crate) fn text(exhausted: &Exhausted) -> String {
         (None, true) => "exhausted, no violation",
         (None, false) => "not exhausted: there are more",
     };
-    let bugs = if exhausted.bug().is_some() { "1 bug" } else { "0 bugs" };
+    let bugs = count(u64::from(exhausted.bug().is_some()), "bug");
     let (depth, elapsed) = (exhausted.depth(), exhausted.elapsed().as_secs_f64());
     format!(
         "... Testing statistics:\n\

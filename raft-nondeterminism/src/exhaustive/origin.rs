@@ -34,11 +34,6 @@ impl Origin {
         let asleep = SleepSet::default();
         Self { from: 0, depth: 0, event: None, chosen, asleep, is_left: false }
     }
-
-    /// True if another way to the same state wakes nothing up.
-    pub(super) fn sleeps_within(&self, other: &Self) -> bool {
-        self.asleep.is_within(&other.asleep)
-    }
 }
 
 /// The numbers of the states on the way to one, from its start.

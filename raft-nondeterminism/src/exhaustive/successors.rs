@@ -99,7 +99,9 @@ impl<W: World> Expansion<W> {
                 }
                 let state = next.exact_state().ok_or(ExhaustiveError::Unknowable)?;
                 let known = visited.get(&state).map(|&known| &origins[known as usize]);
-                let is_over = known.is_some_and(|it| !it.is_left || it.sleeps_within(&origin));
+                // Another way there may wake nothing up.
+                let is_over =
+                    known.is_some_and(|it| !it.is_left || it.asleep.is_within(&origin.asleep));
                 let world = (!is_over).then_some(next);
                 all.arrivals.push(Arrival { origin, state, world });
                 if !script.advance() {
