@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::message::{ClientRequest, ClientResult};
+use crate::server::Server;
 use crate::types::{ClientId, Index, LogId, SequenceNumber, SessionId};
 
 /// How many sessions are kept when a client comes that did not register. All servers must agree on
@@ -188,6 +189,19 @@ impl Sessions {
 
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (ClientId, &Session)> + '_ {
         self.clients.iter().map(|(&client_id, session)| (client_id, session))
+    }
+}
+
+impl Server {
+    /// The open session of a client, as of the last entry that was handed to the state machine: which it
+    /// is, and the number below which the client has all answers. It is [`SessionId::NONE`] for a client
+    /// that did not register.
+    ///
+    /// For testers that compare it with what follows from the log.
+    #[must_use]
+    pub fn session(&self, client_id: ClientId) -> Option<(SessionId, SequenceNumber)> {
+        let session = self.sessions.clients.get(&client_id)?;
+        Some((session.id, session.floor))
     }
 }
 

@@ -120,7 +120,7 @@ impl Refinement {
         let result = state.explain(&mut step, heard, outcome).and_then(|()| {
             let configuration = state.configuration(configurations);
             let outcome = Outcome { now, observed, configuration, snapshots, replies };
-            sessions.take(effects.iter())?;
+            sessions.take(server, effects.iter())?;
             effects.iter().try_for_each(|effect| state.judge(&outcome, effect, sessions, sent))
         });
         self.broken = result.err();
@@ -203,7 +203,7 @@ impl Refinement {
         state.check_persistence()?;
         let configuration = state.configuration(configurations);
         let outcome = Outcome { now, observed, configuration, snapshots, replies };
-        sessions.take(left())?;
+        sessions.take(server, left())?;
         left().try_for_each(|effect| state.judge(&outcome, effect, sessions, sent))?;
         state.check_progress(observed)?;
         state.end_step(observed.memory, configuration, effects)

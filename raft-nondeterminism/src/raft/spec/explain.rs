@@ -474,7 +474,8 @@ impl State {
         }
         self.confirm_reads(self.configuration(step.configurations));
         self.settle_configuration(step.now, step.configurations);
-        self.compare(step)
+        self.compare(step)?;
+        self.check_left(step.configurations)
     }
 }
 

@@ -75,6 +75,20 @@ impl State {
         Ok(())
     }
 
+    /// ChangeConfiguration, the second half: a leader that has committed an entry of its term knows whether
+    /// `C_old,new` is committed, also if another leader did that, and appends `C_new` in the same step.
+    pub(super) fn check_left(&self, configurations: &Configurations) -> Result<(), Broken> {
+        // Asked after every input: what is rare comes first.
+        let is_due =
+            self.role == Role::Leader && self.has_committed && self.latest().0 <= self.commit;
+        if is_due && self.configuration(configurations).is_joint() {
+            let did = format!("stays in {}", self.configuration(configurations));
+            let but = "that is committed, so C_new follows at once";
+            return Err(Broken::new(Action::ChangeConfiguration, did, but));
+        }
+        Ok(())
+    }
+
     /// ChangeConfiguration, the request: the configuration is the one before with what was asked for, and
     /// nothing else.
     pub(super) fn check_changed(

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use raft_core::{
     Apply, ClientId, ClientRequest, ClientResult, Effect, Entry, Index, Log, LogId, Payload,
-    SequenceNumber, SessionId,
+    SequenceNumber, Server, SessionId,
 };
 
 use super::broken::{Action, Broken};
@@ -44,12 +44,37 @@ impl Sessions {
     /// A server asks for these effects: what is told to clients meanwhile follows from what is applied.
     pub(super) fn take<'a>(
         &mut self,
-        mut effects: impl Iterator<Item = &'a Effect>,
+        server: &Server,
+        effects: impl Iterator<Item = &'a Effect>,
     ) -> Result<(), Broken> {
-        effects.try_for_each(|effect| match effect {
-            Effect::Apply(apply) => self.apply(apply),
-            _ => Ok(()),
-        })
+        let (mut through, mut has_requests) = (Index::ZERO, false);
+        for effect in effects {
+            if let Effect::Apply(apply) = effect {
+                self.apply(apply)?;
+                through = apply.through;
+                has_requests |= apply.entries.iter().any(|entry| entry.payload.is_command());
+            }
+        }
+        // Who applies what others have applied before has sessions as of an earlier entry.
+        let is_foremost = through.0 == self.is_skipped.len() as u64;
+        if has_requests && is_foremost { self.compare(server) } else { Ok(()) }
+    }
+
+    /// RunRequest, the effect: what a server remembers of each session is what follows from the log. Of a
+    /// request that it might run twice nothing need be in the log yet.
+    fn compare(&self, server: &Server) -> Result<(), Broken> {
+        for (&client, session) in &self.open {
+            let expected = (session.id, session.floor);
+            let found = server.session(client);
+            if found != Some(expected) {
+                let name = |(id, floor)| format!("{id} from request {floor} on");
+                let found = found.map_or_else(|| "no session".to_owned(), name);
+                let did = format!("remembers {found} of {client}");
+                let but = format!("by the log it is {}", name(expected));
+                return Err(Broken::new(Action::RunRequest, did, but));
+            }
+        }
+        Ok(())
     }
 
     /// RunRequest: a server hands these entries to its state machine, and says which not to run.
@@ -203,7 +228,7 @@ fn is_copy(entry: &Entry, request: &ClientRequest) -> bool {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use raft_core::Term;
+    use raft_core::{Config, Recovered, ServerId, Term};
     use std::sync::Arc;
 
     fn entry(index: u64, payload: Payload) -> Entry {
@@ -273,6 +298,23 @@ mod tests {
         let log = [register(1, 1, 2), register(2, 1, 2), register(3, 1, 1), request(4, 1, 1, 3, 3)];
         assert_eq!(applied(&log, &[]), Ok(()));
         assert!(applied(&log, &[4]).is_err());
+    }
+
+    #[test]
+    fn a_server_that_remembers_less_than_the_log_says_is_found() {
+        let config = Config::new(ServerId(1), [ServerId(1)]);
+        let server = Server::new(config, Recovered::default()).expect("it is new");
+        let mut sessions = Sessions::default();
+        let effect = |entry| {
+            let (through, entries) = (Index(1), vec![entry].into());
+            Effect::Apply(Apply { entries, skipped: Vec::new(), through })
+        };
+        let effects = [effect(request(1, 1, 0, 4, 4))];
+        let why = sessions.take(&server, effects.iter()).unwrap_err().to_string();
+        assert!(why.starts_with("remembers no session of c1"), "{why}");
+        assert!(why.ends_with("by the log it is session 0 from request #4 on"), "{why}");
+        let effects = [effect(register(1, 1, 1))];
+        assert_eq!(Sessions::default().take(&server, effects.iter()), Ok(()), "nobody asked");
     }
 
     #[test]

@@ -369,6 +369,24 @@ fn the_cluster_changes_one_step_at_a_time() {
 }
 
 #[test]
+fn whoever_knows_that_c_old_new_is_committed_leaves_it_at_once() {
+    let joint = Configuration::joint([S1, S2, S3], [S1, S2], []);
+    for (committed, has_committed, leads, expected) in [
+        (2, true, true, false),
+        (1, true, true, true),
+        (2, false, true, true),
+        (2, true, false, true),
+    ] {
+        let Fixture { mut state, mut configurations } = leader(&[1]);
+        state.members = vec![(Index(2), configurations.id(&Arc::new(joint.clone())))];
+        (state.commit, state.has_committed) = (Index(committed), has_committed);
+        state.role = if leads { Role::Leader } else { Role::Follower };
+        let found = state.check_left(&configurations);
+        assert_eq!(found.is_ok(), expected, "{committed} {has_committed} {leads}: {found:?}");
+    }
+}
+
+#[test]
 fn the_cluster_changes_as_was_asked_and_not_otherwise() {
     use raft_core::MembershipChange::{AddLearner, AddVoter, Demote, Remove};
 
