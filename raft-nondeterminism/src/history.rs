@@ -76,8 +76,10 @@ impl History {
             {
                 break;
             }
+            // Some editors begin a file with a byte order mark.
+            let text = text.strip_prefix('\u{feff}').filter(|_| line == 1).unwrap_or(&text);
             if !text.trim().is_empty() {
-                let record = serde_json::from_str(&text)
+                let record = serde_json::from_str(text)
                     .map_err(|error| refuse(Problem::NotARecord(without_place(&error))))?;
                 lines.push((line, record));
             }

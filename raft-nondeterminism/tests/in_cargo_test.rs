@@ -188,6 +188,10 @@ fn what_was_met_is_written_if_that_is_asked() {
     let environment = Environment::from_variables(variable).unwrap();
     let error = check(false, &folder).coverage(true).run_in(&environment).unwrap_err();
     assert!(error.to_string().starts_with("cannot write "), "{error}");
+    // A page that cannot be drawn takes nothing from the failure, and says why.
+    let failure = check(true, &folder).run_in(&environment).unwrap_err().to_string();
+    let told = failure.lines().find(|line| line.starts_with("no page plays it: cannot write "));
+    assert!(told.is_some_and(|line| line.contains(" (os error ")), "{failure}");
 }
 
 #[test]

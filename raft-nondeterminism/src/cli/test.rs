@@ -63,7 +63,7 @@ pub(crate) struct TestArgs {
         "until_coverage_stalls"])]
     iteration: Option<u64>,
     /// For how many seconds, whatever the number of runs; a long run that is under way then is cut off,
-    /// and not counted.
+    /// and not counted. What it takes to shorten the run of a bug comes on top.
     #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS")]
     time: Option<f64>,
     /// Who chooses, perhaps with its bound, as in `pct:3`: see `raft-explore list`.

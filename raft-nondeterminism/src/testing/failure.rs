@@ -149,7 +149,10 @@ impl std::fmt::Display for Found {
         match &self.page {
             None => {}
             Some(Ok(page)) => writeln!(f, "a page that plays it is {}", page.display())?,
-            Some(Err(error)) => writeln!(f, "no page plays it: {error}")?,
+            Some(Err(error)) => {
+                let why = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+                writeln!(f, "no page plays it: {error}{why}")?;
+            }
         }
         write!(f, "replay with: {}", self.command)
     }

@@ -62,6 +62,15 @@ fn what_makes_no_sense_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_a_history() {
+    let line = r#"{"process":0,"type":"invoke","f":"write","value":1}"#;
+    let marked = History::parse(&format!("\u{feff}{line}\n")).expect("some editors write one");
+    assert_eq!(marked, History::parse(line).unwrap());
+    let error = History::parse(&format!("\n\u{feff}{line}\n")).expect_err("it begins no file");
+    assert!(error.to_string().starts_with("history:2: "), "{error}");
+}
+
+#[test]
 fn numbers_that_would_become_others_are_refused() {
     let write = |field: &str| {
         let (invoke, ok) = (r#"{"process":0,"type":"invoke","f":"cas","#, r#""process":0"#);
