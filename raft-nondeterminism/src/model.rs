@@ -214,6 +214,18 @@ pub trait World: Names + fmt::Debug {
         None
     }
 
+    /// Makes another world, which nobody needs as it is, an independent copy of this one. False if there
+    /// can be none. Whoever makes many copies asks for this, because the memory is there already.
+    fn fork_into(&self, copy: &mut Self) -> bool
+    where
+        Self: Sized,
+    {
+        let fork = self.fork();
+        let is_made = fork.is_some();
+        fork.into_iter().for_each(|fork| *copy = fork);
+        is_made
+    }
+
     /// Everything that can happen next.
     fn enabled(&self) -> EnabledView<'_>
     where

@@ -3,6 +3,8 @@
 //! Guarantees: nothing is lost, doubled or delivered here unless the world asks.
 //! Elsewhere:  which message is next is the oracle's choice; the bound is kept by the world.
 
+use std::cell::Cell;
+
 use crate::shared::Shared;
 
 /// How many messages of its queue the receiver of a bus handles at a time.
@@ -37,7 +39,7 @@ impl Delivery {
 }
 
 /// Everything in flight, by the place of its receiver.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Network<M> {
     inboxes: Vec<Shared<Vec<InFlight<M>>>>,
     in_flight: usize,
@@ -48,6 +50,8 @@ pub(crate) struct Network<M> {
 /// A message on its way, in no order that means anything.
 #[derive(Clone, Debug)]
 pub(crate) struct InFlight<M> {
+    /// Stands for the message, as soon as somebody has asked.
+    hash: Cell<Option<u128>>,
     /// Tells it from every other of the run.
     pub(crate) number: u64,
     /// Its place in the order in which messages were sent; a twin has that of the first one.
@@ -55,11 +59,32 @@ pub(crate) struct InFlight<M> {
     pub(crate) message: M,
 }
 
+impl<M> InFlight<M> {
+    /// The hash of the message, which `hash` computes unless it is known.
+    pub(crate) fn hash_with(&self, hash: impl Fn(&M) -> u128) -> u128 {
+        let known = self.hash.get().unwrap_or_else(|| hash(&self.message));
+        self.hash.set(Some(known));
+        known
+    }
+}
+
 /// Where a message in flight is kept, until the next change of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) place: usize,
     pub(crate) position: usize,
+}
+
+impl<M> Clone for Network<M> {
+    fn clone(&self) -> Self {
+        Self { inboxes: self.inboxes.clone(), ..*self }
+    }
+
+    fn clone_from(&mut self, source: &Self) {
+        let Self { inboxes, in_flight, sent } = source;
+        self.inboxes.clone_from(inboxes);
+        (self.in_flight, self.sent) = (*in_flight, *sent);
+    }
 }
 
 impl<M: Clone> Network<M> {
@@ -77,7 +102,12 @@ impl<M: Clone> Network<M> {
     fn put(&mut self, place: usize, order: u64, message: M) -> u64 {
         self.sent += 1;
         self.in_flight += 1;
-        self.inboxes[place].push(InFlight { number: self.sent, order, message });
+        self.inboxes[place].push(InFlight {
+            hash: Cell::new(None),
+            number: self.sent,
+            order,
+            message,
+        });
         self.sent
     }
 
@@ -118,7 +148,7 @@ impl<M: Clone> Network<M> {
         self.inboxes.iter().map(move |inbox| {
             // Messages are kept in no order: addition forgets it.
             let sum = |inbox: &Vec<InFlight<M>>| {
-                inbox.iter().fold(0u128, |sum, it| sum.wrapping_add(hash(&it.message)))
+                inbox.iter().fold(0u128, |sum, it| sum.wrapping_add(it.hash_with(&hash)))
             };
             inbox.hash_with(sum)
         })

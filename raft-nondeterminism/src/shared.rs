@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 /// A value, shared until it is changed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Shared<T> {
     value: Arc<T>,
     /// What was last asked about the value as it is.
@@ -32,6 +32,13 @@ impl<T> Shared<T> {
         let known = self.hash.get().unwrap_or_else(|| hash(&self.value));
         self.hash.set(Some(known));
         known
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        let Self { value, hash, is_changed } = self;
+        Self { value: Arc::clone(value), hash: hash.clone(), is_changed: *is_changed }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::sleep::SleepSet;
 pub(super) struct Waiting<W> {
     pub(super) number: u32,
     /// `None` if it has to be made again.
-    pub(super) world: Option<W>,
+    pub(super) world: Option<Box<W>>,
     /// Only what has woken up since the state was left; `None` for all that is not asleep.
     pub(super) woken: Option<SleepSet>,
 }
@@ -66,7 +66,7 @@ mod tests {
     /// The numbers that come out, and which of them have their world.
     fn order(is_stack: bool) -> Vec<(u32, bool)> {
         let mut frontier = Frontier::new(is_stack, 2);
-        let waiting = |number| Waiting { number, world: Some(()), woken: None };
+        let waiting = |number| Waiting { number, world: Some(Box::new(())), woken: None };
         (1..=2).for_each(|number| frontier.push(waiting(number)));
         frontier.push(Waiting { world: None, ..waiting(3) });
         (4..=5).for_each(|number| frontier.push(waiting(number)));

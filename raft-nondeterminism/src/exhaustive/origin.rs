@@ -78,7 +78,9 @@ impl<W: World> Remaker<W> {
             None => {
                 let mut script = Script::again(&origins[way[0] as usize].chosen);
                 let mut oracle = Oracle::new(&mut script, false, Vec::new());
-                (0, model.start(&mut oracle, &mut Watch::new(false))?)
+                let mut watch = Watch::new(false);
+                let world = panic::catch(|| model.start(&mut oracle, &mut watch));
+                (0, world.map_err(|_| ExhaustiveError::Unrepeatable)??)
             }
         };
         let apart = way.len() / WORLDS_ON_WAY + 1;

@@ -71,6 +71,8 @@ pub(super) struct Search<'a, M: Model> {
     origins: Vec<Origin>,
     frontier: Frontier<M::World>,
     remaker: Remaker<M::World>,
+    /// Worlds that nobody needs any more.
+    spares: Vec<Box<M::World>>,
     /// How many states were gone on from.
     left: u64,
     exhausted: Exhausted,
@@ -84,6 +86,7 @@ impl<'a, M: Model> Search<'a, M> {
             origins: Vec::new(),
             frontier: Frontier::new(setting.is_depth_first, setting.worlds_max),
             remaker: Remaker::new(),
+            spares: Vec::new(),
             left: 0,
             exhausted: Exhausted::default(),
         }
@@ -136,7 +139,7 @@ impl<'a, M: Model> Search<'a, M> {
         };
         let state = world.exact_state().ok_or(ExhaustiveError::Unknowable)?;
         self.exhausted.goals |= world.goals();
-        self.arrive(Arrival { origin, state, world: Some(world) })
+        self.arrive(Arrival { origin, state, world: Some(Box::new(world)) })
     }
 
     /// Goes on from everything that is reached.
@@ -172,9 +175,14 @@ impl<'a, M: Model> Search<'a, M> {
         Waiting { number, world, woken }: Waiting<M::World>,
     ) -> Result<Expansion<M::World>, ExhaustiveError> {
         self.origins[number as usize].is_left = true;
-        let Self { setting, visited, origins, remaker, .. } = self;
-        let world = world.map_or_else(|| remaker.remake(&setting.model, origins, number), Ok)?;
-        Expansion::of(&world, (number, origins), woken.as_ref(), setting.reduces, visited)
+        let Self { setting, visited, origins, remaker, spares, .. } = self;
+        let remake = || remaker.remake(&setting.model, origins, number).map(Box::new);
+        let world = world.map_or_else(remake, Ok)?;
+        let after = (number, &**origins);
+        let reduces = setting.reduces;
+        let all = Expansion::of(&*world, after, woken.as_ref(), reduces, visited, spares)?;
+        spares.push(world);
+        Ok(all)
     }
 
     /// A state was reached. It waits, if something is to happen there that has not.

@@ -18,7 +18,7 @@ pub(super) struct Arrival<W> {
     pub(super) origin: Origin,
     pub(super) state: u128,
     /// `None` if nothing is to happen there any more.
-    pub(super) world: Option<W>,
+    pub(super) world: Option<Box<W>>,
 }
 
 /// What came of everything that may happen in one state, and has to.
@@ -33,6 +33,15 @@ pub(super) struct Expansion<W> {
     pub(super) goals: u64,
 }
 
+/// A copy, made of a world that nobody needs any more, if there is one: most ways lead to states that were
+/// reached before, so most copies are short-lived.
+fn copy<W: World>(world: &W, spare: Option<Box<W>>) -> Option<Box<W>> {
+    match spare {
+        Some(mut copy) => world.fork_into(&mut copy).then_some(copy),
+        None => world.fork().map(Box::new),
+    }
+}
+
 impl<W: World> Expansion<W> {
     pub(super) fn of(
         world: &W,
@@ -40,6 +49,7 @@ impl<W: World> Expansion<W> {
         woken: Option<&SleepSet>,
         reduces: bool,
         visited: &Visited,
+        spares: &mut Vec<Box<W>>,
     ) -> Result<Self, ExhaustiveError> {
         let mut all = Self {
             arrivals: Vec::new(),
@@ -68,7 +78,7 @@ impl<W: World> Expansion<W> {
             let mut script = Script::default();
             let mut publicity = Publicity::Private;
             loop {
-                let mut next = world.fork().ok_or(ExhaustiveError::Unknowable)?;
+                let mut next = copy(world, spares.pop()).ok_or(ExhaustiveError::Unknowable)?;
                 let mut watch = Watch::new(false);
                 let mut oracle = Oracle::new(&mut script, false, Vec::new());
                 match panic::catch(|| next.perform(pick, &mut oracle, &mut watch)) {
@@ -102,7 +112,12 @@ impl<W: World> Expansion<W> {
                 // Another way there may wake nothing up.
                 let is_over =
                     known.is_some_and(|it| !it.is_left || it.asleep.is_within(&origin.asleep));
-                let world = (!is_over).then_some(next);
+                let world = if is_over {
+                    spares.push(next);
+                    None
+                } else {
+                    Some(next)
+                };
                 all.arrivals.push(Arrival { origin, state, world });
                 if !script.advance() {
                     break;

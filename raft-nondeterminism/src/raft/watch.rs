@@ -13,12 +13,27 @@ use crate::sleep::Publicity;
 use crate::watch;
 
 /// Who is told of every fact of one run.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Observers {
     pub(super) monitors: Vec<Shared<Box<dyn Monitor>>>,
     pub(super) goals: Goals,
     /// The specification beside the cluster, if every step must be one of its own.
     pub(super) refinement: Option<Refinement>,
+}
+
+impl Clone for Observers {
+    fn clone(&self) -> Self {
+        let Self { monitors, goals, refinement } = self;
+        let (monitors, goals) = (monitors.clone(), goals.clone());
+        Self { monitors, goals, refinement: refinement.clone() }
+    }
+
+    fn clone_from(&mut self, source: &Self) {
+        let Self { monitors, goals, refinement } = source;
+        self.monitors.clone_from(monitors);
+        self.goals.clone_from(goals);
+        self.refinement.clone_from(refinement);
+    }
 }
 
 impl Observers {

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: one event is one decision, carried out to its end; what an event does follows from the
 //!             world, the event and the oracle alone.
-//! Relies on:  [`Server`](raft_core::Server) being a function of its inputs.
+//! Relies on:  [`Server`] being a function of its inputs.
 //! Elsewhere:  what a server runs on is in `world/host.rs`, messages in flight are in `network.rs`, who
 //!             decides in `oracle.rs`, who watches in `watch.rs`. Nothing but these files, `monitor.rs`
 //!             and `goal.rs` knows Raft.
@@ -28,13 +28,15 @@ mod state;
 pub(super) mod variant;
 mod view;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::mem;
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
 
 use raft_core::{
-    Address, ClientId, Defect, Effects, Envelope, Input, NewServerError, ReadId, ReadMode, ServerId,
+    Address, ClientId, Defect, Effects, Envelope, Input, NewServerError, ReadId, ReadMode, Server,
+    ServerId,
 };
 
 use crate::event::{EventClass, Pick};
@@ -43,10 +45,11 @@ use crate::links::Cut;
 use crate::network::{Delivery, InFlight, Network, Slot};
 use crate::operation::{Operation, OperationCounts};
 use crate::oracle::Oracle;
-use crate::raft::changes::{Changes, possible_changes};
+use crate::raft::changes::{Changes, change_count, possible_changes};
 use crate::raft::monitor::Fact;
 use crate::raft::scenario::{Clocks, SaveMode, Scenario};
 use crate::raft::watch::{Observers, Watch};
+use crate::raft::world::abstraction::Abstraction;
 use crate::raft::world::client::ClientHost;
 use crate::raft::world::event::Event;
 use crate::raft::world::host::Host;
@@ -61,9 +64,9 @@ use crate::watch;
 /// A cluster with everything around it.
 #[derive(Debug)]
 pub struct World {
-    scenario: Scenario,
+    scenario: Arc<Scenario>,
     defect: Option<Defect>,
-    variant: Variant,
+    variant: Arc<Variant>,
     /// Stands for the scenario and the variant, as soon as somebody asks.
     settings_hash: OnceCell<u128>,
     hosts: Vec<Shared<Host>>,
@@ -82,7 +85,8 @@ pub struct World {
     inputs: VecDeque<Input>,
     together: Vec<Input>,
     heard: Vec<usize>,
-    observers: Observers,
+    /// Who watches; with the event while one happens.
+    observers: Option<Box<Observers>>,
     /// How often a timer has fired.
     timeouts: u32,
     /// Who was concerned by any event, a bit for each.
@@ -90,7 +94,12 @@ pub struct World {
     /// What each host is like, and how many are.
     views: Vec<View>,
     traits: Traits,
+    abstraction: Abstraction,
+    /// The event that was asked for last, as long as nothing has happened since.
+    asked: Cell<Option<(Pick, Event)>>,
 }
+
+const WATCHED: &str = "no event happens within another, or after a panic";
 
 impl World {
     /// A cluster whose servers have all just joined, with those that stand by.
@@ -120,17 +129,19 @@ impl World {
             inputs: VecDeque::new(),
             together: Vec::new(),
             heard: Vec::new(),
-            observers: Observers::default(),
+            observers: None,
             timeouts: 0,
             touched: 0,
             views: vec![View::default(); ids.len()],
             traits: Traits::default(),
-            scenario,
+            abstraction: Abstraction::default(),
+            asked: Cell::new(None),
+            scenario: Arc::new(scenario),
             defect,
-            variant,
+            variant: Arc::new(variant),
             settings_hash: OnceCell::new(),
         };
-        let mut observers = observers;
+        let mut observers = Box::new(observers);
         let watch = &mut Watch { observers: &mut observers, notes };
         for (host, &speed) in world.hosts.iter_mut().zip(&world.variant.speeds) {
             host.speed = speed;
@@ -138,7 +149,7 @@ impl World {
         for place in world.places() {
             world.start(place, watch)?;
         }
-        world.observers = observers;
+        world.observers = Some(observers);
         world.look();
         Ok(world)
     }
@@ -197,11 +208,11 @@ impl World {
             }
             EventClass::Snapshot => Event::Snapshot(nth_host(Host::runs)),
             EventClass::Change => {
-                let (place, which) = self.nth_of(index, |place| self.changes(place).len());
+                let (place, which) = self.nth_of(index, |place| self.change_count(place));
                 Event::Change(place, which)
             }
             EventClass::Transfer => {
-                let (place, which) = self.nth_of(index, |place| self.successors(place).len());
+                let (place, which) = self.nth_of(index, |place| self.successor_count(place));
                 Event::Transfer(place, which)
             }
             EventClass::Read => Event::Read(nth_host(Host::knows_leader)),
@@ -269,8 +280,8 @@ impl World {
                 envelopes.into_iter().for_each(|envelope| self.send(envelope, watch));
             }
             Event::Take(place) => {
-                let arrivals = mem::take(&mut self.hosts[place].arrivals);
-                let _ = self.step(place, arrivals, watch);
+                self.take_arrivals(place);
+                let _ = self.step(place, watch);
             }
             Event::Applied(place) => self.work(place, watch),
             Event::Saved(place) => {
@@ -299,7 +310,10 @@ impl World {
             Event::Change(place, which) => {
                 let Changes(changes) = self.changes(place).swap_remove(which);
                 let input = Input::ChangeMembership(changes);
-                self.operate(place, Operation::ChangeMembership, input, watch);
+                let is_taken = self.operate(place, Operation::ChangeMembership, input, watch);
+                if is_taken && self.variant.changes_slowly {
+                    self.propose(place, watch);
+                }
             }
             Event::Transfer(place, which) => {
                 let to = self.successors(place)[which];
@@ -307,11 +321,7 @@ impl World {
                 self.operate(place, Operation::TransferLeadership, input, watch);
             }
             Event::Read(place) => self.read(place, watch),
-            Event::Propose(place) => {
-                let number = self.operations.count(Operation::Propose) + 1;
-                let input = Input::Propose(format!("p-{number}").into());
-                self.operate(place, Operation::Propose, input, watch);
-            }
+            Event::Propose(place) => self.propose(place, watch),
             Event::Cut(cut) => {
                 self.cut = Some(cut);
                 self.faults.happened(Fault::Partition);
@@ -409,8 +419,10 @@ impl World {
             let time = self.hosts[place].due_in().unwrap_or_default();
             self.hosts.iter_mut().for_each(|host| host.pass(time));
         }
-        let clock = &mut self.hosts[place].clock;
-        *clock = (*clock).max(deadline);
+        let host = &mut self.hosts[place];
+        let oversleeping = host.server.as_ref().filter(|_| self.variant.oversleeps);
+        let late = oversleeping.map_or(Duration::ZERO, |it| it.config().election_timeout_max);
+        host.clock = host.clock.max(deadline + late);
     }
 
     fn has_budget(&self, fault: Fault) -> bool {
@@ -454,8 +466,9 @@ impl World {
         match self.hosts[place].leader() {
             Some(leader) if !leader.configuration().is_joint() => {
                 let everyone = self.hosts.iter().map(|host| host.id);
-                let mut changes = possible_changes(leader.configuration(), everyone);
-                changes.retain(|changes| self.variant.operators.allows(changes));
+                let configuration = leader.configuration();
+                let mut changes = possible_changes(configuration, everyone);
+                changes.retain(|changes| self.variant.operators.allows(changes, configuration));
                 changes
             }
             Some(_) | None => Vec::new(),
@@ -470,11 +483,34 @@ impl World {
         [None].into_iter().chain(others.map(Some)).collect()
     }
 
+    /// How many [`changes`](Self::changes) there are.
+    fn change_count(&self, place: usize) -> usize {
+        let configuration = self.hosts[place].leader().map(Server::configuration);
+        configuration.filter(|configuration| !configuration.is_joint()).map_or(0, |configuration| {
+            change_count(configuration, self.hosts.len(), self.variant.operators)
+        })
+    }
+
+    /// How many [`successors`](Self::successors) there are.
+    fn successor_count(&self, place: usize) -> usize {
+        let Some(leader) = self.hosts[place].leader() else { return 0 };
+        let is_other = |id| id != leader.id() && leader.configuration().contains(id);
+        1 + self.hosts.iter().filter(|host| is_other(host.id)).count()
+    }
+
+    /// What has arrived at a server is what it takes next.
+    fn take_arrivals(&mut self, place: usize) {
+        if !self.hosts[place].arrivals.is_empty() {
+            self.together.append(&mut self.hosts[place].arrivals);
+        }
+    }
+
     /// Gives a server an input that it may refuse, after what has arrived.
     fn tell(&mut self, place: usize, input: Input, watch: &mut Watch<'_>) {
-        let arrivals = mem::take(&mut self.hosts[place].arrivals);
+        self.take_arrivals(place);
+        self.together.push(input);
         // What it refuses is in the trace, and what is fatal was told to the monitors.
-        let _ = self.step(place, arrivals.into_iter().chain([input]), watch);
+        let _ = self.step(place, watch);
     }
 
     /// Asks a server for something that counts only if it takes it. True if it does.
@@ -485,11 +521,19 @@ impl World {
         input: Input,
         watch: &mut Watch<'_>,
     ) -> bool {
-        let is_taken = self.step(place, [input], watch).is_ok();
+        self.together.push(input);
+        let is_taken = self.step(place, watch).is_ok();
         if is_taken {
             self.operations.happened(operation);
         }
         is_taken
+    }
+
+    /// The application that embeds a leader proposes something.
+    fn propose(&mut self, place: usize, watch: &mut Watch<'_>) {
+        let number = self.operations.count(Operation::Propose) + 1;
+        let input = Input::Propose(format!("p-{number}").into());
+        self.operate(place, Operation::Propose, input, watch);
     }
 
     /// Asks a server for a read; every other one may be served by the leader's clock.
@@ -513,7 +557,10 @@ impl crate::model::World for World {
     }
 
     fn place(&self, pick: Pick) -> usize {
-        self.place_among_all(self.event(pick))
+        let event = self.event(pick);
+        // Whoever asks for its place is about to let it happen.
+        self.asked.set(Some((pick, event)));
+        self.place_among_all(event)
     }
 
     fn place_name(&self, place: usize) -> Option<String> {
@@ -536,10 +583,11 @@ impl crate::model::World for World {
         oracle: &mut Oracle<'_>,
         notes: &mut watch::Watch,
     ) -> Result<(), NotReproducible> {
-        let event = self.event(pick);
-        let mut observers = mem::take(&mut self.observers);
+        let asked = self.asked.take().filter(|asked| asked.0 == pick);
+        let event = asked.map_or_else(|| self.event(pick), |asked| asked.1);
+        let mut observers = self.observers.take().expect(WATCHED);
         let outcome = self.do_event(event, oracle, &mut Watch { observers: &mut observers, notes });
-        self.observers = observers;
+        self.observers = Some(observers);
         self.touched |= 1u64.checked_shl(event.place().min(64) as u32).unwrap_or_default();
         self.mix_into(notes, event);
         self.look();
@@ -547,9 +595,10 @@ impl crate::model::World for World {
     }
 
     fn settle(&mut self, notes: &mut watch::Watch) -> Result<(), String> {
-        let mut observers = mem::take(&mut self.observers);
+        self.asked.set(None);
+        let mut observers = self.observers.take().expect(WATCHED);
         let outcome = self.come_to_rest(&mut Watch { observers: &mut observers, notes });
-        self.observers = observers;
+        self.observers = Some(observers);
         outcome
     }
 
@@ -562,7 +611,7 @@ impl crate::model::World for World {
     }
 
     fn goals(&self) -> u64 {
-        self.observers.goals.reached()
+        self.observers.as_ref().map_or(0, |observers| observers.goals.reached())
     }
 
     fn lanes(&self) -> Vec<Lane> {
@@ -585,7 +634,11 @@ impl crate::model::World for World {
         self.copy()
     }
 
+    fn fork_into(&self, copy: &mut Self) -> bool {
+        self.copy_into(copy)
+    }
+
     fn abstract_state(&self) -> u64 {
-        abstraction::of(&self.views, self.network.in_flight())
+        self.abstraction.with(self.network.in_flight())
     }
 }

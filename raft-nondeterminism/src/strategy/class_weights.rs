@@ -48,17 +48,18 @@ impl ClassWeights {
     /// else is enabled. At least one event is.
     pub(super) fn draw(&self, enabled: &EnabledView<'_>, rng: &mut Rng) -> EventClass {
         let weight = |class| if enabled.count(class) == 0 { 0 } else { self.get(class) as usize };
-        let total = EventClass::ALL.into_iter().map(weight).sum();
+        let weights = EventClass::ALL.map(weight);
+        let total = weights.iter().sum();
         if total == 0 {
             let any = enabled.nth(rng.below(enabled.total()));
             return any.expect("at least one event is enabled").class;
         }
         let mut ticket = rng.below(total);
-        for class in EventClass::ALL {
-            if ticket < weight(class) {
+        for (class, weight) in EventClass::ALL.into_iter().zip(weights) {
+            if ticket < weight {
                 return class;
             }
-            ticket -= weight(class);
+            ticket -= weight;
         }
         unreachable!("the ticket is below the sum of the weights")
     }

@@ -127,3 +127,26 @@ fn a_node_that_goes_by_more_than_its_state_is_told_so() {
     let error = Exhaustive::new(&simulation).depth_first().run().expect_err("it cannot be shown");
     assert_eq!(error, ExhaustiveError::Unrepeatable);
 }
+
+/// How often it was started, which is none of its state.
+static STARTS: AtomicU32 = AtomicU32::new(0);
+
+#[derive(Clone, Debug)]
+struct Once;
+
+impl Node for Once {
+    type Message = ();
+
+    fn on_start(&mut self, ctx: &mut Context<'_, Self>) {
+        assert_eq!(STARTS.fetch_add(1, Ordering::Relaxed), 0, "it starts once");
+        ctx.set_timer("tick");
+    }
+
+    fn on_message(&mut self, _ctx: &mut Context<'_, Self>, _from: NodeId, (): ()) {}
+}
+
+#[test]
+fn a_node_that_starts_once_only_is_told_so_where_worlds_are_made_again() {
+    let search = Exhaustive::new(&Simulation::new("once").nodes([Once])).worlds_max(0);
+    assert_eq!(search.run().expect_err("it cannot go on"), ExhaustiveError::Unrepeatable);
+}

@@ -9,23 +9,46 @@ use crate::fingerprint::Fingerprint;
 /// More than this is one and the same "many".
 const FEW: u64 = 3;
 
-/// The abstract state of a cluster with so much in flight.
-pub(super) fn of(views: &[View], in_flight: usize) -> u64 {
-    let (mut term, mut commit) = (0, 0);
-    for view in views {
-        term = term.max(view.term);
-        commit = commit.max(view.commit);
+/// What the abstract state of a cluster takes from its servers, kept from one event to the next.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Abstraction {
+    /// The highest term and commit index of all: every server is compared with them.
+    term: u64,
+    commit: u64,
+    /// Stands for all servers. Addition forgets their order.
+    sum: u64,
+}
+
+impl Abstraction {
+    /// Looks at all servers again; views that are as they were before know what they come to.
+    pub(super) fn of(before: Self, views: &mut [View]) -> Self {
+        let (mut term, mut commit) = (0, 0);
+        for view in &*views {
+            term = term.max(view.term);
+            commit = commit.max(view.commit);
+        }
+        let is_same_measure = (term, commit) == (before.term, before.commit);
+        let mut sum = 0u64;
+        for view in views {
+            let known = view.abstraction.filter(|_| is_same_measure);
+            let one = known.unwrap_or_else(|| {
+                let mut hash = Fingerprint::default();
+                hash.mix(of_server(view, term, commit));
+                hash.0
+            });
+            view.abstraction = Some(one);
+            sum = sum.wrapping_add(one);
+        }
+        Self { term, commit, sum }
     }
-    // Addition forgets the order.
-    let sum = views.iter().fold(0u64, |sum, view| {
-        let mut hash = Fingerprint::default();
-        hash.mix(of_server(view, term, commit));
-        sum.wrapping_add(hash.0)
-    });
-    let crowd = in_flight.checked_ilog2().map_or(0, |log| u64::from(log) + 1);
-    let mut all = Fingerprint(sum);
-    all.mix(crowd << 8 | term.min(7) << 4 | commit.min(7));
-    all.0
+
+    /// The abstract state of the cluster with so much in flight.
+    pub(super) fn with(self, in_flight: usize) -> u64 {
+        let crowd = in_flight.checked_ilog2().map_or(0, |log| u64::from(log) + 1);
+        let mut all = Fingerprint(self.sum);
+        all.mix(crowd << 8 | self.term.min(7) << 4 | self.commit.min(7));
+        all.0
+    }
 }
 
 fn of_server(view: &View, term: u64, commit: u64) -> u64 {

@@ -74,11 +74,11 @@ impl World {
             set(EventClass::Snapshot, runs);
         }
         if may(Operation::ChangeMembership) {
-            let changes = self.places().map(|place| self.changes(place).len());
+            let changes = self.places().map(|place| self.change_count(place));
             set(EventClass::Change, changes.sum());
         }
         if may(Operation::TransferLeadership) {
-            let transfers = self.places().map(|place| self.successors(place).len());
+            let transfers = self.places().map(|place| self.successor_count(place));
             set(EventClass::Transfer, transfers.sum());
         }
         if may(Operation::Propose) {

@@ -437,33 +437,23 @@ impl World {
         Ok(())
     }
 
-    /// Gives a server inputs in one step, and carries out what it asks for as far as that happens at
-    /// once.
+    /// Gives a server the inputs that stand together, in one step, and carries out what it asks for as
+    /// far as that happens at once.
     ///
     /// # Errors
     ///
     /// If the server refuses one of the inputs. Whatever follows from it is told to the watchers.
-    pub(super) fn step(
-        &mut self,
-        place: usize,
-        first: impl IntoIterator<Item = Input>,
-        watch: &mut Watch<'_>,
-    ) -> Result<(), StepError> {
-        let mut first = Some(first);
+    pub(super) fn step(&mut self, place: usize, watch: &mut Watch<'_>) -> Result<(), StepError> {
         let mut result = None;
         let mut inputs = mem::take(&mut self.inputs);
         let mut effects = mem::take(&mut self.effects);
         let mut together = mem::take(&mut self.together);
-        while first.is_some() || !inputs.is_empty() {
+        loop {
             let host = &mut self.hosts[place];
             let (id, clock) = (host.id, host.clock);
             let server = host.server.as_mut().expect("only running servers take inputs");
             let before = watch.is_tracing().then(|| (server.current_term(), server.role().name()));
             let covered = watch.coverage().is_some().then(|| coverage::state_of(server));
-            match first.take() {
-                Some(several) => together.extend(several),
-                None => together.extend(inputs.pop_front()),
-            }
             let refinement = &mut watch.observers.refinement;
             for input in &together {
                 refinement.iter_mut().for_each(|refinement| refinement.hear(input));
@@ -506,6 +496,10 @@ impl World {
                 if !is_configuration(&effect) || Some(number) == last {
                     self.carry_out(place, effect, &mut inputs, watch);
                 }
+            }
+            match inputs.pop_front() {
+                Some(input) => together.push(input),
+                None => break,
             }
         }
         (self.inputs, self.effects, self.together) = (inputs, effects, together);

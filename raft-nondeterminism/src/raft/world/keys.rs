@@ -3,6 +3,7 @@
 //! Guarantees: a key stays with an event as long as it is enabled, and is that of no other; what is
 //!             surveyed comes in the order of the picks.
 
+use super::view::Trait;
 use super::{Event, World};
 use crate::event::{EventClass, Pick};
 
@@ -30,7 +31,7 @@ impl World {
     /// Place and key of each event of a class. Messages are many, so they are gone through but once.
     pub(super) fn survey_class(&self, class: EventClass, visit: &mut dyn FnMut(usize, u64)) {
         let arrivals = match class {
-            EventClass::Deliver => self.hosts.iter().filter(|&host| host.has_arrivals()).count(),
+            EventClass::Deliver => self.traits.count(Trait::HasArrivals),
             _ => self.count(class),
         };
         for index in 0..arrivals {
@@ -40,8 +41,11 @@ impl World {
         if class != EventClass::Deliver {
             return;
         }
+        let is_choosy = self.is_choosy();
+        let runs = |place: usize| self.hosts.get(place).is_none_or(|host| host.runs());
         for (slot, number) in self.network.slots() {
-            if self.is_deliverable(slot) {
+            let may_arrive = if is_choosy { self.is_deliverable(slot) } else { runs(slot.place) };
+            if may_arrive {
                 visit(slot.place, key(number, Event::Deliver(slot)));
             }
         }

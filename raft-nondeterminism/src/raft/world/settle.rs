@@ -5,6 +5,8 @@
 //! Relies on:  a majority that runs and whose members hear each other making progress (Raft §5.6), whoever
 //!             else there is; then all servers coming back with their disks, and every message arriving.
 
+use std::sync::Arc;
+
 use raft_core::{Server, ServerId};
 
 use super::host::SPEED;
@@ -28,7 +30,8 @@ impl World {
     ///
     /// What does not end.
     pub(super) fn come_to_rest(&mut self, watch: &mut Watch<'_>) -> Result<(), String> {
-        (self.scenario.timeouts_max, self.scenario.term_max) = (0, 0);
+        let scenario = Arc::make_mut(&mut self.scenario);
+        (scenario.timeouts_max, scenario.term_max) = (0, 0);
         for host in &mut self.hosts {
             host.stall(false);
             host.is_paused = false;
@@ -36,7 +39,8 @@ impl World {
         }
         // From here on time passes for all alike.
         self.level_clocks();
-        self.scenario.clocks = Clocks::Common;
+        Arc::make_mut(&mut self.scenario).clocks = Clocks::Common;
+        Arc::make_mut(&mut self.variant).oversleeps = false;
         if self.goes_on_without_others() {
             self.announce("who is cut off or down stays so, and the others go on", watch);
             self.wait_until(Self::unrest_of_majority, watch)?;

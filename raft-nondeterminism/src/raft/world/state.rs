@@ -2,9 +2,10 @@
 //!
 //! Guarantees: two clusters with one state have the same future, but for the names of what they send.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::VecDeque;
 use std::hash::Hash as _;
+use std::sync::Arc;
 
 use raft_core::{Address, Effects, Envelope};
 
@@ -18,6 +19,13 @@ use crate::sleep::Action;
 
 /// More than the messages that two events can send.
 const IN_FLIGHT_MARGIN: usize = 32;
+
+/// Stands for a message.
+fn hash(message: &Envelope) -> u128 {
+    let mut state = StateHasher::new();
+    message.hash(&mut state);
+    state.state()
+}
 
 impl World {
     /// How often a timer may still fire.
@@ -35,12 +43,16 @@ impl World {
         term_max == 0 || server.role().is_leader() || server.current_term().0 < term_max
     }
 
+    /// Only one world can have the files of its servers.
+    fn may_be_copied(&self) -> bool {
+        !self.hosts.iter().any(|host| host.has_files())
+    }
+
     pub(super) fn copy(&self) -> Option<Self> {
-        let has_files = self.hosts.iter().any(|host| host.has_files());
-        (!has_files).then(|| Self {
-            scenario: self.scenario.clone(),
+        self.may_be_copied().then(|| Self {
+            scenario: Arc::clone(&self.scenario),
             defect: self.defect,
-            variant: self.variant.clone(),
+            variant: Arc::clone(&self.variant),
             // Told once for all copies.
             settings_hash: OnceCell::from(self.hash_settings()),
             hosts: self.hosts.clone(),
@@ -60,7 +72,62 @@ impl World {
             touched: self.touched,
             views: self.views.clone(),
             traits: self.traits,
+            abstraction: self.abstraction,
+            asked: Cell::new(None),
         })
+    }
+
+    /// What [`copy`](Self::copy) makes, in the place and the memory of another world.
+    pub(super) fn copy_into(&self, copy: &mut Self) -> bool {
+        let Self {
+            scenario,
+            defect,
+            variant,
+            settings_hash: _,
+            hosts,
+            clients,
+            network,
+            faults,
+            operations,
+            cut,
+            last_read,
+            reads,
+            effects: _,
+            inputs: _,
+            together: _,
+            heard: _,
+            observers,
+            timeouts,
+            touched,
+            views,
+            traits,
+            abstraction,
+            asked: _,
+        } = self;
+        copy.scenario.clone_from(scenario);
+        copy.defect = *defect;
+        copy.variant.clone_from(variant);
+        copy.settings_hash = OnceCell::from(self.hash_settings());
+        copy.hosts.clone_from(hosts);
+        copy.clients.clone_from(clients);
+        copy.network.clone_from(network);
+        copy.faults = *faults;
+        copy.operations = *operations;
+        copy.cut = *cut;
+        copy.last_read = *last_read;
+        copy.reads.clone_from(reads);
+        copy.effects.clear();
+        copy.inputs.clear();
+        copy.together.clear();
+        copy.heard.clear();
+        copy.observers.clone_from(observers);
+        copy.timeouts = *timeouts;
+        copy.touched = *touched;
+        copy.views.clone_from(views);
+        copy.traits = *traits;
+        copy.abstraction = *abstraction;
+        copy.asked.set(None);
+        self.may_be_copied()
     }
 
     /// What differs from one start to another.
@@ -97,6 +164,8 @@ impl World {
             touched: _,
             views: _,
             traits: _,
+            abstraction: _,
+            asked: _,
         } = self;
         let mut state = StateHasher::new();
         self.hash_settings().hash(&mut state);
@@ -112,19 +181,13 @@ impl World {
             }
         }
         clients.hash(&mut state);
-        for inbox in network.hashes(|message| {
-            let mut state = StateHasher::new();
-            message.hash(&mut state);
-            state.state()
-        }) {
-            inbox.hash(&mut state);
-        }
+        network.hashes(hash).for_each(|inbox| inbox.hash(&mut state));
         crate::fault::Fault::ALL.iter().for_each(|&fault| faults.count(fault).hash(&mut state));
         let all = crate::operation::Operation::ALL;
         all.iter().for_each(|&operation| operations.count(operation).hash(&mut state));
         cut.map(crate::links::Cut::number).hash(&mut state);
         (last_read, reads, timeouts).hash(&mut state);
-        for monitor in &observers.monitors {
+        for monitor in observers.iter().flat_map(|observers| &observers.monitors) {
             let mut is_known = true;
             let of_monitor = monitor.hash_with(|monitor| {
                 let mut state = StateHasher::new();
@@ -142,7 +205,7 @@ impl World {
     /// What this event has to do with, if that is only the server it is about: its messages may come in any
     /// order, its clock is its own, and there is room for all that it sends.
     pub(super) fn local_action(&self, event: Event) -> Option<Action> {
-        let Scenario { clocks, delivery, in_flight_max, .. } = self.scenario;
+        let Scenario { clocks, delivery, in_flight_max, .. } = *self.scenario;
         let has_room = self.network.in_flight() + IN_FLIGHT_MARGIN < in_flight_max;
         let are_local = clocks == Clocks::Free && delivery == Delivery::Unordered;
         let place = event.place();
@@ -165,7 +228,7 @@ impl World {
         };
         let mut state = StateHasher::new();
         (event.kind(), place).hash(&mut state);
-        event.slot().map(|slot| self.network.message(slot)).hash(&mut state);
+        event.slot().map(|slot| self.network.in_flight_at(slot).hash_with(hash)).hash(&mut state);
         Some(Action { id: state.state() as u64, place, budget })
     }
 

@@ -61,6 +61,11 @@ pub(crate) struct Variant {
     pub(super) aims_crashes: bool,
     /// What the operators are after.
     pub(super) operators: Aim,
+    /// The application proposes something right behind each change, and a leader sends a follower one entry
+    /// after the other: that `C_old,new` is committed is then heard by whoever lacks `C_new`.
+    pub(super) changes_slowly: bool,
+    /// Timers fire so late that nobody was heard of lately.
+    pub(super) oversleeps: bool,
     /// There is room for the sessions of all clients.
     pub(super) keeps_sessions: bool,
     /// Who asks again for one thing asks again for everything.
@@ -140,8 +145,17 @@ impl Variant {
             }
         }
         if scenario.operations.budget(Operation::ChangeMembership) > 0 {
-            let aims = [Aim::Any, Aim::More, Aim::Fewer, Aim::Any];
+            let aims = [Aim::Any, Aim::More, Aim::Fewer, Aim::Any, Aim::Promotion];
             variant.operators = aims[oracle.choose(aims.len(), "operators")?];
+            let slowness = oracle.choose(4, "slow_changes")?;
+            variant.changes_slowly = slowness >= 2;
+            // What makes a difference then is a leader that stops half-way.
+            variant.aims_crashes |= slowness == 3 && scenario.faults.budget(Fault::Crash) > 0;
+            // A leader that needs to hear a majority would give up each time; and without that no promise
+            // rests on clocks.
+            if scenario.protocol == Protocol::Plain || variant.skips_check_quorum {
+                variant.oversleeps = oracle.choose(2, "late_timers")? == 1;
+            }
         }
         if scenario.sessions_max > 0 {
             variant.keeps_sessions = oracle.choose(2, "kept_sessions")? == 1;
@@ -194,7 +208,10 @@ impl World {
             // Where timers fire at any time, how long they take is one more thing that differs.
             config.election_timeout_max = config.election_timeout_min + Duration::from_nanos(1);
         }
-        if variant.is_one_by_one {
+        if variant.changes_slowly {
+            config.in_flight_messages_max = 1;
+        }
+        if variant.is_one_by_one || variant.changes_slowly {
             // Of a snapshot, more than a byte at a time: it takes a message each.
             config.append_bytes_max = if scenario.has_snapshots() { 24 } else { 1 };
         }

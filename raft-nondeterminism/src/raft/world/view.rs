@@ -5,6 +5,7 @@
 use raft_core::Server;
 
 use super::World;
+use super::abstraction::Abstraction;
 use super::host::Host;
 use crate::raft::scenario::Clocks;
 
@@ -20,6 +21,8 @@ pub(super) struct View {
     pub(super) durable: u64,
     /// Role, vote, snapshot and configuration, in one number.
     pub(super) shape: u64,
+    /// What it adds to the abstract state, as soon as that was told.
+    pub(super) abstraction: Option<u64>,
 }
 
 /// What may be true of a host.
@@ -89,6 +92,12 @@ impl View {
         }
     }
 
+    /// True if the abstract state is the same with either.
+    fn is_alike(&self, other: &Self) -> bool {
+        let numbers = |it: &Self| [it.term, it.commit, it.last, it.last_term, it.durable, it.shape];
+        self.is_up() == other.is_up() && numbers(self) == numbers(other)
+    }
+
     /// True if the server is up.
     pub(super) fn is_up(self) -> bool {
         Traits(self.traits).count(Trait::Up) > 0
@@ -98,12 +107,19 @@ impl View {
 impl World {
     /// Looks again at every host that has changed.
     pub(super) fn look(&mut self) {
+        let mut is_same = true;
         for (host, view) in self.hosts.iter_mut().zip(&mut self.views) {
             if host.take_change() {
-                *view = View::of(host);
+                let now = View::of(host);
+                self.traits.0 = self.traits.0 - view.traits + now.traits;
+                let abstraction = view.abstraction.filter(|_| now.is_alike(view));
+                is_same &= abstraction.is_some();
+                *view = View { abstraction, ..now };
             }
         }
-        self.traits = Traits(self.views.iter().map(|view| view.traits).sum());
+        if !is_same {
+            self.abstraction = Abstraction::of(self.abstraction, &mut self.views);
+        }
     }
 
     /// How many timers may fire next.
