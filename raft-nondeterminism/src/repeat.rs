@@ -18,7 +18,7 @@ use crate::watch::{MONITOR_PANIC, NO_PANIC};
 
 /// Every so many runs, one is made again.
 const ITERATIONS: u64 = 64;
-/// How many more runs it takes at most to see where two of them part.
+/// How many more runs are made to see where the first of them parts from another.
 const TRIES: usize = 8;
 
 /// One event of a run: everything up to it, and whose state it changed.
@@ -123,7 +123,8 @@ impl<M: Model> Explorer<M> {
         ExploreError::Nondeterminism { iteration, choice, after, parting }
     }
 
-    /// Makes a run several times, and finds out where two of them part.
+    /// Makes a run several times, and finds out where the first of them parts from another: earliest of
+    /// all, because dice may fall alike a few times.
     fn parting(&self, iteration: u64) -> Option<Parting> {
         let make = || {
             let mut strategy = self.fresh_strategy();
@@ -131,7 +132,8 @@ impl<M: Model> Explorer<M> {
             self.run_once(&mut *strategy, iteration, Record::Trace, None).ok()
         };
         let first = make()?;
-        (0..TRIES).find_map(|_| parted(&first, &make()?))
+        let partings = (0..TRIES).filter_map(|_| parted(&first, &make()?));
+        partings.min_by_key(|parting| parting.event)
     }
 }
 

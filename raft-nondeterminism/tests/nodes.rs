@@ -240,9 +240,11 @@ enum Kind {
     Livelock,
     Dice,
     Clock,
+    Calendar,
 }
 
 static CLOCK: AtomicU64 = AtomicU64::new(0);
+static RUNS: AtomicU64 = AtomicU64::new(0);
 
 impl Node for Player {
     type Message = u64;
@@ -264,6 +266,11 @@ impl Node for Player {
                 ctx.send(from, *numbers.keys().next().expect("there are many"));
             }
             Kind::Clock => ctx.send(from, CLOCK.fetch_add(1, Ordering::Relaxed)),
+            // Alike in a few runs, and never alike.
+            Kind::Calendar if self.seen == 1 => {
+                ctx.send(from, RUNS.fetch_add(1, Ordering::Relaxed) / 5);
+            }
+            Kind::Calendar => ctx.send(from, RUNS.load(Ordering::Relaxed)),
         }
     }
 }
@@ -407,7 +414,7 @@ fn what_stays_false_too_long_is_found_unless_the_schedule_was_unfair() {
 
 #[test]
 fn a_node_that_throws_dice_of_its_own_is_named_with_the_event() {
-    for kind in [Kind::Dice, Kind::Clock] {
+    for kind in [Kind::Dice, Kind::Clock, Kind::Calendar] {
         let error = Explorer::of(players(kind)).run().unwrap_err();
         assert!(matches!(error, ExploreError::Nondeterminism { .. }), "{error}");
         let text = error.to_string();
