@@ -59,51 +59,73 @@ pub(super) struct Disk {
     pub(super) durable: Image,
     /// What it will hold when all saves are done.
     pub(super) issued: Image,
-    /// Each save with the time when it was asked for, oldest first.
-    pending: VecDeque<(Timestamp, Save)>,
+    /// The saves under way, oldest first.
+    pending: VecDeque<Pending>,
+}
+
+/// A save under way.
+#[derive(Clone, Debug)]
+struct Pending {
+    issued_at: Timestamp,
+    /// The first entry that it writes; of an installed snapshot, which replaces all, the first of all.
+    first: Option<Index>,
+    save: Save,
 }
 
 impl Disk {
     /// A save was asked for.
     pub(super) fn issue(&mut self, now: Timestamp, save: &Save) {
+        let is_install = save.compacted.is_some_and(|to| !self.issued.log.matches(to));
+        let first = match save.entries.first() {
+            _ if is_install => Some(Index(1)),
+            entry => entry.map(|entry| entry.index),
+        };
         self.issued.write(save);
-        self.pending.push_back((now, save.clone()));
+        self.pending.push_back(Pending { issued_at: now, first, save: save.clone() });
     }
 
     /// Everything up to this save is done.
     pub(super) fn confirm(&mut self, number: SaveNumber) {
-        while let Some((_, save)) = self.pending.front().filter(|(_, save)| save.number <= number) {
-            self.durable.write(save);
+        while let Some(done) =
+            self.pending.front().filter(|under_way| under_way.save.number <= number)
+        {
+            self.durable.write(&done.save);
             self.pending.pop_front();
         }
     }
 
     /// All saves are done.
     pub(super) fn confirm_all(&mut self) {
-        while let Some((_, save)) = self.pending.pop_front() {
-            self.durable.write(&save);
+        while let Some(done) = self.pending.pop_front() {
+            self.durable.write(&done.save);
         }
     }
 
     /// Since when the oldest save is under way.
     pub(super) fn pending_since(&self) -> Option<Timestamp> {
-        self.pending.front().map(|&(since, _)| since)
+        self.pending.front().map(|oldest| oldest.issued_at)
     }
 
-    /// How much of a log is durable.
+    /// How much of a log, which is the server's, is durable and stays so.
+    ///
+    /// An entry may be on the disk while two saves are under way, one that puts another entry in its
+    /// place and one that puts it back: a crash between them would lose it.
     pub(super) fn durable_index(&self, log: &Terms) -> Index {
-        if self.durable.log.last() == log.last() {
+        let held = if self.durable.log.last() == log.last() {
             // By Log Matching, all before it is the same too.
-            return log.last_index();
-        }
-        log.last_common(&self.durable.log)
+            log.last_index()
+        } else {
+            log.last_common(&self.durable.log)
+        };
+        let written = self.pending.iter().filter_map(|under_way| under_way.first);
+        written.fold(held, |held, first| held.min(first.previous()))
     }
 
     /// The server crashed and found `is_found` on its disk again: as many saves, from the oldest on,
     /// as explain that, were done, and the others are lost. False if there is no such number.
     pub(super) fn recover(&mut self, is_found: impl Fn(&Image) -> bool) -> bool {
         let mut is_explained = is_found(&self.durable);
-        while !is_explained && let Some((_, save)) = self.pending.pop_front() {
+        while !is_explained && let Some(Pending { save, .. }) = self.pending.pop_front() {
             let half = self.durable.half_written(&save).filter(&is_found);
             is_explained = half.is_some();
             match half {
@@ -149,6 +171,37 @@ mod tests {
         assert_eq!(disk.durable_index(&log), Index(1), "entry 2 was replaced meanwhile");
         disk.confirm(SaveNumber(2));
         assert_eq!(disk.durable_index(&log), Index(2));
+    }
+
+    #[test]
+    fn what_one_save_takes_away_and_the_next_puts_back_is_not_durable_between_them() {
+        let mut disk = Disk::default();
+        disk.issue(Timestamp::ZERO, &save(1, 1, &[1, 1, 1]));
+        disk.confirm(SaveNumber(1));
+        disk.issue(Timestamp::ZERO, &save(2, 3, &[2]));
+        disk.issue(Timestamp::ZERO, &save(3, 3, &[1, 3]));
+        let log = disk.issued.log.clone();
+        for (confirmed, durable) in [(1, 2), (2, 2), (3, 4)] {
+            disk.confirm(SaveNumber(confirmed));
+            assert_eq!(disk.durable_index(&log), Index(durable), "after save {confirmed}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_an_entry_that_is_being_replaced_is_not_durable_before_its_save() {
+        let mut disk = Disk::default();
+        disk.issue(Timestamp::ZERO, &save(1, 1, &[1, 1]));
+        disk.confirm(SaveNumber(1));
+        disk.issue(Timestamp::ZERO, &save(2, 2, &[2]));
+        let last = LogId::new(Term(1), Index(2));
+        let install = Save { number: SaveNumber(3), compacted: Some(last), ..Save::default() };
+        disk.issue(Timestamp::ZERO, &install);
+        let log = disk.issued.log.clone();
+        assert_eq!((log.start(), log.last()), (last, last));
+        for (confirmed, durable) in [(1, 0), (2, 0), (3, 2)] {
+            disk.confirm(SaveNumber(confirmed));
+            assert_eq!(disk.durable_index(&log), Index(durable), "after save {confirmed}");
+        }
     }
 
     /// The save with which the only server of a cluster keeps a snapshot of its first entry, 1@1.
