@@ -67,21 +67,18 @@ pub(super) struct Disk {
 #[derive(Clone, Debug)]
 struct Pending {
     issued_at: Timestamp,
-    /// The first entry that it writes; of an installed snapshot, which replaces all, the first of all.
-    first: Option<Index>,
+    /// Up to where it leaves the log as the saves before it make it.
+    keeps: Index,
     save: Save,
 }
 
 impl Disk {
     /// A save was asked for.
     pub(super) fn issue(&mut self, now: Timestamp, save: &Save) {
-        let is_install = save.compacted.is_some_and(|to| !self.issued.log.matches(to));
-        let first = match save.entries.first() {
-            _ if is_install => Some(Index(1)),
-            entry => entry.map(|entry| entry.index),
-        };
+        let before = self.issued.log.clone();
         self.issued.write(save);
-        self.pending.push_back(Pending { issued_at: now, first, save: save.clone() });
+        let keeps = self.issued.log.last_common(&before);
+        self.pending.push_back(Pending { issued_at: now, keeps, save: save.clone() });
     }
 
     /// Everything up to this save is done.
@@ -106,7 +103,7 @@ impl Disk {
         self.pending.front().map(|oldest| oldest.issued_at)
     }
 
-    /// How much of a log, which is the server's, is durable and stays so.
+    /// How much of a log, which is the server's, survives a crash whenever it comes.
     ///
     /// An entry may be on the disk while two saves are under way, one that puts another entry in its
     /// place and one that puts it back: a crash between them would lose it.
@@ -117,8 +114,7 @@ impl Disk {
         } else {
             log.last_common(&self.durable.log)
         };
-        let written = self.pending.iter().filter_map(|under_way| under_way.first);
-        written.fold(held, |held, first| held.min(first.previous()))
+        self.pending.iter().fold(held, |held, under_way| held.min(under_way.keeps))
     }
 
     /// The server crashed and found `is_found` on its disk again: as many saves, from the oldest on,
@@ -198,7 +194,21 @@ mod tests {
         disk.issue(Timestamp::ZERO, &install);
         let log = disk.issued.log.clone();
         assert_eq!((log.start(), log.last()), (last, last));
-        for (confirmed, durable) in [(1, 0), (2, 0), (3, 2)] {
+        for (confirmed, durable) in [(1, 1), (2, 1), (3, 2)] {
+            disk.confirm(SaveNumber(confirmed));
+            assert_eq!(disk.durable_index(&log), Index(durable), "after save {confirmed}");
+        }
+    }
+
+    #[test]
+    fn what_an_installed_snapshot_stands_for_stays_durable_while_it_is_saved() {
+        let mut disk = Disk::default();
+        disk.issue(Timestamp::ZERO, &save(1, 1, &[1, 1]));
+        let last = LogId::new(Term(1), Index(3));
+        let install = Save { number: SaveNumber(2), compacted: Some(last), ..Save::default() };
+        disk.issue(Timestamp::ZERO, &install);
+        let log = disk.issued.log.clone();
+        for (confirmed, durable) in [(0, 0), (1, 2), (2, 3)] {
             disk.confirm(SaveNumber(confirmed));
             assert_eq!(disk.durable_index(&log), Index(durable), "after save {confirmed}");
         }
