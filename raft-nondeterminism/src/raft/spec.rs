@@ -37,8 +37,8 @@ mod transfer;
 use std::sync::Arc;
 
 use raft_core::{
-    Configuration, Effect, Envelope, Index, Input, LogId, Payload, Server, ServerId, StepError,
-    Timestamp,
+    Configuration, Effect, Envelope, Index, Input, LogId, Message, Payload, Server, ServerId,
+    StepError, Timestamp,
 };
 
 use broken::{Action, Broken};
@@ -91,10 +91,13 @@ impl Refinement {
 
     /// A server is about to take an input, in the same step as those since the last step.
     pub(crate) fn hear(&mut self, input: &Input) {
-        if let Input::Message(envelope) = input
-            && !self.sent.contains(envelope)
-        {
-            self.forged.get_or_insert_with(|| envelope.to_string());
+        if let Input::Message(envelope) = input {
+            if !self.sent.contains(envelope) {
+                self.forged.get_or_insert_with(|| envelope.to_string());
+            }
+            if let Message::ClientRequest(request) = &envelope.message {
+                self.sessions.hear(request);
+            }
         }
         self.heard.push(Heard::of(input));
     }
@@ -121,7 +124,8 @@ impl Refinement {
             let configuration = state.configuration(configurations);
             let outcome = Outcome { now, observed, configuration, snapshots, replies };
             sessions.take(server, effects.iter())?;
-            effects.iter().try_for_each(|effect| state.judge(&outcome, effect, sessions, sent))
+            effects.iter().try_for_each(|effect| state.judge(&outcome, effect, sessions, sent))?;
+            state.check_patience(now)
         });
         self.broken = result.err();
         (self.taken, self.judged) = (self.taken + 1, self.judged + effects.len());
@@ -313,8 +317,20 @@ impl State {
                 self.take_snapshot(snapshot, configurations, snapshots)?;
             }
             self.disk.issue(now, save);
+            self.check_saved_term()?;
         }
         Ok(())
+    }
+
+    /// A crash may come after any save: none may leave entries of a term that the server forgets.
+    fn check_saved_term(&self) -> Result<(), Broken> {
+        let Image { hard_state, log, .. } = &self.disk.issued;
+        let last = log.last();
+        if last.term <= hard_state.current_term {
+            return Ok(());
+        }
+        let but = format!("after a crash it would be in term {} again", hard_state.current_term);
+        Err(Broken::new(Action::Persist, format!("saves {last}"), but))
     }
 
     /// What a server says of its progress: what is durable is what was saved of this very log, and what is

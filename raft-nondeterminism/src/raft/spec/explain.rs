@@ -12,6 +12,7 @@ use raft_core::{
 
 use super::actions::Reply;
 use super::broken::{Action, Broken};
+use super::reads::GiveUp;
 use super::snapshots::Snapshots;
 use super::state::{Configurations, Role, State};
 
@@ -172,6 +173,24 @@ impl<'a> Step<'a> {
     }
 }
 
+/// Refuse: some refusals blame the driver, or a server that says what none may say. Here every driver is
+/// right, and what a server may say is checked where it does.
+fn check_refusal(outcome: Result<(), StepError>) -> Result<(), Broken> {
+    match outcome {
+        Err(
+            error @ (StepError::ForeignCluster { .. }
+            | StepError::NotForMe { .. }
+            | StepError::Malformed { .. }
+            | StepError::UnknownSave { .. }
+            | StepError::UnknownApply { .. }),
+        ) => {
+            let did = format!("refused an input: {error}");
+            Err(Broken::new(Action::Receive, did, "nobody has made such a mistake"))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl State {
     /// Explains what became of an input.
     pub(super) fn explain(
@@ -182,6 +201,8 @@ impl State {
     ) -> Result<(), Broken> {
         let was = self.role;
         (self.has_led, self.is_beating) = (was == Role::Leader, false);
+        self.reads.begin();
+        check_refusal(outcome)?;
         self.timer.begin();
         match heard {
             Heard::Message(from, message) => {
@@ -193,6 +214,9 @@ impl State {
                 }
                 if !(is_refused && self.may_refuse(step, *from, message)) {
                     self.receive(step, *from, message)?;
+                    if self.is_led_by(*from, message) {
+                        self.reads.give_up(GiveUp::Forwarded);
+                    }
                 }
             }
             Heard::Timer => self.elapse(step)?,
@@ -201,6 +225,9 @@ impl State {
                 let configuration = self.configuration(step.configurations);
                 let is_lease_enough = mode == ReadMode::Lease;
                 self.ask_read(id, self.id, is_lease_enough, step.now, configuration);
+                if outcome.is_ok() {
+                    self.reads.want(id, step.now);
+                }
             }
             Heard::Transfer if outcome.is_ok() => self.begin_transfer(step.now)?,
             Heard::Change(_) | Heard::Transfer | Heard::Nothing => {}
@@ -303,6 +330,17 @@ impl State {
         Ok(())
     }
 
+    /// True if this is the leader of this server, which has just spoken.
+    fn is_led_by(&self, from: ServerId, message: &Message) -> bool {
+        let is_leaders = matches!(
+            message,
+            Message::AppendEntriesRequest(_) | Message::InstallSnapshotRequest(_)
+        );
+        is_leaders
+            && message.term() == Some(self.term)
+            && (self.role, self.leader) == (Role::Follower, Some(from))
+    }
+
     /// True if a server need not listen: it is no member of the cluster, as far as this one knows, and
     /// what it holds is not counted.
     fn may_refuse(&self, step: &Step<'_>, from: ServerId, message: &Message) -> bool {
@@ -346,12 +384,16 @@ impl State {
             }
             self.is_beating = leads_on;
             if leads_on {
+                self.reads.give_up(GiveUp::Unconfirmed);
                 self.check_transfer(step.now, step.hints.has_aborted)?;
             }
             let configuration = self.configuration(step.configurations);
             return self.check_leading(step.now, leads_on, configuration);
         }
         let is_over = self.timer.is_over(step.now);
+        if is_over {
+            self.reads.give_up(GiveUp::AheadOfCommit);
+        }
         let is_candidate = observed.term > self.term;
         if !is_candidate && !step.hints.asks_for_pre_votes {
             // A leader that was silent for so long is none; one that spoke in this very step is.

@@ -2,6 +2,7 @@
 //!
 //! Guarantees: an index is given to a reader only by a leader that has committed an entry of its term,
 //!             and that a majority has acknowledged since the read was asked for; or that holds a lease.
+//!             Whoever asked is told in time that nobody can say what it must see.
 //! Elsewhere:  what a voter must not do while a lease holds is `must_ignore` in `actions.rs`.
 
 use raft_core::{Configuration, Index, ReadId, ReadIndexRequest, Round, ServerId, Timestamp};
@@ -24,10 +25,25 @@ struct Asked {
     is_confirmed: bool,
 }
 
+/// Which reads a server gives up now, if they have waited for so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GiveUp {
+    /// A leader, with a heartbeat: those that no majority has confirmed.
+    Unconfirmed,
+    /// A follower that hears its leader: those that this one has not answered.
+    Forwarded,
+    /// Whoever has heard no leader for an election timeout: all but those that it can serve alone.
+    AheadOfCommit,
+}
+
 /// What is known of the reads of one server.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reads {
     asked: Vec<Asked>,
+    /// The reads that this server was asked for and has neither served nor given up, since when.
+    wanted: Vec<(ReadId, Timestamp)>,
+    /// What it must give up with this input.
+    give_up: Option<GiveUp>,
     /// What a leader answered to a read of this server: the index that it must see.
     granted: Vec<(ReadId, Index)>,
     /// The last round that this leader sent, and when each of the latest was.
@@ -48,6 +64,28 @@ impl Reads {
         self.lead();
         self.asked.clear();
         self.granted.clear();
+        self.wanted.clear();
+        self.give_up = None;
+    }
+
+    /// An input is about to be explained.
+    pub(super) fn begin(&mut self) {
+        self.give_up = None;
+    }
+
+    /// This input has the server give up reads.
+    pub(super) fn give_up(&mut self, which: GiveUp) {
+        self.give_up = Some(which);
+    }
+
+    /// The server was asked for a read, and took it.
+    pub(super) fn want(&mut self, id: ReadId, now: Timestamp) {
+        self.wanted.push((id, now));
+    }
+
+    /// The server has served a read, or given it up.
+    pub(super) fn done(&mut self, id: ReadId) {
+        self.wanted.retain(|&(wanted, _)| wanted != id);
     }
 
     /// A new leader counts its rounds anew. What was asked of an earlier one it may not answer.
@@ -212,5 +250,31 @@ impl State {
             return Ok(());
         }
         self.check_read(Action::ServeRead, id, self.id, index)
+    }
+
+    /// GiveUpRead: what can be confirmed, or served, by nobody who is heard does not wait for ever.
+    pub(super) fn check_patience(&self, now: Timestamp) -> Result<(), Broken> {
+        let Reads { asked, wanted, granted, give_up, .. } = &self.reads;
+        let Some(which) = *give_up else { return Ok(()) };
+        let patience = self.settings.election_timeout_max;
+        let is_mine = |read: &&Asked| read.by == self.id && read.is_confirmed;
+        // Up to where the state machine must be for this read, as far as anyone has said.
+        let needed = |id| {
+            let own = asked.iter().filter(is_mine).filter(|read| read.id == id);
+            let answered = granted.iter().filter(|read| read.0 == id).map(|read| read.1);
+            own.map(|read| read.commit).chain(answered).min()
+        };
+        let is_hanging = |&&(id, at): &&(ReadId, Timestamp)| match which {
+            GiveUp::Unconfirmed | GiveUp::Forwarded => now >= at + patience && needed(id).is_none(),
+            GiveUp::AheadOfCommit => needed(id).is_none_or(|index| index > self.commit),
+        };
+        let Some((id, at)) = wanted.iter().find(is_hanging) else { return Ok(()) };
+        let but = match which {
+            GiveUp::Unconfirmed => "no majority has confirmed for so long that it leads",
+            GiveUp::Forwarded => "its leader has not answered for so long",
+            GiveUp::AheadOfCommit => "it hears nobody who could tell what the read must see",
+        };
+        let did = format!("keeps {id} waiting since {at}");
+        Err(Broken::new(Action::GiveUpRead, did, but))
     }
 }

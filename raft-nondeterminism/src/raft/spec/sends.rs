@@ -39,14 +39,20 @@ impl State {
             Effect::Send(envelope) => self.check_send(outcome, envelope, sessions),
             Effect::Apply(apply) => self.check_apply(apply),
             Effect::RestoreSnapshot(snapshot) => self.check_restore(snapshot),
-            &Effect::ReadReady { id, index } => self.serve_read(id, index),
+            &Effect::ReadReady { id, index } => {
+                self.reads.done(id);
+                self.serve_read(id, index)
+            }
+            &Effect::ReadFailed { id, .. } => {
+                self.reads.done(id);
+                Ok(())
+            }
             // Saves were taken before; the others tell what was found out otherwise.
             Effect::Save(_)
             | Effect::TakeSnapshot { .. }
             | Effect::NotifyElectedLeader { .. }
             | Effect::NotifyCommit { .. }
             | Effect::NotifyConfiguration { .. }
-            | Effect::ReadFailed { .. }
             | Effect::NotifyTransferAborted { .. } => Ok(()),
         }
     }

@@ -38,9 +38,16 @@ pub(super) struct Sessions {
     run: BTreeMap<(ClientId, SequenceNumber), LogId>,
     /// Which sessions each registration has opened: another one if it comes again when that has ended.
     opened: BTreeSet<(ClientId, SequenceNumber, SessionId)>,
+    /// Of which session each request is that has arrived anywhere.
+    asked: BTreeMap<(ClientId, SequenceNumber), SessionId>,
 }
 
 impl Sessions {
+    /// A request has arrived at a server.
+    pub(super) fn hear(&mut self, request: &ClientRequest) {
+        self.asked.insert((request.client_id, request.sequence_number), request.session);
+    }
+
     /// A server asks for these effects: what is told to clients meanwhile follows from what is applied.
     pub(super) fn take<'a>(
         &mut self,
@@ -165,8 +172,22 @@ impl Sessions {
             &ClientResult::Registered { session } => {
                 self.opened.contains(&(client, number, session))
             }
-            _ => true,
+            // What some server has not read yet is still to come there: whatever has ended, or was given
+            // up, by an earlier entry is so by a later one.
+            ClientResult::SessionExpired => self.session_of(client, number).is_none(),
+            ClientResult::Superseded => {
+                self.session_of(client, number).is_none_or(|session| number < session.floor)
+            }
+            ClientResult::NotLeader { .. } | ClientResult::TooLarge { .. } | ClientResult::Busy => {
+                true
+            }
         }
+    }
+
+    /// The session of a request, if it is open.
+    fn session_of(&self, client: ClientId, number: SequenceNumber) -> Option<&Session> {
+        let asked = self.asked.get(&(client, number))?;
+        self.open.get(&client).filter(|session| session.id == *asked)
     }
 }
 
@@ -315,6 +336,41 @@ mod tests {
         assert!(why.ends_with("by the log it is session 0 from request #4 on"), "{why}");
         let effects = [effect(register(1, 1, 1))];
         assert_eq!(Sessions::default().take(&server, effects.iter()), Ok(()), "nobody asked");
+    }
+
+    #[test]
+    fn no_client_is_told_that_an_open_session_has_ended_or_that_it_gave_up_what_it_waits_for() {
+        let mut sessions = Sessions::default();
+        let entries = [
+            register(1, 1, 1),
+            register(2, 2, 1),
+            request(3, 2, 2, 5, 4),
+            register(4, 3, 1),
+            register(5, 2, 2),
+        ];
+        for (client, session, number) in [(1, 1, 1), (2, 2, 3), (2, 2, 4), (2, 5, 9), (7, 0, 1)] {
+            let Payload::Command(heard) = request(9, client, session, number, number).payload
+            else {
+                unreachable!("it is a request")
+            };
+            sessions.hear(&heard);
+        }
+        let mut apply = |range: std::ops::Range<usize>| {
+            let through = Index(range.end as u64);
+            let entries = entries[range].to_vec().into();
+            assert_eq!(sessions.apply(&Apply { entries, skipped: Vec::new(), through }), Ok(()));
+            let told = |client, number, result| {
+                sessions.is_true(ClientId(client), SequenceNumber(number), &result)
+            };
+            [(1, 1), (2, 3), (2, 4), (2, 9), (7, 1)].map(|(client, number)| {
+                let expired = told(client, number, ClientResult::SessionExpired);
+                (expired, told(client, number, ClientResult::Superseded))
+            })
+        };
+        let (open, given_up, ended) = ((false, false), (false, true), (true, true));
+        assert_eq!(apply(0..3), [open, given_up, open, ended, ended], "two sessions are open");
+        assert_eq!(apply(3..4), [ended, given_up, open, ended, ended], "one has ended");
+        assert_eq!(apply(4..5), [ended, ended, ended, open, ended], "one is another");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What each action allows, and forged steps that none of them does.
 
 mod leading;
+mod reads;
 mod sends;
 
 use std::sync::Arc;
@@ -456,57 +457,15 @@ fn a_learner_that_is_far_behind_does_not_become_a_voter() {
 }
 
 #[test]
-fn a_read_is_served_only_after_a_majority_has_answered_a_later_round() {
-    let Fixture { mut state, configurations } = leader(&[1]);
-    let (term, configuration) = (state.term, state.configuration(&configurations));
-    let answer = |state: &mut State, follower, round| {
-        let response = AppendEntriesResponse { round: Round(round), ..success(term, 2) };
-        state.handle_append_entries_response(follower, &response, NOW);
-        state.confirm_reads(configuration);
-    };
-    let read = ReadId(7);
-    state.reads.sent(Round(1), NOW);
-    state.ask_read(read, S3, false, NOW, configuration);
-    answer(&mut state, S2, 1);
-    answer(&mut state, S3, 1);
-    state.advance_commit_index(Index(2), configuration).expect("three of five hold it");
-    state.confirm_reads(configuration);
-    let (action, _) = refused(state.answer_read(read, S3, Index(2)));
-    assert_eq!(action, Action::ReadIndex, "the round began before the read");
-    state.reads.sent(Round(2), NOW);
-    answer(&mut state, S2, 2);
-    answer(&mut state, S2, 2);
-    assert!(state.answer_read(read, S3, Index(2)).is_err(), "one follower is no majority");
-    answer(&mut state, ServerId(4), 2);
-    assert_eq!(state.answer_read(read, S3, Index(2)), Ok(()));
-    assert!(state.answer_read(read, S3, Index(1)).is_err(), "it would miss the leader's own entry");
-    assert!(state.answer_read(read, S3, Index(3)).is_err(), "that is not committed");
-    assert!(state.answer_read(read, S2, Index(2)).is_err(), "another server has asked");
-    assert!(state.answer_read(ReadId(8), S3, Index(2)).is_err(), "nobody has asked");
-}
-
-#[test]
-fn a_lease_ends_with_its_time_and_with_a_transfer() {
-    for (has_handed_over, lease_reads, ends, expected) in [
-        (false, true, false, true),
-        (false, true, true, false),
-        (true, true, false, false),
-        (false, false, false, false),
-    ] {
-        let Fixture { mut state, configurations } = leader(&[1]);
-        let (term, configuration) = (state.term, state.configuration(&configurations));
-        state.settings.lease_reads = lease_reads;
-        state.reads.sent(Round(1), NOW);
-        for follower in [S2, S3] {
-            state.handle_append_entries_response(follower, &success(term, 2), NOW);
-        }
-        state.confirm_reads(configuration);
-        state.advance_commit_index(Index(2), configuration).expect("three of five hold it");
-        state.has_handed_over = has_handed_over;
-        let now = if ends { NOW + state.settings.lease } else { NOW };
-        state.ask_read(ReadId(1), S1, true, now, configuration);
-        let served = state.serve_read(ReadId(1), Index(2)).is_ok();
-        assert_eq!(served, expected, "{has_handed_over} {lease_reads} {ends}");
+fn entries_are_saved_with_their_term_or_after_it() {
+    let mut state = server(&[1]).state;
+    let entry = Entry { term: Term(2), index: Index(2), payload: Payload::Noop };
+    let save = Save { number: SaveNumber(1), entries: vec![entry].into(), ..Save::default() };
+    let hard_state = HardState { current_term: Term(2), voted_for: None };
+    for (hard_state, is_right) in [(None, false), (Some(hard_state), true)] {
+        state.disk.issue(NOW, &Save { hard_state, ..save.clone() });
+        let checked = state.check_saved_term().map_err(|broken| broken.to_string());
+        assert_eq!(checked.is_ok(), is_right, "{checked:?}");
     }
 }
 
