@@ -290,7 +290,8 @@ pub struct ClientRequest {
     pub client_id: ClientId,
     /// Its session, if it registered.
     pub session: SessionId,
-    /// Which of its requests this is; a retry keeps the number.
+    /// Which of its requests this is; a retry keeps the number. A client counts on from one
+    /// session to its next: the log tells sessions apart, but an answer names only the number.
     pub sequence_number: SequenceNumber,
     /// The client has the answers to all its requests below this one, and asks for none of them
     /// again. Of no meaning without a session: then it is the request itself.
@@ -310,7 +311,7 @@ impl ClientRequest {
         Self { client_id, session, sequence_number, first_incomplete, command }
     }
 
-    /// Tells it from every other request: a client that begins a new session may count anew.
+    /// Tells it from every other request.
     pub(crate) fn key(&self) -> RequestKey {
         (self.client_id, self.session, self.sequence_number)
     }

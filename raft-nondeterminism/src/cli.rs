@@ -21,6 +21,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::panic;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -84,13 +85,20 @@ impl From<Exit> for ExitCode {
 }
 
 pub(crate) fn main() -> ExitCode {
+    // Asked for before the rest is understood: whoever reads objects also reads why there are none.
+    let is_json = std::env::args_os().any(|argument| argument == "--json");
     let cli = match Cli::try_parse_from(std::env::args_os().map(spelled_out)) {
         Ok(cli) => cli,
         Err(error) => {
             // If nobody reads it, nobody is told.
             let _ = error.print();
-            let is_answer = !error.use_stderr();
-            return if is_answer { Exit::Holds } else { Exit::Unusable }.into();
+            if !error.use_stderr() {
+                return Exit::Holds.into();
+            }
+            let message = error.to_string();
+            let message = message.trim_start_matches("error: ");
+            say_error(is_json, message.lines().next().unwrap_or_default());
+            return Exit::Unusable.into();
         }
     };
     // The message of a panic is on standard error already.
@@ -105,11 +113,23 @@ pub(crate) fn main() -> ExitCode {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => {
             eprintln!("error: {error:#}");
+            say_error(is_json, &format!("{error:#}"));
             Exit::Unusable
         }
         Err(_) => Exit::Internal,
     }
     .into()
+}
+
+/// True once results were printed.
+static HAS_SAID: AtomicBool = AtomicBool::new(false);
+
+/// Tells whoever reads objects why there is no summary.
+fn say_error(is_json: bool, message: &str) {
+    if is_json && !HAS_SAID.load(Ordering::Relaxed) {
+        // If nobody reads it, nobody is told.
+        let _ = say(&format!("{}\n", serde_json::json!({ "event": "error", "message": message })));
+    }
 }
 
 /// Coyote has options of two letters behind one dash.
@@ -123,6 +143,7 @@ fn spelled_out(argument: OsString) -> OsString {
 
 /// Puts text on standard output. The verdict is the same if nobody reads it.
 fn say(text: &str) -> anyhow::Result<()> {
+    HAS_SAID.store(true, Ordering::Relaxed);
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -273,6 +273,9 @@ impl TestArgs {
         if let Some((option, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
             bail!("{option} must be more than zero");
         }
+        if self.iteration == Some(u64::MAX) {
+            bail!("--iteration must be less than {}", u64::MAX);
+        }
         if self.strategy.contains(':') && self.strategy_bound.is_some() {
             bail!("{} has its bound already: leave out --strategy-bound", self.strategy);
         }
