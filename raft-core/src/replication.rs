@@ -417,8 +417,10 @@ impl Server {
                 }
                 self.take_snapshot(step);
             }
-            let entries = self.log.stretch(self.applying.next(), self.stop_at(through));
+            let next = self.applying.next();
+            let entries = self.log.stretch(next, self.stop_at(through));
             self.apply(step, entries);
+            assert!(self.applying >= next, "what was handed out is not handed out again");
         }
         if self.is_snapshot_due() && self.applies.is_empty() {
             self.take_snapshot(step);
@@ -561,6 +563,9 @@ impl Sender<'_> {
             self.send_append_entries(step, follower, progress, batch.entries.clone());
             let last_index = first.previous() + batch.entries.len() as u64;
             progress.sent(last_index, batch.bytes);
+            // Whoever sends on without end says nothing else any more, and fills the memory.
+            let is_over = || progress.room(self.config).0 == 0;
+            assert!(progress.next_index > first || is_over(), "what was sent is not sent again");
             was_sent = true;
         }
         let is_uninformed = self.config.announce_commits
