@@ -17,7 +17,9 @@ use std::sync::Arc;
 pub use data::{COVERAGE_VERSION, CoverageError};
 pub(crate) use learned::{CRASH, DOWN, RESTART};
 pub use names::NameError;
-pub(crate) use names::{REQUEST, TIMEOUT, check_kind, check_line, check_message, check_state};
+pub(crate) use names::{
+    REQUEST, TIMEOUT, check_kind, check_line, check_message, check_state, is_line,
+};
 
 /// What there is to cover: declared before anything runs, or learned as it is met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -46,13 +46,15 @@ pub enum NameError {
     },
 }
 
+/// True if a name takes one line, and something of it.
+pub(crate) fn is_line(name: &str) -> bool {
+    let ends_line = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
+    !name.is_empty() && name.trim() == name && !name.contains(ends_line)
+}
+
 /// Says whether a name takes one line, and something of it.
 pub(crate) fn check_line(of: &'static str, name: &str) -> Result<(), NameError> {
-    let ends_line = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
-    if name.is_empty() || name.trim() != name || name.contains(ends_line) {
-        return Err(NameError::NotALine { of, name: name.to_owned() });
-    }
-    Ok(())
+    if is_line(name) { Ok(()) } else { Err(NameError::NotALine { of, name: name.to_owned() }) }
 }
 
 /// Says whether a message can be called this.

@@ -222,10 +222,8 @@ impl<N: Node> Simulation<N> {
         let properties = self.monitors.iter().map(|monitor| monitor.property());
         let properties = properties.chain(self.eventually.iter().map(|it| it.property));
         let goals = self.sometimes.iter().map(|it| it.goal);
-        let is_line = |name: &str| name.trim() == name && !name.contains(char::is_control);
-        if let Some(name) =
-            properties.clone().chain(goals.clone()).find(|name| name.is_empty() || !is_line(name))
-        {
+        let mut titles = properties.clone().chain(goals.clone());
+        if let Some(name) = titles.find(|name| !coverage::is_line(name)) {
             return Err(SimulationError::NotALine { name: name.to_owned() });
         }
         for name in names.chain(properties).chain(goals) {
